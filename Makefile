@@ -1,0 +1,142 @@
+# redistill: build, set-up and checks.  `make help` lists the targets.
+#
+# Overridable, best in an untracked config.mk:  CC, CFLAGS, MPIRUN, PKG_* (pkg-config names),
+# LIBS_EXTRA, SCALAPACK_LIBS, BUILD (output directory), SAN=1 (ASan + UBSan build),
+# LAYERS (directories of src/ that go into the library).
+
+-include config.mk
+
+VERSION := 0.1.0
+BUILD ?= build
+LAYERS ?= base par io la nn text task infer teacher distill train cli
+SHELL := /bin/bash
+
+ifeq ($(origin CC),default)
+CC = mpicc
+endif
+PYTHON ?= python3
+MPIRUN ?= mpirun
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+OPT ?= -O3 -march=native
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
+PKG_HDF5 ?= $(shell for p in hdf5-openmpi hdf5-mpich hdf5; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+PKG_SCALAPACK ?= $(shell for p in scalapack-openmpi scalapack-mpich scalapack; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+PKG_BLAS ?= openblas
+PKGS := $(PKG_HDF5) $(PKG_SCALAPACK) $(PKG_BLAS) libcjson libpcre2-8
+GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+ifneq ($(SAN),)
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -fno-omit-frame-pointer
+endif
+CFLAGS ?= $(OPT) -g
+CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -MMD -MP
+SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
+LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
+
+# Open MPI refuses root and more ranks than cores unless told; harmless elsewhere.
+export OMPI_ALLOW_RUN_AS_ROOT = 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+export OMPI_MCA_mpi_yield_when_idle = 1
+export OMPI_MCA_rmaps_base_oversubscribe = 1
+export OMPI_MCA_btl_vader_single_copy_mechanism ?= none
+export OPENBLAS_NUM_THREADS ?= 1
+export RD_DATA ?= ../shared/data/redis
+
+SRC := $(filter-out src/cli/main.c,$(wildcard $(LAYERS:%=src/%/*.c)))
+OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
+LIB := $(BUILD)/libredistill.a
+BIN := $(BUILD)/redistill
+TESTS ?= $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
+BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+.PHONY: all check check-asan check-valgrind prove tests lint layers format info deps quickstart bench fuzz clean help
+all: $(BIN)
+
+$(BUILD)/obj/%.o: src/%.c | $(BUILD)/git.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
+# Rewritten only when the revision changes, so that a build does not start anew each time.
+$(BUILD)/git.h: FORCE
+	@mkdir -p $(BUILD)
+	@printf '#define RD_VERSION "%s"\n#define RD_GIT "%s"\n' '$(VERSION)' '$(GIT)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+FORCE:
+$(BUILD)/obj/io/store.o: $(BUILD)/git.h
+
+$(LIB): $(OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $(OBJ)
+$(BIN): src/cli/main.c $(LIB)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+$(BUILD)/tests/%: tests/%.c $(LIB) tests/rd_test.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+
+## tests: build the test programs (TESTS="test_a test_b" for some)
+tests: $(TESTS:%=$(BUILD)/tests/%)
+fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+
+## prove: run the tests, each at the rank counts of its first line
+prove: tests
+	@BUILD=$(BUILD) MPIRUN="$(MPIRUN)" TEST_TIMEOUT=$(or $(TEST_TIMEOUT),180) tests/prove.sh $(TESTS)
+
+## check: set up what is missing, build, run every test
+check: deps
+	$(MAKE) layers
+	$(MAKE) -j2 all tests
+	$(MAKE) prove
+
+## check-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
+check-asan: deps
+	$(MAKE) -j2 SAN=1 BUILD=$(BUILD)/asan all tests fuzz
+	ASAN_OPTIONS=detect_leaks=0 $(MAKE) SAN=1 BUILD=$(BUILD)/asan TEST_TIMEOUT=600 prove
+
+## check-valgrind: the small tests under valgrind
+check-valgrind: deps
+	$(MAKE) -j2 OPT="-O1" BUILD=$(BUILD)/valgrind tests
+	BUILD=$(BUILD)/valgrind tests/valgrind.sh
+
+## bench: ratios against the measured machine, printed
+bench: deps $(BENCH:%=$(BUILD)/tests/%) all
+	@set -e; for b in $(BENCH); do echo "== $$b"; $(MPIRUN) -n 1 $(BUILD)/tests/$$b; done
+
+## layers: fail when an #include points up, or a library is used outside its one door
+layers:
+	@tests/layers.sh
+## lint: formatting, layers and clang-tidy
+lint: layers
+	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+	@[ -n "$(NO_TIDY)" ] || ! command -v $(CLANG_TIDY) >/dev/null || tests/tidy.sh
+## format: rewrite the sources with clang-format
+format:
+	@$(CLANG_FORMAT) -i $(C_FILES)
+
+## info: what was found and how it will be built
+info:
+	@printf '%-12s %s\n' version '$(VERSION) ($(GIT))' compiler "$$($(CC) --version 2>/dev/null | head -n 1)" \
+	  cflags '$(ALL_CFLAGS)' mpi "$$($(MPIRUN) --version 2>/dev/null | head -n 1)"
+	@for p in $(PKGS); do printf '%-12s %s\n' "$$p" "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
+	@printf '%-12s %s\n' libraries '$(LDLIBS)'
+
+## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports)
+deps:
+	@tests/deps.sh
+
+## quickstart: set up, build, run inputs/quickstart.json on two ranks
+quickstart: deps
+	$(MAKE) -j2 all
+	$(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json
+
+clean:
+	rm -rf $(BUILD)
+help:
+	@grep -hE '^## ' $(MAKEFILE_LIST) | sed 's/^## /  /'
+
+-include $(OBJ:.o=.d)

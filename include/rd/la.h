@@ -1,0 +1,60 @@
+/* la: distributed matrices and their products.  The one door to BLAS, PBLAS, BLACS, ScaLAPACK.
+ *
+ * Column-major, said once: a Hugging Face weight [out, in] (row-major) is, byte for byte, the
+ * column-major in x out matrix; activations [T, D] are column-major D x T.  Stored that way a
+ * linear layer is Y = W^T X, one product of type ('T','N', out, T, in); nothing is transposed on
+ * load.  1-based indices, leading dimensions and descriptors never leave this layer.
+ *
+ * On a 1 x 1 grid every product is a direct call of the local kernel. */
+#ifndef RD_LA_H
+#define RD_LA_H
+
+#include "rd/par.h"
+
+/* BLACS context for g's replica (kept in g) and the number of BLAS threads.  Collective on g->tp. */
+int rd_la_attach(rd_grid *g, int threads);
+void rd_la_detach(rd_grid *g);
+const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 (Cooperlake), f32" */
+
+/* A block-cyclic m x n matrix of float32, column-major, first block on process (0, 0): rows in
+ * blocks of mb over grid rows, columns in blocks of nb over grid columns. */
+typedef struct rd_mat {
+    const rd_grid *grid;
+    int64_t m, n;     /* global */
+    int64_t mb, nb;   /* block sizes */
+    int64_t lm, ln;   /* local part: lm x ln, leading dimension ld >= max(1, lm) */
+    int64_t ld;
+    float *a;         /* local data */
+    bool owned;       /* false for a view */
+} rd_mat;
+
+/* Zeroed.  Local (the shape must be equal on all ranks of the replica).  mb, nb = 0: a default. */
+int rd_mat_create(const rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_t nb, rd_mat *A);
+void rd_mat_free(rd_mat *A); /* views release nothing */
+/* Columns [j, j+n) of A as a matrix that borrows A's memory.  On more than one grid column j and n
+ * must be multiples of nb * cols. */
+int rd_mat_view_cols(const rd_mat *A, int64_t j, int64_t n, rd_mat *view);
+/* A view of memory laid out as A's local part would be (1 x 1: any column-major array). */
+int rd_mat_view_of(const rd_grid *g, float *a, int64_t m, int64_t n, int64_t ld, rd_mat *view);
+int64_t rd_mat_global_row(const rd_mat *A, int64_t li); /* global index of a local row / column */
+int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
+
+/* C = alpha op(A) op(B) + beta C;  ta, tb: 'N' or 'T'.
+ * Collective on the replica.  Shapes are checked (RD_EINTERNAL).  2 m n k flops / ranks. */
+int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C);
+
+/* The local kernel on plain column-major arrays.  Local. */
+void rd_gemm_local(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
+                   int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+/* Reference kernel in plain loops with float64 sums: what the fast one is tested against. */
+void rd_gemm_reference(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
+                       const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
+                       float *C, int64_t ldc);
+
+/* Frobenius norm squared in float64.  Collective on the replica. */
+int rd_mat_norm2(const rd_mat *A, double *norm2);
+
+/* Measured local sgemm rate in flop/s at m = n = k = size (best of repeats).  Local. */
+double rd_gemm_rate(int64_t size, int repeats);
+
+#endif

@@ -1,0 +1,113 @@
+/* par: the process grid, collectives, agreement on errors, the work queue, stop requests.
+ *
+ * The one door to MPI (io also opens it, for HDF5's communicator).
+ *
+ *   world = data x (rows x cols)
+ *
+ * A replica (tp) is rows x cols ranks that hold one model: features are dealt over grid rows,
+ * tokens over grid columns.  data counts replicas; work units and micro-batches go to replicas. */
+#ifndef RD_PAR_H
+#define RD_PAR_H
+
+#include "rd/base.h"
+#include <mpi.h>
+
+/* A communicator with its rank and size at hand.  Open: readers look, only par changes it. */
+typedef struct rd_comm {
+    MPI_Comm mpi;
+    int rank, size;
+} rd_comm;
+
+typedef struct rd_grid {
+    int data, rows, cols;          /* extents */
+    int my_data, my_row, my_col;   /* this rank's place; world rank = (data*rows + row)*cols + col */
+    rd_comm world;                 /* all ranks */
+    rd_comm replicas;              /* same (row, col) in every replica: gradients are summed here */
+    rd_comm tp;                    /* my replica, row-major */
+    rd_comm over_rows;             /* my replica, my column: sums over grid rows */
+    rd_comm over_cols;             /* my replica, my row */
+    int blacs_context;             /* owned by la (rd_la_attach); -1 before */
+} rd_grid;
+
+/* Start and end MPI; rd_par_begin also sets the log's rank and the die handler.  Collective. */
+int rd_par_begin(int *argc, char ***argv);
+void rd_par_end(void);
+rd_comm rd_comm_world(void);
+rd_comm rd_comm_self(void);
+_Noreturn void rd_par_abort(int status);
+
+/* Make the grid.  Collective on world; data = 0 takes as many replicas as the ranks allow.
+ * Errors: RD_EINPUT when data*rows*cols != ranks. */
+int rd_grid_create(int data, int rows, int cols, rd_grid **grid);
+void rd_grid_free(rd_grid **grid);
+
+/* ---------------------------------------------------------------- collectives (coll.c) */
+
+/* All ranks return the same code: that of the lowest failing rank, whose message every rank then
+ * holds.  Collective on c; one small allreduce, one broadcast only on failure.  Use it on a local
+ * result before the next communication:  RD_TRY(rd_agree(&g->world, open_it(path)));  */
+int rd_agree(const rd_comm *c, int code);
+/* Debug check that n is equal on all ranks; RD_EINTERNAL otherwise.  Collective. */
+int rd_same_i64(const rd_comm *c, const char *what, int64_t n);
+
+/* All Collective on c, in place, result on all ranks; sizes equal on all ranks.  For a fixed rank
+ * count the result is the same bits every time. */
+void rd_barrier(const rd_comm *c);
+void rd_bcast(const rd_comm *c, void *bytes, int64_t n, int root);
+void rd_bcast_buf(const rd_comm *c, rd_buf *b, int root); /* length first */
+void rd_sum_f32(const rd_comm *c, float *x, int64_t n);
+void rd_sum_f64(const rd_comm *c, double *x, int64_t n);
+void rd_sum_i64(const rd_comm *c, int64_t *x, int64_t n);
+void rd_max_f64(const rd_comm *c, double *x, int64_t n);
+void rd_min_f64(const rd_comm *c, double *x, int64_t n);
+void rd_max_i64(const rd_comm *c, int64_t *x, int64_t n);
+int64_t rd_exscan_i64(const rd_comm *c, int64_t n); /* sum over lower ranks */
+/* Allgather of equal or unequal pieces: all (total bytes) is allocated, sizes (c->size) too. */
+void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int64_t **sizes);
+/* Sum of f32 started now, finished by rd_sum_wait (overlap with compute). */
+typedef struct rd_sum_request {
+    MPI_Request request;
+} rd_sum_request;
+void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *request);
+void rd_sum_wait(rd_sum_request *request);
+
+/* Records of work units, wherever they were computed, brought into unit order: rank r receives
+ * the units [n*r/size, n*(r+1)/size).  Collective on c.
+ *   n_mine records with unit numbers mine[i] and bytes blob[i]; every unit 0 … n-1 must exist
+ *   exactly once over all ranks (RD_EINTERNAL otherwise).
+ * out: *first, *count, and (*blobs)[count]; each data is freed by rd_buf_free, the array by rd_free. */
+int rd_exchange_units(const rd_comm *c, int64_t n, int64_t n_mine, const int64_t *mine,
+                      const rd_buf *blob, int64_t *first, int64_t *count, rd_buf **blobs);
+
+/* ---------------------------------------------------------------- work queue (queue.c) */
+
+/* Units 0 … n-1 dealt to replicas as they ask (one-sided counter on world rank 0).  Units that are
+ * marked done beforehand are skipped.  create/free: Collective on world.  next: Collective on tp;
+ * *unit = -1 when nothing is left or any replica cancelled. */
+typedef struct rd_queue rd_queue;
+int rd_queue_create(const rd_grid *g, int64_t n, const uint8_t *done, rd_queue **queue);
+int rd_queue_next(rd_queue *q, int64_t *unit);
+void rd_queue_cancel(rd_queue *q);       /* Local: the other replicas stop asking soon */
+int64_t rd_queue_taken(rd_queue *q);     /* Local: units handed out so far, all replicas */
+void rd_queue_free(rd_queue **queue);
+
+/* ---------------------------------------------------------------- stopping (signal.c) */
+
+/* SIGTERM, SIGUSR1 and SIGINT set a flag; max_hours > 0 sets a deadline from now; stop_file may be
+ * NULL, otherwise its existence asks to stop. */
+void rd_stop_begin(double max_hours, const char *stop_file);
+bool rd_stop_local(void);               /* Local: has this rank seen a request? */
+bool rd_stop_agree(const rd_comm *c);   /* Collective: has any rank? */
+
+/* Timing table: min / avg / max over ranks of every section clock.  Collective on c; rank 0 of c
+ * gets text in out (others nothing). */
+void rd_clock_table(const rd_comm *c, rd_buf *out);
+/* The same as rows.  Sections that only some ranks saw count as zero elsewhere. */
+typedef struct rd_timing {
+    char section[48];
+    double min, avg, max;
+    int64_t calls;
+} rd_timing;
+int rd_clock_rows(const rd_comm *c, rd_timing **rows); /* returns the count; caller frees */
+
+#endif

@@ -1,0 +1,124 @@
+/* ranks: 1 2 3 4 */
+/* Grid, collectives, the work queue, exchange of units, stop requests. */
+#include "rd_test.h"
+
+#include <signal.h>
+
+static void test_grid(void)
+{
+    rd_grid *g;
+    rd_comm w = rd_comm_world();
+    is_rc(rd_grid_create(0, 1, 1, &g), RD_OK, "data = 0 takes all ranks");
+    is_i64(g->data, w.size, "one replica per rank");
+    is_i64(g->replicas.size, w.size, "gradients are summed over all");
+    rd_grid_free(&g);
+    is_rc(rd_grid_create(w.size + 1, 1, 1, &g), RD_EINPUT, "too many replicas are refused");
+    if (w.size == 4) {
+        is_rc(rd_grid_create(0, 2, 2, &g), RD_OK, "2 x 2");
+        is_i64(g->my_row * 2 + g->my_col, w.rank, "row-major places");
+        is_i64(g->over_rows.size * 10 + g->over_cols.size, 22, "row and column communicators");
+        rd_grid_free(&g);
+    }
+}
+
+static void test_collectives(void)
+{
+    rd_comm w = rd_comm_world();
+    double x = w.rank + 1;
+    rd_sum_f64(&w, &x, 1);
+    near_f64(x, w.size * (w.size + 1) / 2.0, 0, "sum");
+    is_i64(rd_exscan_i64(&w, 10), 10 * w.rank, "exclusive scan");
+    rd_buf b = {0};
+    if (w.rank == 0) rd_buf_puts(&b, "hello");
+    rd_bcast_buf(&w, &b, 0);
+    is_str(b.data, "hello", "a buffer reaches every rank");
+    rd_buf_free(&b);
+    char *all, mine[8];
+    int64_t *sizes;
+    memset(mine, 'a' + w.rank, sizeof mine);
+    rd_allgather(&w, mine, w.rank, &all, &sizes);
+    is_i64((int64_t)strlen(all), w.size * (w.size - 1) / 2, "unequal pieces are gathered");
+    ok(w.size < 2 || all[0] == 'b', "in rank order");
+    rd_free(all), rd_free(sizes);
+}
+
+static void test_queue(void)
+{
+    enum { N = 100 };
+    rd_grid *g;
+    rd_queue *q;
+    uint8_t done[N] = {0};
+    int64_t unit, units[N], n = 0, first, count, sum = 0;
+    rd_buf blob[N], *out;
+    memset(blob, 0, sizeof blob);
+    rd_grid_create(0, 1, 1, &g);
+    done[3] = 1;
+    rd_queue_create(g, N, done, &q);
+    for (;;) {
+        rd_queue_next(q, &unit);
+        if (unit < 0) break;
+        rd_put_i64(&blob[n], unit * unit);
+        units[n++] = unit;
+    }
+    rd_queue_free(&q);
+    int64_t total = n;
+    rd_sum_i64(&g->world, &total, 1);
+    is_i64(total, N - 1, "every unit but the done one is handed out once");
+    if (g->world.rank == g->world.size - 1) {
+        rd_put_i64(&blob[n], 9);
+        units[n++] = 3;
+    }
+    is_rc(rd_exchange_units(&g->world, N, n, units, blob, &first, &count, &out), RD_OK,
+          "units are brought into order");
+    int right = 1;
+    for (int64_t i = 0; i < count; i++) {
+        rd_cursor c = {out[i].data, out[i].len, 0};
+        right &= rd_get_i64(&c, &unit) == RD_OK && unit == (first + i) * (first + i);
+        rd_buf_free(&out[i]);
+    }
+    ok(right, "each rank holds its block");
+    sum = count;
+    rd_sum_i64(&g->world, &sum, 1);
+    is_i64(sum, N, "the blocks cover all");
+    rd_free(out);
+    is_rc(rd_exchange_units(&g->world, N + 1, n, units, blob, &first, &count, &out), RD_EINTERNAL,
+          "a missing unit is found");
+    for (int64_t i = 0; i < n; i++) rd_buf_free(&blob[i]);
+
+    rd_queue_create(g, N, NULL, &q);
+    if (g->world.rank == 0) rd_queue_cancel(q);
+    rd_barrier(&g->world);
+    rd_queue_next(q, &unit);
+    is_i64(unit, -1, "a cancelled queue is empty for all");
+    rd_queue_free(&q);
+    rd_grid_free(&g);
+}
+
+static void test_stop(void)
+{
+    rd_comm w = rd_comm_world();
+    rd_stop_begin(0, NULL);
+    ok(!rd_stop_agree(&w), "nobody asked to stop");
+    if (w.rank == w.size - 1) raise(SIGUSR1);
+    ok(rd_stop_agree(&w), "a signal on one rank stops all");
+    rd_stop_begin(1e-13, NULL);
+    ok(rd_stop_agree(&w), "a deadline stops all");
+    rd_stop_begin(0, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    test_grid();
+    test_collectives();
+    test_queue();
+    test_stop();
+    rd_clock_begin("work");
+    rd_clock_end("work");
+    rd_comm w = rd_comm_world();
+    rd_timing *rows;
+    if (w.rank == 0) rd_clock_begin("alone"), rd_clock_end("alone");
+    is_i64(rd_clock_rows(&w, &rows), 2, "clocks of all ranks are in the table");
+    rd_free(rows);
+    return rd_test_end();
+}
