@@ -31,7 +31,7 @@ SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -f
 endif
 CFLAGS ?= $(OPT) -g
 CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -MMD -MP
+ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -ffp-contract=fast -MMD -MP
 SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
 LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
 
@@ -65,7 +65,7 @@ $(BUILD)/git.h: FORCE
 	@printf '#define RD_VERSION "%s"\n#define RD_GIT "%s"\n' '$(VERSION)' '$(GIT)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
-$(BUILD)/obj/io/store.o: $(BUILD)/git.h
+$(BUILD)/obj/cli/build.o: CPPFLAGS += -DRD_FLAGS='"$(ALL_CFLAGS)"'
 
 $(LIB): $(OBJ)
 	@rm -f $@

@@ -3,9 +3,10 @@
 # cluster nothing is installed; what is missing is named and the build says the rest.
 set -eu
 packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
-    libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev perl"
+    libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev hdf5-tools perl"
 have() {
-    command -v mpicc >/dev/null && command -v pkg-config >/dev/null && command -v prove >/dev/null || return 1
+    command -v mpicc >/dev/null && command -v pkg-config >/dev/null && command -v prove >/dev/null &&
+        command -v h5diff >/dev/null || return 1
     for p in libcjson libpcre2-8 openblas; do pkg-config --exists $p || return 1; done
     pkg-config --exists hdf5-openmpi || pkg-config --exists hdf5-mpich || pkg-config --exists hdf5 || return 1
     pkg-config --exists scalapack-openmpi || pkg-config --exists scalapack-mpich ||

@@ -69,7 +69,7 @@ typedef struct rd_filter_opts {
     rd_dedup dedup;          /* the first draw of a rule text counts, with its score */
     int64_t max_rule_chars;  /* longer rules are dropped and counted; 0: no limit */
     bool sources_off[64];    /* task sources that are augmented but not trained on */
-    uint64_t seed;
+    uint64_t seed;           /* of the run; recorded, nothing is drawn here */
     const char *dir, *config;
 } rd_filter_opts;
 void rd_filter_defaults(rd_filter_opts *o);
@@ -88,12 +88,12 @@ typedef struct rd_filter_report {
     int64_t low_score;       /* hypotheses under min_score: no rule-generation row */
     int64_t wrong_answer;    /* following rows dropped by follow_correct_only */
     int64_t histogram[RD_FAMILIES][RD_HIST]; /* hypotheses by score 0 … 20 (20: or more) */
-    double length_quality[RD_FAMILIES + 1];  /* Pearson r of rule words and score / demonstrations; last:
-                                                pooled; NaN if undefined */
     int64_t tasks;             /* training tasks used */
     int64_t skipped_tasks;     /* test tasks, and those of sources that are off */
     int64_t follow_low_score;  /* hypotheses under follow_min_score: no rule-following rows */
     int64_t pairs_over_limit;  /* dropped by max_pairs */
+    double length_quality[RD_FAMILIES + 1]; /* Pearson r of rule words and score / demonstrations;
+                                               last: pooled; NaN if undefined */
 } rd_filter_report;
 /* Collective on grid->world.  Reads DIR/traces.h5, writes DIR/datasets.h5.  Only training tasks give
  * rows.  Row order: by task; within it rule-generation rows, rule-following rows, io rows; rules by

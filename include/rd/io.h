@@ -124,6 +124,7 @@ int rd_store_read_text(rd_store *s, int64_t first, int64_t n, rd_pool *p);
 /* Arrays in their global shape; each rank writes or reads a hyperslab (HDF5's start, stride, count,
  * block per dimension; count 0: this rank takes no part but enters).  data is dense in slab order
  * (row-major, last dimension fastest).  write creates the dataset. */
+enum { RD_STORE_MAX_RANK = 8 };
 typedef struct rd_slab {
     int64_t start, stride, count, block;
 } rd_slab;

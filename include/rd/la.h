@@ -11,21 +11,22 @@
 
 #include "rd/par.h"
 
-/* BLACS context for g's replica (kept in g) and the number of BLAS threads.  Collective on g->tp. */
+/* BLACS context for g's replica (kept in g; none on 1 x 1) and the threads of the library under
+ * PBLAS.  Collective on g->tp. */
 int rd_la_attach(rd_grid *g, int threads);
 void rd_la_detach(rd_grid *g);
-const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 (Cooperlake), f32" */
+const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 ... Cooperlake ...", as the library says */
 
 /* A block-cyclic m x n matrix of float32, column-major, first block on process (0, 0): rows in
  * blocks of mb over grid rows, columns in blocks of nb over grid columns. */
 typedef struct rd_mat {
     const rd_grid *grid;
-    int64_t m, n;     /* global */
-    int64_t mb, nb;   /* block sizes */
-    int64_t lm, ln;   /* local part: lm x ln, leading dimension ld >= max(1, lm) */
+    int64_t m, n;   /* global */
+    int64_t mb, nb; /* block sizes */
+    int64_t lm, ln; /* local part: lm x ln, leading dimension ld >= max(1, lm) */
     int64_t ld;
-    float *a;         /* local data */
-    bool owned;       /* false for a view */
+    float *a;   /* local data */
+    bool owned; /* false for a view */
 } rd_mat;
 
 /* Zeroed.  Local (the shape must be equal on all ranks of the replica).  mb, nb = 0: a default. */
@@ -43,7 +44,8 @@ int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
  * Collective on the replica.  Shapes are checked (RD_EINTERNAL).  2 m n k flops / ranks. */
 int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C);
 
-/* The local kernel on plain column-major arrays.  Local. */
+/* The local kernel on plain column-major arrays, single-threaded.  Local.  An element of C depends
+ * on its row of op(A), its column of op(B) and k alone, bit for bit: not on m, n or its place. */
 void rd_gemm_local(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
                    int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
 /* Reference kernel in plain loops with float64 sums: what the fast one is tested against. */
@@ -56,5 +58,6 @@ int rd_mat_norm2(const rd_mat *A, double *norm2);
 
 /* Measured local sgemm rate in flop/s at m = n = k = size (best of repeats).  Local. */
 double rd_gemm_rate(int64_t size, int repeats);
+double rd_gemm_library_rate(int64_t size, int repeats); /* of the linked BLAS, for comparison */
 
 #endif

@@ -1,9 +1,9 @@
-/* nn: a Llama-architecture transformer (RMSNorm, RoPE, grouped-query attention, SwiGLU), forward and
- * backward by hand, on rd_mat over a replica's grid, and the same with a key-value cache.
+/* nn: a Llama-architecture transformer (RMSNorm, RoPE, grouped-query attention, SwiGLU), forward
+ * and backward by hand, on rd_mat over a replica's grid, and the same with a key-value cache.
  *
- * Symbols: T tokens, D width, L layers, H heads, K key-value heads, S head size, F ffn, V vocabulary.
- * Activations are D x T (features over grid rows, tokens over grid columns).  Collective functions
- * are collective on the replica (grid->tp). */
+ * Symbols: T tokens, D width, L layers, H heads, K key-value heads, S head size, F ffn, V
+ * vocabulary. Activations are D x T (features over grid rows, tokens over grid columns). Collective
+ * functions are collective on the replica (grid->tp). */
 #ifndef RD_NN_H
 #define RD_NN_H
 
@@ -30,19 +30,22 @@ typedef struct rd_param {
 } rd_param;
 
 /* Parameters lie in one allocation (weights) and one (gradients), in the order of params, so that a
- * gradient all-reduce or a norm is one call over `storage`. */
+ * gradient all-reduce or a norm is one call over `storage`.  Up to 15 floats between two parameters
+ * are padding and always 0, in weights as in gradients. */
 typedef struct rd_model {
     rd_model_config cfg;
     const rd_grid *grid;
     int64_t n_params;
     rd_param *params;
-    int64_t storage;         /* local floats */
-    float *weights, *grads;  /* [storage] */
+    int64_t storage;                /* local floats */
+    float *weights, *grads;         /* [storage] */
     struct rd_model_layers *layers; /* private: fused views per layer */
 } rd_model;
 
-/* Create with zero weights.  Collective.  with_grads = false for inference only. */
-int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grads, rd_model **model);
+/* Create with zero weights.  Collective.  with_grads = false for inference only.
+ * Errors: RD_EINPUT for a config out of range, or a replica of more than one process. */
+int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grads,
+                    rd_model **model);
 /* Normal(0, 0.02) for matrices and embeddings (output projections o_proj and down_proj scaled by
  * 1/sqrt(2 L)), ones for norms; keyed by (seed, parameter, global index): the same on any grid. */
 int rd_model_init(rd_model *model, uint64_t seed);
@@ -50,36 +53,43 @@ void rd_model_free(rd_model **model);
 rd_param *rd_model_param(rd_model *model, const char *name); /* NULL if absent */
 
 /* Weights to and from an open store: one array per parameter under prefix ("weights/"), in its
- * Hugging Face shape [out, in], each rank its hyperslab.  Config as attributes.  Collective. */
+ * Hugging Face shape [out, in]; the first replica writes, every rank reads.  The config goes as
+ * attributes model_* of the root, by functions of its own.  Collective on the store's communicator.
+ */
 int rd_model_write(const rd_model *model, rd_store *s, const char *prefix);
-int rd_model_read(rd_model *model, rd_store *s, const char *prefix); /* RD_EINPUT if shapes differ */
+int rd_model_read(rd_model *model, rd_store *s,
+                  const char *prefix); /* RD_EINPUT if shapes differ */
 int rd_model_read_config(rd_store *s, rd_model_config *cfg);
 int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
 
 /* ---------------------------------------------------------------- training passes */
 
-/* Packed sequences: attention stays inside each.  Every rank of the replica holds the whole batch. */
+/* Packed sequences: attention stays inside each.  Every rank of the replica holds the whole batch.
+ */
 typedef struct rd_batch {
-    int64_t T;          /* tokens in this batch */
+    int64_t T; /* tokens in this batch */
     int64_t n_seq;
-    int64_t *start;     /* [n_seq + 1] first token of each sequence; positions count from it */
-    int32_t *tokens;    /* [T] */
-    int32_t *target;    /* [T] the token to be predicted at t, or -1: no loss there */
+    int64_t *start;  /* [n_seq + 1] first token of each sequence; positions count from it */
+    int32_t *tokens; /* [T] */
+    int32_t *target; /* [T] the token to be predicted at t, or -1: no loss there */
 } rd_batch;
 
-/* Activations for batches of up to max_T tokens; all memory of a step is here.  Collective. */
+/* Activations for batches of up to max_T tokens in sequences of up to max_len; all memory of a step
+ * is here, fwd, head and bwd allocate nothing.  Collective. */
 typedef struct rd_work rd_work;
 int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **work);
 void rd_work_free(rd_work **work);
 
-/* Trunk forward: embedding to the final norm.  Collective. */
+/* Trunk forward: embedding to the final norm.  Collective.
+ * Errors: RD_EINTERNAL for a batch that does not fit the work or the vocabulary. */
 int rd_model_fwd(rd_model *model, rd_work *work, const rd_batch *b);
 /* Head: logits z = W^T h in token chunks, only for tokens with a target; log-probabilities in
  * float64.  logp[T] (0 where target is -1).  Vocabulary-parallel.  Collective.
  * With coef != NULL also the gradient: dL/dz_t = coef_t (onehot(target_t) - p_t), accumulated into
  * the head's gradient and kept for rd_model_bwd (overwritten).  SFT: coef = -1/N gives the gradient
  * of -(1/N) sum logp. */
-int rd_model_head(rd_model *model, rd_work *work, const rd_batch *b, const float *coef, double *logp);
+int rd_model_head(rd_model *model, rd_work *work, const rd_batch *b, const float *coef,
+                  double *logp);
 /* Trunk backward from what rd_model_head kept; gradients are accumulated.  Collective. */
 int rd_model_bwd(rd_model *model, rd_work *work, const rd_batch *b);
 void rd_model_zero_grads(rd_model *model);
@@ -88,16 +98,19 @@ int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *lo
 
 /* ---------------------------------------------------------------- inference passes */
 
-/* Keys and values of `slots` sequences of up to max_len tokens. */
+/* Keys and values of `slots` sequences of up to max_len tokens; max_T: tokens of one extend.
+ * 2 layers kv_heads max_len head_size floats per slot. */
 typedef struct rd_kv rd_kv;
 int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **kv);
 void rd_kv_free(rd_kv **kv);
 int64_t rd_kv_length(const rd_kv *kv, int64_t slot);
-void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len);             /* forget tokens from len on */
-void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len);     /* copy the first len tokens */
+void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len);         /* forget tokens from len on */
+void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len); /* copy the first len tokens */
 /* Append count[i] tokens to slot[i] for i < n (slots distinct, sum of counts <= max_T) and give the
- * logits after the last token of each: logits V x n column-major.  Prefill and decode are both this.
- * No allocation.  Collective. */
+ * logits after the last token of each: logits V x n column-major.  Prefill and decode are both
+ * this. A slot's logits depend on its tokens alone, bit for bit: not on the other slots, the order,
+ * or how its tokens were split over calls.  No allocation.  Collective. Errors: RD_EINTERNAL, and
+ * then nothing was appended. */
 int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
                     const int64_t *count, const int32_t *tokens, float *logits);
 

@@ -1,8 +1,8 @@
 /* text: a byte-level BPE tokenizer.  The one door to PCRE2.
  *
  * Trained on a corpus, written and read as a Hugging Face tokenizer.json (model BPE, byte-level,
- * a Split pre-tokenizer with a regular expression), so that `tokenizers` loads it and gives the same
- * ids.  All functions are Local; a tokenizer is read-only after it is made.
+ * a Split pre-tokenizer with a regular expression), so that `tokenizers` loads it and gives the
+ * same ids.  All functions are Local; a tokenizer is read-only after it is made.
  *
  * Any bytes can be encoded: what is not UTF-8 becomes pieces of its own, byte by byte, and decoding
  * gives the same bytes back (as long as every byte has a token: rd_tok_train_opts.all_bytes). */
@@ -40,20 +40,21 @@ int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *te
 
 /* tokenizer.json.  Reading accepts what leads to the same ids as `tokenizers` gives: model BPE
  * without dropout, pre-tokenizer ByteLevel or Sequence[Split(Regex, Isolated), ByteLevel], added
- * tokens that are special, no normalizer; RD_EINPUT names the file, the line and the key of anything
- * else.  Truncation, padding and post-processor are not read. */
+ * tokens that are special, no normalizer; RD_EINPUT names the file, the line and the key of
+ * anything else.  Truncation, padding and post-processor are not read. */
 int rd_tok_load(const char *path, rd_tok **tok);
 int rd_tok_save(const rd_tok *tok, const char *path); /* atomic; RD_EIO */
 void rd_tok_to_json(const rd_tok *tok, rd_buf *out);
 int rd_tok_from_json(const char *text, size_t n, const char *name, rd_tok **tok);
 void rd_tok_free(rd_tok **tok);
 
-int64_t rd_tok_vocab(const rd_tok *tok); /* ids are 0 … vocab - 1 */
+int64_t rd_tok_vocab(const rd_tok *tok);                        /* ids are 0 … vocab - 1 */
 int32_t rd_tok_special(const rd_tok *tok, const char *content); /* id of "<|eos|>" …, -1: none */
 
 /* Write the ids of text (no specials are added) to ids; returns how many, or -1 if cap is too small
  * (cap = n always suffices), or -2 with the error recorded if the pattern exceeds PCRE2's limits
- * (not with the default one).  text may hold NUL.  Time O(n log n) for one long piece, else O(n). */
+ * (not with the default one).  text may hold NUL.  Time O(n log n) for one long piece, else O(n).
+ */
 int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *ids, int64_t cap);
 /* Append the bytes of ids to out; special tokens and ids outside the vocabulary give nothing. */
 void rd_tok_decode(const rd_tok *tok, const int32_t *ids, int64_t n, rd_buf *out);

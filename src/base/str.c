@@ -158,7 +158,7 @@ done:
 
 int rd_get_f64(rd_cursor *c, double *v)
 {
-    int64_t bits;
+    int64_t bits = 0;
     int rc = rd_get_i64(c, &bits);
     if (rc == RD_OK) memcpy(v, &bits, 8);
     return rc;
@@ -167,7 +167,7 @@ int rd_get_f64(rd_cursor *c, double *v)
 int rd_get_str(rd_cursor *c, char **s)
 {
     int rc = RD_OK;
-    int64_t n;
+    int64_t n = 0;
     *s = NULL;
     RD_TRY(rd_get_i64(c, &n));
     if (n == -1) goto done;

@@ -1,0 +1,111 @@
+/* infer: batched generation with a key-value cache, hypothesis search, evaluation.
+ *
+ * Hypothesis search: propose N rules, score each on the demonstrations by the student's own rule
+ * following, answer the queries with the best.  Results for every N come from nested subsets of one
+ * set of proposals. */
+#ifndef RD_INFER_H
+#define RD_INFER_H
+
+#include "rd/nn.h"
+#include "rd/task.h"
+#include "rd/text.h"
+
+/* ---------------------------------------------------------------- generation (generate.c) */
+
+typedef struct rd_generator rd_generator;
+typedef struct rd_generator_opts {
+    int64_t slots;      /* sequences decoded together; default 256 */
+    int64_t max_len;    /* prompt + response, tokens */
+} rd_generator_opts;
+
+/* One response wanted.  BOS is put before the prompt; generation ends at EOS, a newline when
+ * stop_newline, or max_new.  A prompt that leaves no room gives an empty, truncated response. */
+typedef struct rd_gen_request {
+    const char *prompt;  /* lent */
+    uint64_t key;        /* random stream: the same key and prompt give the same response */
+    double temperature;  /* 0: greedy */
+    int64_t max_new;
+    char *text;          /* out: owned by the caller (rd_free) */
+    int64_t tokens_in, tokens_out;
+    bool truncated;      /* ended by a limit */
+} rd_gen_request;
+
+/* Collective on the model's replica.  model and tok are lent. */
+int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
+                        rd_generator **gen);
+void rd_generator_free(rd_generator **gen);
+/* Continuous batches: slots are refilled as responses end; requests that follow each other with the
+ * same prompt share its prefill.  A response depends on its prompt, key and temperature only, not on
+ * what else is in the batch. */
+int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
+
+/* ---------------------------------------------------------------- evaluation (search.c, evaluate.c) */
+
+enum {
+    RD_METHOD_IO = 1,                 /* direct few-shot, one greedy answer */
+    RD_METHOD_SEARCH = 2,             /* the student follows its rules itself */
+    RD_METHOD_SEARCH_INTERPRETER = 4, /* … the teacher's interpreter follows them */
+    RD_METHOD_VOTE = 8,               /* few-shot majority at the token budget of search */
+    RD_METHOD_RANDOM_RULES = 16,      /* control: N random training rules, exact interpreter */
+    RD_METHOD_ORACLE_RULE = 32        /* diagnosis: the student follows the task's true rule */
+};
+const char *rd_method_name(int method);         /* "io", "search", "search_interpreter", "vote", "random_rules", "follow_true_rule" */
+int rd_method_parse(const char *name, int *method);
+
+enum { RD_MAX_N = 16 };
+typedef struct rd_eval_opts {
+    const char *arm;             /* name in the results */
+    int methods;                 /* RD_METHOD_… or'ed */
+    int n_counts;                /* numbers of hypotheses, ascending */
+    int64_t counts[RD_MAX_N];
+    double rule_temperature, follow_temperature, vote_temperature;
+    bool first_greedy;           /* the first proposal is greedy (default) */
+    int64_t max_rule_tokens, max_answer_tokens;
+    int64_t max_votes;           /* cap on votes per query; 0: none */
+    int64_t block;               /* problems per work unit */
+    uint64_t seed;
+    const char *const *random_rules[RD_FAMILIES]; /* lent; training rules for the control */
+    int64_t n_random_rules[RD_FAMILIES];
+    const char *dir, *config;    /* predictions.h5 and journals go to dir */
+    rd_generator_opts generator;
+} rd_eval_opts;
+void rd_eval_defaults(rd_eval_opts *o);
+
+/* One line of the table.  low and high: 95 % interval clustered by problem. */
+typedef struct rd_result {
+    char arm[48];
+    rd_family family;
+    char method[32];     /* a method's or a trivial baseline's name */
+    int64_t n;           /* hypotheses (votes for vote); 0 where it does not apply */
+    char parse[12];      /* "strict", "tolerant" */
+    double accuracy, low, high;
+    double solved;       /* share of problems with every query right */
+    int64_t problems, queries;
+    double tokens_per_query;
+} rd_result;
+typedef struct rd_results {
+    int64_t n, cap;
+    rd_result *item;
+} rd_results;
+void rd_results_add(rd_results *r, const rd_result *item);
+void rd_results_free(rd_results *r);
+
+/* Accuracy over queries with an interval whose units are problems: mean of right/queries pooled, its
+ * variance from problem totals (ratio estimator), the normal quantile; Wilson's bounds on problems when
+ * the variance is zero.  right[i] of total[i] queries of problem i.  Local. */
+void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, double *accuracy,
+                         double *low, double *high);
+
+/* Evaluate on the test split of tasks.  Collective on grid->world; tasks and options equal on all
+ * ranks.  Failures (no answer, no rule) stay in the denominator.  Restarts from its journal; when
+ * predictions.h5 is already there for the same key, results are re-read from it.
+ * predictions.h5: /problem (family u8, id i64, task i64, demos i32, queries i32), /hypothesis (problem
+ * i64, draw i32, rule text, score i32, interpreter_score i32 (-1: not a rule), samples i32), /answer (problem i64, query i32,
+ * method u8, n i32, hypothesis i64 (-1), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n i32, tokens_in i64, tokens_out i64).
+ * model_key: a hash of the weights' origin (checkpoint step, dataset key). */
+int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, const rd_prompts *p,
+                const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o, rd_results *results);
+/* The trivial baselines on the same test tasks.  Local. */
+int rd_eval_baselines(const rd_taskset *tasks, rd_results *results);
+
+#endif

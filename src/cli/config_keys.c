@@ -1,0 +1,148 @@
+/* config_keys.c: the table of configuration keys: path, type, default, range, help. */
+#include "cli/config_keys.h"
+
+#define FAMILIES "list_function|arc1d|acre|miniscan"
+#define STAGES "augment|filter|sft|align|eval|report"
+#define METHODS "io|search|search_interpreter|vote|random_rules|follow_true_rule"
+
+/* clang-format off */
+static const config_key run_keys[] = {
+    {"run.name", KEY_TEXT, "\"run\"", 0, 0, NULL, "name of the run, in reports"},
+    {"run.dir", KEY_TEXT, "\"\"", 0, 0, NULL, "run directory; empty: runs/NAME"},
+    {"run.seed", KEY_INT, "1", 0, 9e15, NULL, "seed of everything random"},
+    {"run.max_hours", KEY_REAL, "0", 0, 1e6, NULL, "stop, resumable, after this long; 0: no limit"},
+    {"stages", KEY_ENUMS, "[\"augment\", \"filter\", \"sft\", \"align\", \"eval\", \"report\"]", 0, 0, STAGES, "stages to run, in this order"},
+    {"data.dir", KEY_TEXT, "\"\"", 0, 0, NULL, "where task files are; empty: beside the config"},
+    {"grid.data", KEY_INT, "0", 0, 1e6, NULL, "model replicas; 0: as many as the ranks allow"},
+    {"grid.rows", KEY_INT, "1", 1, 1e6, NULL, "grid rows of one replica (features)"},
+    {"grid.cols", KEY_INT, "1", 1, 1e6, NULL, "grid columns of one replica (tokens)"},
+    {"grid.threads", KEY_INT, "1", 1, 1024, NULL, "BLAS threads per rank"},
+    {"prompts", KEY_TEXT, "\"\"", 0, 0, NULL, "prompt file; empty: the built-in wording"},
+
+    {"teacher.kind", KEY_ENUM, "\"symbolic\"", 0, 0, "symbolic", "who proposes and applies rules"},
+    {"teacher.noise", KEY_REAL, "0.02", 0, 1, NULL, "error probability per application"},
+    {"teacher.step_noise", KEY_REAL, "0.01", 0, 1, NULL, "and per executed primitive"},
+    {"teacher.format_noise", KEY_REAL, "0.01", 0, 1, NULL, "answers with a broken form"},
+    {"teacher.share_right", KEY_REAL, "0.35", 0, 1, NULL, "share of proposals that are right"},
+    {"teacher.share_near", KEY_REAL, "0.40", 0, 1, NULL, "share that fits some demonstrations"},
+    {"teacher.share_wrong", KEY_REAL, "0.25", 0, 1, NULL, "share that fits none"},
+    {"teacher.skill", KEY_ENUM, "\"calibrated\"", 0, 0, "calibrated|perfect", "does the teacher miss hard tasks, as GPT-4 does?"},
+    {"teacher.wordings", KEY_INT, "0", 0, 64, NULL, "wordings per phrase; 0: all, 1: canonical only"},
+    {"teacher.use_known_rule", KEY_BOOL, "false", 0, 0, NULL, "start from the generator's own rule, without a search"},
+
+    {"augment.hypotheses", KEY_INT, "50", 1, 10000, NULL, "rules per task (paper: 50)"},
+    {"augment.rule_temperature", KEY_REAL, "1.0", 0, 10, NULL, "of rule proposals (paper: 1.0)"},
+    {"augment.follow_temperature", KEY_REAL, "0.7", 0, 10, NULL, "of rule applications (paper: 0.7)"},
+    {"augment.queries", KEY_BOOL, "false", 0, 0, NULL, "apply rules to the queries too (analysis)"},
+
+    {"filter.min_score", KEY_REAL, "0.5", 0, 1, NULL, "rule-generation rows: score >= this share of the demonstrations (paper: 0.5)"},
+    {"filter.follow_min_score", KEY_REAL, "0.5", 0, 1, NULL, "the same for rule-following rows (paper: 0.5)"},
+    {"filter.gap.list_function", KEY_INT, "3", 0, 1000, NULL, "pairs: score gap strictly greater (paper: 3)"},
+    {"filter.gap.arc1d", KEY_INT, "1", 0, 1000, NULL, "(paper: 1)"},
+    {"filter.gap.acre", KEY_INT, "2", 0, 1000, NULL, "(paper: 2)"},
+    {"filter.gap.miniscan", KEY_INT, "4", 0, 1000, NULL, "(paper: 4)"},
+    {"filter.max_pairs", KEY_INT, "0", 0, 1e9, NULL, "pairs per task, largest gaps first; 0: all (paper)"},
+    {"filter.follow_target", KEY_ENUM, "\"gold\"", 0, 0, "gold|teacher", "target of rule-following rows: gold (paper) or the teacher's response (official code)"},
+    {"filter.follow_correct_only", KEY_BOOL, "false", 0, 0, NULL, "keep a following row only where the rule gives the gold output"},
+    {"filter.follow_queries", KEY_BOOL, "false", 0, 0, NULL, "also follow rules on the training tasks' queries"},
+    {"filter.worked", KEY_BOOL, "false", 0, 0, NULL, "write intermediate results before the answer"},
+    {"filter.dedup", KEY_ENUM, "\"task\"", 0, 0, "task|family", "a rule text counts once per task, or once per family (official code)"},
+    {"filter.max_rule_chars", KEY_INT, "0", 0, 1e6, NULL, "drop longer rules; 0: no limit"},
+
+    {"model.init.layers", KEY_INT, "4", 1, 1000, NULL, "transformer layers"},
+    {"model.init.width", KEY_INT, "128", 1, 1e6, NULL, "model width"},
+    {"model.init.heads", KEY_INT, "8", 1, 10000, NULL, "attention heads"},
+    {"model.init.kv_heads", KEY_INT, "0", 0, 10000, NULL, "key-value heads; 0: as many as heads"},
+    {"model.init.head_size", KEY_INT, "0", 0, 10000, NULL, "0: width / heads"},
+    {"model.init.ffn", KEY_INT, "0", 0, 1e7, NULL, "SwiGLU width; 0: 8/3 of the width, to a multiple of 16"},
+    {"model.init.rope_theta", KEY_REAL, "10000", 1, 1e9, NULL, "RoPE base"},
+    {"model.init.norm_eps", KEY_REAL, "1e-5", 0, 1, NULL, "RMSNorm epsilon"},
+    {"model.init.tied", KEY_BOOL, "true", 0, 0, NULL, "output head tied to the embedding"},
+    {"model.tokenizer.train_vocab", KEY_INT, "2048", 260, 1e6, NULL, "vocabulary of the BPE tokenizer trained on the corpus"},
+    {"model.tokenizer.corpus_bytes", KEY_INT, "20000000", 1000, 1e10, NULL, "how much of the corpus it is trained on"},
+
+    {"sft.kinds", KEY_ENUMS, "[\"generate\", \"follow\"]", 0, 0, "generate|follow|io", "rows trained on: rule generation, rule following, input-output"},
+    {"sft.share.generate", KEY_REAL, "0", 0, 1, NULL, "share of the tokens; all shares 0: as the rows come"},
+    {"sft.share.follow", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"sft.share.io", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"sft.families", KEY_ENUMS, "[\"list_function\", \"arc1d\", \"acre\", \"miniscan\"]", 0, 0, FAMILIES, "families trained on"},
+    {"sft.family_share.list_function", KEY_REAL, "0", 0, 1, NULL, "share of the tokens per family; all 0: as the rows come"},
+    {"sft.family_share.arc1d", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"sft.family_share.acre", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"sft.family_share.miniscan", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"sft.epochs", KEY_REAL, "4", 0, 1e6, NULL, "passes over the rows (paper: 4)"},
+    {"sft.tokens", KEY_INT, "0", 0, 1e15, NULL, "token budget in place of epochs; 0: epochs"},
+    {"sft.batch_tokens", KEY_INT, "8192", 1, 1e9, NULL, "tokens per step, over all ranks"},
+    {"sft.micro_tokens", KEY_INT, "2048", 1, 1e9, NULL, "tokens per forward pass of one replica"},
+    {"sft.max_len", KEY_INT, "2048", 8, 1e6, NULL, "longer rows are skipped and counted (paper: 2048)"},
+    {"sft.optimizer", KEY_ENUM, "\"adamw\"", 0, 0, "adamw|muon", "muon: hidden matrices by Muon, the rest by AdamW"},
+    {"sft.lr", KEY_REAL, "1e-4", 0, 10, NULL, "AdamW peak learning rate (paper: 1e-4 with LoRA)"},
+    {"sft.muon_lr", KEY_REAL, "0.02", 0, 10, NULL, "Muon peak learning rate"},
+    {"sft.weight_decay", KEY_REAL, "0", 0, 10, NULL, "decoupled weight decay"},
+    {"sft.beta2", KEY_REAL, "0.95", 0, 1, NULL, "AdamW second-moment decay"},
+    {"sft.clip", KEY_REAL, "1", 0, 1e9, NULL, "global gradient norm; 0: none"},
+    {"sft.warmup", KEY_REAL, "0.1", 0, 1, NULL, "share of the steps (paper: 0.1)"},
+    {"sft.min_lr", KEY_REAL, "0", 0, 1, NULL, "end of the cosine as a share of the peak"},
+    {"sft.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, "steps between checkpoints; 0: only the end"},
+
+    {"align.objective", KEY_ENUM, "\"orpo\"", 0, 0, "orpo", "preference objective"},
+    {"align.variant", KEY_ENUM, "\"response\"", 0, 0, "response|full", "ORPO's NLL: response tokens per pair (LLaMA-Factory) or prompt + response (TRL)"},
+    {"align.lambda", KEY_REAL, "0.1", 0, 1000, NULL, "weight of the odds-ratio loss (paper: 0.1)"},
+    {"align.start", KEY_ENUM, "\"final\"", 0, 0, "final|branch", "SFT weights it starts from: the last, or those at align.branch_at"},
+    {"align.branch_at", KEY_REAL, "0", 0, 1, NULL, "share of the SFT steps at which a branch checkpoint is kept; 0: none"},
+    {"align.epochs", KEY_REAL, "5", 0, 1e6, NULL, "passes over the pairs (paper: 5)"},
+    {"align.tokens", KEY_INT, "0", 0, 1e15, NULL, "token budget in place of epochs; 0: epochs"},
+    {"align.batch_tokens", KEY_INT, "8192", 1, 1e9, NULL, "tokens per step, over all ranks"},
+    {"align.micro_tokens", KEY_INT, "2048", 1, 1e9, NULL, "tokens per forward pass of one replica"},
+    {"align.max_len", KEY_INT, "2048", 8, 1e6, NULL, "pairs with a longer sequence are skipped and counted"},
+    {"align.optimizer", KEY_ENUM, "\"adamw\"", 0, 0, "adamw|muon", ""},
+    {"align.lr", KEY_REAL, "5e-6", 0, 10, NULL, "AdamW peak learning rate (paper: 5e-6 with LoRA)"},
+    {"align.muon_lr", KEY_REAL, "0.002", 0, 10, NULL, "Muon peak learning rate"},
+    {"align.weight_decay", KEY_REAL, "0", 0, 10, NULL, ""},
+    {"align.beta2", KEY_REAL, "0.95", 0, 1, NULL, ""},
+    {"align.clip", KEY_REAL, "1", 0, 1e9, NULL, ""},
+    {"align.warmup", KEY_REAL, "0.1", 0, 1, NULL, "(paper: 0.1)"},
+    {"align.min_lr", KEY_REAL, "0", 0, 1, NULL, ""},
+    {"align.rehearsal", KEY_REAL, "0", 0, 0.95, NULL, "share of each step's tokens spent on SFT rows; 0: none (paper)"},
+    {"align.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, ""},
+
+    {"eval.methods", KEY_ENUMS, "[\"io\", \"search\"]", 0, 0, METHODS, "ways to answer"},
+    {"eval.hypotheses", KEY_INTS, "[1, 5, 10]", 1, 10000, NULL, "numbers of rules N, ascending (nested subsets)"},
+    {"eval.rule_temperature", KEY_REAL, "0.9", 0, 10, NULL, "(paper: 0.9)"},
+    {"eval.follow_temperature", KEY_REAL, "0.7", 0, 10, NULL, "(paper: 0.7)"},
+    {"eval.vote_temperature", KEY_REAL, "0.6", 0, 10, NULL, "few-shot voting (paper's baseline: 0.6)"},
+    {"eval.max_votes", KEY_INT, "200", 0, 1e6, NULL, "cap on votes per query; 0: none"},
+    {"eval.first_greedy", KEY_BOOL, "true", 0, 0, NULL, "the first proposal is greedy"},
+    {"eval.max_rule_tokens", KEY_INT, "256", 1, 1e5, NULL, "length limit of a rule"},
+    {"eval.max_answer_tokens", KEY_INT, "256", 1, 1e5, NULL, "length limit of an answer"},
+    {"eval.max_len", KEY_INT, "2048", 8, 1e6, NULL, "prompt + response"},
+    {"eval.problems", KEY_INT, "0", 0, 1e9, NULL, "test problems per family; 0: all"},
+    {"eval.families", KEY_ENUMS, "[\"list_function\", \"arc1d\", \"acre\", \"miniscan\"]", 0, 0, FAMILIES, "families evaluated"},
+    {"eval.slots", KEY_INT, "256", 1, 1e5, NULL, "sequences decoded together"},
+    {"eval.block", KEY_INT, "8", 1, 1e5, NULL, "problems per work unit"},
+};
+
+static const config_key task_keys[] = {
+    {"family", KEY_ENUM, "\"\"", 0, 0, FAMILIES, "the family (required)"},
+    {"generate", KEY_INT, "0", 0, 1e9, NULL, "training tasks to generate"},
+    {"test", KEY_INT, "0", 0, 1e9, NULL, "test tasks to generate"},
+    {"difficulty", KEY_INT, "1", 0, 3, NULL, "0 (tiny student) … 3"},
+    {"holdout", KEY_ENUM, "\"rule\"", 0, 0, "rule|none", "are test rule classes kept out of training?"},
+    {"holdout_share", KEY_REAL, "0.25", 0, 1, NULL, "share of the rule classes kept for the test split"},
+    {"demos", KEY_INT, "0", 0, 50, NULL, "demonstrations per task; 0: the family's own"},
+    {"queries", KEY_INT, "0", 0, 50, NULL, "queries per task; 0: the family's own"},
+    {"identifiable", KEY_BOOL, "false", 0, 0, NULL, "only tasks whose cheapest rule is right"},
+    {"grammar", KEY_ENUM, "\"varied\"", 0, 0, "varied|lake", "MiniSCAN: varied grammars or the official one"},
+    {"file", KEY_TEXT, "\"\"", 0, 0, NULL, "ReDis JSON-lines file in place of generating"},
+    {"test_file", KEY_TEXT, "\"\"", 0, 0, NULL, "its test tasks; those are taken out of file"},
+    {"hypotheses", KEY_INT, "0", 0, 10000, NULL, "rules per task for this entry; 0: augment.hypotheses"},
+    {"train", KEY_BOOL, "true", 0, 0, NULL, "false: augmented and filtered, not trained on or evaluated"},
+};
+/* clang-format on */
+
+const config_key *config_table(int table, int *n)
+{
+    *n = table == CONFIG_RUN ? (int)(sizeof run_keys / sizeof *run_keys)
+                             : (int)(sizeof task_keys / sizeof *task_keys);
+    return table == CONFIG_RUN ? run_keys : task_keys;
+}

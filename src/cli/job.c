@@ -1,0 +1,408 @@
+/* job.c: setting a run up: config, grid, header, tasks, tokenizer, manifest. */
+#include "cli/job.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+char *job_path(const job *j, const char *file)
+{
+    rd_buf b = {0};
+    rd_buf_printf(&b, "%s/%s", j->dir, file);
+    return rd_buf_take(&b);
+}
+
+char *job_arm_path(const job *j, const config_arm *arm, const char *file)
+{
+    rd_buf b = {0};
+    rd_buf_printf(&b, "%s/arms/%s%s%s", j->dir, arm->name, *file ? "/" : "", file);
+    return rd_buf_take(&b);
+}
+
+static void header(const job *j)
+{
+    const rd_grid *g = j->grid;
+    rd_info("%s, %s", build_version(), rd_la_describe());
+    rd_info("run %s in %s: %d rank%s x %lld thread%s, grid data %d x rows %d x cols %d, seed %lld",
+            config_text(&j->cfg.keys, "run.name"), j->dir, g->world.size,
+            g->world.size == 1 ? "" : "s", (long long)config_int(&j->cfg.keys, "grid.threads"),
+            config_int(&j->cfg.keys, "grid.threads") == 1 ? "" : "s", g->data, g->rows, g->cols,
+            (long long)config_int(&j->cfg.keys, "run.seed"));
+}
+
+static int make_dirs(const job *j)
+{
+    int rc = RD_OK;
+    char *path = NULL;
+    RD_TRY(rd_dir_make(j->dir));
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        path = job_arm_path(j, &j->cfg.arm[i], "checkpoints");
+        RD_TRY(rd_dir_make(path));
+        RD_FREE(path);
+    }
+done:
+    rd_free(path);
+    return rc;
+}
+
+int job_begin(job *j, const char *config_path, int n_sets, const char *const *sets)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    j->started = rd_time();
+    RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
+    const config_scope *s = &j->cfg.keys;
+    RD_TRY(rd_grid_create((int)config_int(s, "grid.data"), (int)config_int(s, "grid.rows"),
+                          (int)config_int(s, "grid.cols"), &j->grid));
+    if (j->grid->rows * j->grid->cols > 1)
+        RD_FAIL(RD_EINPUT, "%s: grid.rows, grid.cols: this version trains one rank per replica",
+                config_path);
+    RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
+    const char *prompts = config_text(s, "prompts");
+    if (*prompts) {
+        char *path = config_prompt_path(&j->cfg, prompts);
+        rc = rd_prompts_load(path, &j->prompts);
+        rd_free(path);
+        RD_TRY(rd_agree(&world, rc));
+    } else {
+        rd_prompts_default(&j->prompts);
+    }
+    rd_buf dir = {0};
+    if (*config_text(s, "run.dir"))
+        rd_buf_puts(&dir, config_text(s, "run.dir"));
+    else
+        rd_buf_printf(&dir, "runs/%s", config_text(s, "run.name"));
+    j->dir = rd_buf_take(&dir);
+    header(j);
+done:
+    return rc;
+}
+
+void job_end(job *j)
+{
+    rd_taskset_free(&j->tasks);
+    rd_prompts_free(&j->prompts);
+    rd_tok_free(&j->tok);
+    rd_results_free(&j->results);
+    rd_free(j->dir);
+    config_free(&j->cfg);
+    if (j->grid) rd_la_detach(j->grid);
+    rd_grid_free(&j->grid);
+}
+
+/* ---------------------------------------------------------------- tasks */
+
+static void gen_options(const job *j, int source, rd_gen_opts *o)
+{
+    const config_scope *s = &j->cfg.task[source];
+    bool held = strcmp(config_text(s, "holdout"), "rule") == 0;
+    memset(o, 0, sizeof *o);
+    if (rd_family_parse(config_text(s, "family"), &o->family) != RD_OK)
+        rd_die("the table of keys names an unknown family");
+    o->difficulty = (int)config_int(s, "difficulty");
+    o->seed = (uint64_t)config_int(&j->cfg.keys, "run.seed");
+    o->n_train = config_int(s, "generate");
+    o->n_test = config_int(s, "test");
+    o->n_demos = config_int(s, "demos");
+    o->n_queries = config_int(s, "queries");
+    o->holdout = held ? config_real(s, "holdout_share") : 0;
+    o->identifiable = config_bool(s, "identifiable");
+    o->lake_grammar = strcmp(config_text(s, "grammar"), "lake") == 0;
+}
+
+/* This rank's contiguous share of the entry's tasks, as records one after the other. */
+static int generate_share(const job *j, const rd_gen_opts *o, int source, rd_buf *out)
+{
+    int rc = RD_OK;
+    int64_t n = o->n_train + o->n_test, size = j->grid->world.size, rank = j->grid->world.rank;
+    rd_task t = {0};
+    for (int64_t i = n * rank / size; i < n * (rank + 1) / size; i++) {
+        bool train = i < o->n_train;
+        RD_TRY(rd_task_generate(o, train ? RD_SPLIT_TRAIN : RD_SPLIT_TEST,
+                                train ? i : i - o->n_train, &t));
+        t.source = source;
+        rd_task_put(out, &t);
+        rd_task_free(&t);
+    }
+done:
+    rd_task_free(&t);
+    return rc;
+}
+
+static int generate_entry(job *j, int source)
+{
+    int rc = RD_OK;
+    rd_gen_opts o;
+    rd_buf mine = {0};
+    char *all = NULL;
+    int64_t *sizes = NULL, total = 0;
+    gen_options(j, source, &o);
+    RD_TRY(rd_agree(&j->grid->world, generate_share(j, &o, source, &mine)));
+    rd_allgather(&j->grid->world, mine.data, (int64_t)mine.len, &all, &sizes);
+    for (int r = 0; r < j->grid->world.size; r++) total += sizes[r];
+    rd_cursor c = {all, (size_t)total, 0};
+    while (c.pos < c.len) {
+        rd_task t;
+        RD_TRY(rd_task_get(&c, &t));
+        rd_taskset_add_take(&j->tasks, &t);
+    }
+done:
+    rd_buf_free(&mine);
+    rd_free(all);
+    rd_free(sizes);
+    return rc;
+}
+
+static bool same_examples(const rd_task *a, const rd_task *b)
+{
+    if (a->n_demos != b->n_demos || a->n_queries != b->n_queries) return false;
+    for (int64_t i = 0; i < a->n_demos + a->n_queries; i++)
+        if (strcmp(a->examples[i].input, b->examples[i].input) != 0 ||
+            strcmp(a->examples[i].output, b->examples[i].output) != 0)
+            return false;
+    return true;
+}
+
+/* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to the
+ * test split. */
+static int load_entry(job *j, int source)
+{
+    int rc = RD_OK;
+    const config_scope *s = &j->cfg.task[source];
+    rd_taskset set = {0}, test = {0};
+    rd_family f;
+    char *path = config_data_path(&j->cfg, config_text(s, "file"));
+    char *test_path = config_data_path(&j->cfg, config_text(s, "test_file"));
+    bool has_test = *config_text(s, "test_file") != 0;
+    RD_TRY(rd_family_parse(config_text(s, "family"), &f));
+    RD_TRY(rd_task_load(path, f, &set));
+    if (has_test) RD_TRY(rd_task_load(test_path, f, &test));
+    bool by_class = !has_test && strcmp(config_text(s, "holdout"), "rule") == 0;
+    if (by_class) RD_TRY(rd_task_classify(&set));
+    for (int64_t i = 0; i < set.n; i++) {
+        rd_task *t = &set.task[i];
+        t->source = source;
+        for (int64_t k = 0; k < test.n; k++)
+            if (same_examples(t, &test.task[k])) t->split = RD_SPLIT_TEST;
+        if (by_class && t->rule_class)
+            t->split = rd_task_class_split((uint64_t)config_int(&j->cfg.keys, "run.seed"),
+                                           config_real(s, "holdout_share"), t->rule_class);
+        rd_taskset_add_take(&j->tasks, t);
+    }
+done:
+    rd_taskset_free(&set);
+    rd_taskset_free(&test);
+    rd_free(path);
+    rd_free(test_path);
+    return rc;
+}
+
+int job_tasks(job *j)
+{
+    int rc = RD_OK;
+    if (j->tasks.n > 0) return RD_OK;
+    rd_clock_begin("tasks");
+    for (int i = 0; i < j->cfg.n_tasks; i++) {
+        int64_t k = config_int(&j->cfg.task[i], "hypotheses");
+        j->hypotheses[i] = k ? k : config_int(&j->cfg.keys, "augment.hypotheses");
+        if (*config_text(&j->cfg.task[i], "file"))
+            RD_TRY(rd_agree(&j->grid->world, load_entry(j, i)));
+        else
+            RD_TRY(generate_entry(j, i));
+    }
+    int64_t n_test = 0;
+    for (int64_t i = 0; i < j->tasks.n; i++) n_test += j->tasks.task[i].split == RD_SPLIT_TEST;
+    rd_info("tasks    %lld for training, %lld for testing", (long long)(j->tasks.n - n_test),
+            (long long)n_test);
+done:
+    rd_clock_end("tasks");
+    return rc;
+}
+
+/* ---------------------------------------------------------------- tokenizer */
+
+/* Evenly spread chunks of the text pool, until the quota is reached.  Root only. */
+static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
+{
+    enum { CHUNK = 2048 };
+    int rc = RD_OK;
+    rd_comm self = rd_comm_self();
+    rd_store *s = NULL;
+    rd_pool part = {0};
+    int64_t n = 0;
+    RD_TRY(rd_store_open(&self, path, "redistill.datasets", 1, &s));
+    RD_TRY(rd_store_text_count(s, &n));
+    int64_t chunks = (n + CHUNK - 1) / CHUNK;
+    /* A stride prime to the number of chunks visits each once, and far ones early. */
+    int64_t stride = chunks > 0 && chunks % 7919 != 0 ? 7919 % chunks : 1;
+    for (int64_t i = 0, at = 0; i < chunks && (int64_t)pool->bytes.len < quota; i++) {
+        int64_t first = at * CHUNK, count = n - first < CHUNK ? n - first : CHUNK;
+        RD_TRY(rd_store_read_text(s, first, count, &part));
+        rd_pool_mark(pool);
+        for (int64_t k = 0; k < count; k++) rd_pool_add(pool, rd_pool_get(&part, k, NULL));
+        rd_pool_free(&part);
+        at = (at + stride) % chunks;
+    }
+done:
+    rd_pool_free(&part);
+    rd_store_close(&s);
+    return rc;
+}
+
+static int train_tokenizer(const job *j, const char *datasets, rd_buf *json)
+{
+    int rc = RD_OK;
+    rd_pool pool = {0};
+    const char **texts = NULL;
+    rd_tok *tok = NULL;
+    const config_scope *s = &j->cfg.keys;
+    RD_TRY(read_corpus(datasets, config_int(s, "model.tokenizer.corpus_bytes"), &pool));
+    texts = rd_new(const char *, pool.n);
+    for (int64_t i = 0; i < pool.n; i++) texts[i] = rd_pool_get(&pool, i, NULL);
+    rd_tok_train_opts o = {.vocab = config_int(s, "model.tokenizer.train_vocab"),
+                           .all_bytes = true,
+                           .min_count = 2};
+    RD_TRY(rd_tok_train(&o, pool.n, texts, NULL, &tok));
+    rd_tok_to_json(tok, json);
+done:
+    rd_free(texts);
+    rd_pool_free(&pool);
+    rd_tok_free(&tok);
+    return rc;
+}
+
+/* tokenizer.key says which datasets and options tokenizer.json was trained on. */
+static int root_tokenizer(const job *j, const char *datasets, rd_buf *json)
+{
+    int rc = RD_OK;
+    static const char *const keys[] = {"model.tokenizer.", NULL};
+    char *path = job_path(j, "tokenizer.json"), *key_path = job_path(j, "tokenizer.key");
+    rd_buf key = {0}, old = {0};
+    rd_comm self = rd_comm_self();
+    rd_store *s = NULL;
+    int64_t data_key = 0;
+    RD_TRY(rd_store_open(&self, datasets, "redistill.datasets", 1, &s));
+    RD_TRY(rd_store_get_i64(s, "", "key", &data_key));
+    rd_store_close(&s);
+    rd_buf_printf(&key, "%016llx %016llx\n", (unsigned long long)data_key,
+                  (unsigned long long)config_hash(&j->cfg.keys, keys));
+    if (rd_file_exists(path) && rd_file_exists(key_path)) {
+        RD_TRY(rd_file_read(key_path, &old));
+        if (strcmp(old.data, key.data) == 0) {
+            RD_TRY(rd_file_read(path, json));
+            goto done;
+        }
+    }
+    RD_TRY(train_tokenizer(j, datasets, json));
+    RD_TRY(rd_file_write_atomic(path, json->data, json->len));
+    RD_TRY(rd_file_write_atomic(key_path, key.data, key.len));
+done:
+    rd_store_close(&s);
+    rd_buf_free(&key);
+    rd_buf_free(&old);
+    rd_free(path);
+    rd_free(key_path);
+    return rc;
+}
+
+int job_tokenizer(job *j)
+{
+    int rc = RD_OK;
+    const rd_comm *w = &j->grid->world;
+    rd_buf json = {0};
+    if (j->tok) return RD_OK;
+    char *datasets = job_path(j, "datasets.h5");
+    rd_clock_begin("tokenizer");
+    rc = w->rank == 0 ? root_tokenizer(j, datasets, &json) : RD_OK;
+    RD_TRY(rd_agree(w, rc));
+    rd_bcast_buf(w, &json, 0);
+    RD_TRY(rd_agree(w, rd_tok_from_json(json.data, json.len, "tokenizer.json", &j->tok)));
+    j->tok_key = rd_hash(json.data, json.len, 0);
+    rd_info("tokens   vocabulary of %lld", (long long)rd_tok_vocab(j->tok));
+done:
+    rd_clock_end("tokenizer");
+    rd_buf_free(&json);
+    rd_free(datasets);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- manifest */
+
+static int input_hash(rd_json_node *list, const config *c, const char *file)
+{
+    int rc = RD_OK;
+    rd_buf bytes = {0};
+    char hex[20], *path = config_data_path(c, file);
+    if (!*file) goto done;
+    RD_TRY(rd_file_read(path, &bytes));
+    snprintf(hex, sizeof hex, "%016llx",
+             (unsigned long long)rd_hash(bytes.data ? bytes.data : "", bytes.len, 0));
+    rd_json_node *o = rd_json_set_object(list, NULL);
+    rd_json_set_string(o, "file", path);
+    rd_json_set_string(o, "hash", hex);
+done:
+    rd_buf_free(&bytes);
+    rd_free(path);
+    return rc;
+}
+
+static int manifest_write(const job *j)
+{
+    int rc = RD_OK;
+    rd_buf text = {0};
+    rd_json *doc = rd_json_new(RD_JSON_OBJECT), *cfg = NULL;
+    rd_json_node *root = rd_json_root(doc);
+    char host[256] = "", date[32], *path = NULL;
+    time_t now = time(NULL);
+    gethostname(host, sizeof host - 1);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    rd_json_set_string(root, "schema", "redistill.manifest");
+    rd_json_set_int(root, "schema_version", 1);
+    rd_json_set_string(root, "software", build_version());
+    build_describe(&text);
+    rd_json_set_string(root, "build", text.data);
+    rd_buf_clear(&text);
+    rd_json_set_string(root, "date", date);
+    rd_json_set_string(root, "host", host);
+    rd_json_set_int(root, "ranks", j->grid->world.size);
+    rd_json_set_int(root, "threads", config_int(&j->cfg.keys, "grid.threads"));
+    rd_json_node *grid = rd_json_set_object(root, "grid");
+    rd_json_set_int(grid, "data", j->grid->data);
+    rd_json_set_int(grid, "rows", j->grid->rows);
+    rd_json_set_int(grid, "cols", j->grid->cols);
+    rd_json_node *loss = rd_json_set_object(root, "loss");
+    rd_json_set_string(loss, "sft", "mean over response tokens of the global batch");
+    rd_json_set_string(loss, "orpo",
+                       strcmp(config_text(&j->cfg.keys, "align.variant"), "full") == 0
+                           ? "NLL: mean over prompt + response tokens of the chosen sequences"
+                           : "NLL: mean over response tokens per pair, then over pairs");
+    rd_json_node *inputs = rd_json_set_array(root, "inputs");
+    for (int i = 0; i < j->cfg.n_tasks; i++) {
+        RD_TRY(input_hash(inputs, &j->cfg, config_text(&j->cfg.task[i], "file")));
+        RD_TRY(input_hash(inputs, &j->cfg, config_text(&j->cfg.task[i], "test_file")));
+    }
+    RD_TRY(rd_json_parse(j->cfg.resolved, strlen(j->cfg.resolved), "config", 1, &cfg));
+    rd_json_set_copy(root, "config", rd_json_root(cfg));
+    rd_json_print(root, true, &text);
+    rd_buf_putc(&text, '\n');
+    path = job_path(j, "manifest.json");
+    RD_TRY(rd_file_write_atomic(path, text.data, text.len));
+done:
+    rd_buf_free(&text);
+    rd_json_free(&doc);
+    rd_json_free(&cfg);
+    rd_free(path);
+    return rc;
+}
+
+int job_manifest(job *j)
+{
+    int rc = RD_OK;
+    if (j->grid->world.rank == 0) {
+        rc = make_dirs(j);
+        if (rc == RD_OK) rc = manifest_write(j);
+    }
+    RD_TRY(rd_agree(&j->grid->world, rc));
+done:
+    return rc;
+}

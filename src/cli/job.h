@@ -1,0 +1,73 @@
+/* job.h: one run of the program: what its stages share (private to cli).
+ *
+ * The run directory:  manifest.json, traces.h5, datasets.h5, tokenizer.json, arms/NAME/{checkpoints/,
+ * metrics.h5, predictions.h5}, report.txt, report.json. */
+#ifndef RD_CLI_JOB_H
+#define RD_CLI_JOB_H
+
+#include "cli/config.h"
+#include "rd/distill.h"
+#include "rd/infer.h"
+#include "rd/train.h"
+
+typedef struct job {
+    config cfg;
+    rd_grid *grid;
+    char *dir;            /* run directory */
+    rd_prompts *prompts;
+    rd_taskset tasks;     /* both splits, equal on all ranks */
+    int64_t hypotheses[CONFIG_MAX_TASKS];
+    rd_tok *tok;
+    uint64_t tok_key;     /* hash of tokenizer.json */
+    rd_results results;   /* of all arms evaluated or re-read */
+    bool have_augment, have_filter;
+    rd_augment_report augment;
+    rd_filter_report filter;
+    struct {
+        bool have_sft, have_align;
+        rd_train_report sft, align;
+        int64_t parameters;
+    } arm[CONFIG_MAX_ARMS];
+    double started;
+} job;
+
+/* Config, grid, prompts, run directory, header.  Collective on world. */
+int job_begin(job *j, const char *config_path, int n_sets, const char *const *sets);
+void job_end(job *j);
+/* Generate or load the tasks (once).  Collective. */
+int job_tasks(job *j);
+/* The tokenizer trained on datasets.h5 (once; kept in the run directory).  Collective. */
+int job_tokenizer(job *j);
+char *job_path(const job *j, const char *file);                          /* DIR/file; caller frees */
+char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DIR/arms/NAME/file */
+int job_manifest(job *j);
+
+/* options.c: option structs from config values. */
+void options_teacher(const config_scope *s, rd_teacher_opts *o);
+void options_augment(const job *j, rd_augment_opts *o);
+void options_filter(const job *j, rd_filter_opts *o);
+int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o);
+int options_model(const config_scope *s, int64_t vocab, rd_model_config *c);
+void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o);
+
+/* stages.c.  Collective; idempotent. */
+int stage_augment(job *j);
+int stage_filter(job *j);
+int stage_sft(job *j, int arm);
+int stage_align(job *j, int arm);
+int stage_eval(job *j, int arm);
+int stage_report(job *j);
+
+/* report.c */
+void report_table(const rd_results *r, rd_buf *out);
+void report_verdicts(const rd_results *r, rd_buf *out);
+int report_write(job *j); /* Collective; rank 0 writes report.txt and report.json and prints */
+
+/* plan.c: what validate prints beside the resolved config. */
+int plan_print(job *j);
+
+/* build.c */
+const char *build_version(void); /* "redistill 0.1.0 (abc1234)" */
+void build_describe(rd_buf *out); /* compiler, flags, libraries */
+
+#endif

@@ -1,0 +1,234 @@
+/* main.c: the command line.  The only place that prints an error and chooses the exit status. */
+#include "cli/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SETS = 64 };
+
+typedef struct arguments {
+    const char *command, *file;
+    const char *sets[MAX_SETS];
+    int n_sets;
+    double max_hours;
+    bool json;
+    bool help, version;
+} arguments;
+
+static const char usage[] =
+    "usage: redistill COMMAND ...\n"
+    "\n"
+    "  run CONFIG                 all stages of the config, continuing what is there\n"
+    "  augment | filter | sft | align | eval | report CONFIG\n"
+    "                             one stage (what it needs must be there)\n"
+    "  validate CONFIG            check everything that can be checked without computing\n"
+    "  inspect FILE [--json]      what an HDF5 file holds\n"
+    "  report DIR                 print a finished run's report again\n"
+    "\n"
+    "  --set KEY=VALUE            override a key of the config (repeatable)\n"
+    "  --max-hours H              stop, resumable, after H hours\n"
+    "  --fault SITE:RANK[:kill]   inject a failure (tests)\n"
+    "  --version, --help [keys]   --help keys lists every key of the config\n"
+    "\n"
+    "Start it under mpirun or srun for more than one rank.\n"
+    "Exit status: 0 done, 2 usage, 3 bad input, 4 I/O, 5 numeric failure, 6 internal error,\n"
+    "7 injected fault, 75 stopped at a limit or by a signal (the same command continues).\n";
+
+static int parse_option(arguments *a, int argc, char **argv, int *i)
+{
+    int rc = RD_OK;
+    const char *option = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : NULL;
+    if (strcmp(option, "--json") == 0) {
+        a->json = true;
+        goto done;
+    }
+    bool known = strcmp(option, "--set") == 0 || strcmp(option, "--max-hours") == 0 ||
+                 strcmp(option, "--fault") == 0;
+    if (!known) RD_FAIL(RD_EUSAGE, "unknown option '%s'; see redistill --help", option);
+    if (!value) RD_FAIL(RD_EUSAGE, "%s: a value must follow", option);
+    ++*i;
+    if (strcmp(option, "--set") == 0) {
+        if (a->n_sets == MAX_SETS) RD_FAIL(RD_EUSAGE, "at most %d times --set", MAX_SETS);
+        a->sets[a->n_sets++] = value;
+    } else if (strcmp(option, "--max-hours") == 0) {
+        char *end;
+        a->max_hours = strtod(value, &end);
+        if (*end || end == value || !(a->max_hours > 0))
+            RD_FAIL(RD_EUSAGE, "--max-hours: expected hours above 0, got '%s'", value);
+    } else {
+        RD_TRY(rd_fault_arm(value));
+    }
+done:
+    return rc;
+}
+
+static int parse(arguments *a, int argc, char **argv)
+{
+    int rc = RD_OK;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            a->help = true;
+        } else if (strcmp(argv[i], "--version") == 0) {
+            a->version = true;
+        } else if (argv[i][0] == '-') {
+            RD_TRY(parse_option(a, argc, argv, &i));
+        } else if (!a->command) {
+            a->command = argv[i];
+        } else if (!a->file) {
+            a->file = argv[i];
+        } else {
+            RD_FAIL(RD_EUSAGE, "unexpected argument '%s'; see redistill --help", argv[i]);
+        }
+    }
+    if (a->help || a->version) goto done;
+    if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
+    static const char *const commands[] = {"run",   "augment", "filter",   "sft",    "align",
+                                           "eval",  "report",  "validate", "inspect"};
+    const char *nearest = NULL;
+    int best = 100;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        int d = rd_edit_distance(commands[i], a->command);
+        if (d < best) best = d, nearest = commands[i];
+    }
+    if (best > 0)
+        RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, nearest);
+    if (!a->file)
+        RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
+                strcmp(a->command, "inspect") == 0 ? "file" : "config");
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static bool wants(const arguments *a, const config_scope *s, const char *stage)
+{
+    if (strcmp(a->command, "run") != 0) return strcmp(a->command, stage) == 0;
+    return config_list_has(s, "stages", stage);
+}
+
+static int poll_stop(const job *j)
+{
+    int rc = RD_OK;
+    if (rd_stop_agree(&j->grid->world))
+        RD_FAIL(RD_ESTOP, "stopped as asked; the same command continues");
+done:
+    return rc;
+}
+
+static int run_arms(job *j, const arguments *a)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        const config_arm *arm = &j->cfg.arm[i];
+        if (wants(a, &arm->keys, "sft") && !arm->from) RD_TRY(stage_sft(j, i));
+        RD_TRY(poll_stop(j));
+        if (wants(a, &arm->keys, "align") && config_list_has(&arm->keys, "stages", "align"))
+            RD_TRY(stage_align(j, i));
+        RD_TRY(poll_stop(j));
+    }
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        if (wants(a, &j->cfg.arm[i].keys, "eval") ||
+            (strcmp(a->command, "report") == 0 &&
+             config_list_has(&j->cfg.arm[i].keys, "stages", "eval")))
+            RD_TRY(stage_eval(j, i));
+        RD_TRY(poll_stop(j));
+    }
+done:
+    return rc;
+}
+
+static int command_run(const arguments *a)
+{
+    int rc = RD_OK;
+    job j = {0};
+    RD_TRY(job_begin(&j, a->file, a->n_sets, a->sets));
+    double hours = config_real(&j.cfg.keys, "run.max_hours");
+    if (a->max_hours > 0) hours = a->max_hours;
+    char *stop_file = job_path(&j, "STOP");
+    rd_stop_begin(hours, stop_file);
+    rd_free(stop_file);
+    if (strcmp(a->command, "validate") == 0) {
+        RD_TRY(plan_print(&j));
+        goto done;
+    }
+    RD_TRY(job_manifest(&j));
+    if (wants(a, &j.cfg.keys, "augment")) RD_TRY(stage_augment(&j));
+    RD_TRY(poll_stop(&j));
+    if (wants(a, &j.cfg.keys, "filter")) RD_TRY(stage_filter(&j));
+    RD_TRY(poll_stop(&j));
+    RD_TRY(run_arms(&j, a));
+    if (wants(a, &j.cfg.keys, "report")) RD_TRY(stage_report(&j));
+done:
+    job_end(&j);
+    return rc;
+}
+
+/* Commands of one rank: print a text made on rank 0. */
+static int command_print(const arguments *a)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    rd_buf text = {0}, path = {0};
+    if (world.rank == 0) {
+        if (strcmp(a->command, "inspect") == 0) {
+            rc = rd_store_describe(a->file, a->json, &text);
+        } else {
+            rd_buf_printf(&path, "%s/report.%s", a->file, a->json ? "json" : "txt");
+            rc = rd_file_read(path.data, &text);
+        }
+    }
+    RD_TRY(rd_agree(&world, rc));
+    rd_info("%s", text.data ? text.data : "");
+done:
+    rd_buf_free(&text);
+    rd_buf_free(&path);
+    return rc;
+}
+
+static int dispatch(const arguments *a)
+{
+    size_t n = a->file ? strlen(a->file) : 0;
+    bool is_config = n > 5 && strcmp(a->file + n - 5, ".json") == 0;
+    if (a->version) {
+        rd_buf text = {0};
+        build_describe(&text);
+        rd_info("%s\n%s", build_version(), text.data);
+        rd_buf_free(&text);
+        return RD_OK;
+    }
+    if (a->help) {
+        rd_info("%s", usage);
+        rd_comm world = rd_comm_world();
+        if (a->command && strcmp(a->command, "keys") == 0 && world.rank == 0) config_help(stdout);
+        return RD_OK;
+    }
+    if (strcmp(a->command, "inspect") == 0 || (strcmp(a->command, "report") == 0 && !is_config))
+        return command_print(a);
+    return command_run(a);
+}
+
+/* One line for what a user can cause; where it came from only for our own bugs. */
+static void print_error(int rc)
+{
+    const rd_error *e = rd_error_get();
+    bool ours = rc == RD_EINTERNAL || getenv("RD_TRACE") != NULL;
+    fflush(stdout);
+    fprintf(stderr, "redistill: %s: %s%s%s", rc == RD_ESTOP ? "stopped" : "error",
+            ours ? e->where : "", ours ? ": " : "", e->message);
+    if (e->rank >= 0) fprintf(stderr, " [rank %d of %d]", e->rank, rd_comm_world().size);
+    fprintf(stderr, "\n");
+    if (ours && e->trace[0]) fprintf(stderr, "%s\n", e->trace);
+    fflush(stderr);
+}
+
+int main(int argc, char **argv)
+{
+    arguments a = {0};
+    rd_par_begin(&argc, &argv);
+    int rc = parse(&a, argc, argv);
+    if (rc == RD_OK) rc = dispatch(&a);
+    if (rc != RD_OK && rd_comm_world().rank == 0) print_error(rc);
+    rd_par_end();
+    return rd_exit_status(rc);
+}

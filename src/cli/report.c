@@ -1,0 +1,305 @@
+/* report.c: report.txt and report.json: the table, what it says, leakage, counts, timing. */
+#include "cli/job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_trivial(const rd_result *r) { return strcmp(r->arm, "trivial") == 0; }
+static bool is_tolerant(const rd_result *r) { return strcmp(r->parse, "tolerant") == 0; }
+
+static const rd_result *other_parse(const rd_results *all, const rd_result *r)
+{
+    for (int64_t i = 0; i < all->n; i++) {
+        const rd_result *o = &all->item[i];
+        if (o->family == r->family && o->n == r->n && !is_tolerant(o) &&
+            strcmp(o->arm, r->arm) == 0 && strcmp(o->method, r->method) == 0)
+            return o;
+    }
+    return r;
+}
+
+static void table_row(const rd_results *all, const rd_result *r, rd_buf *out)
+{
+    char n[24] = "";
+    if (r->n > 0) snprintf(n, sizeof n, "%lld", (long long)r->n);
+    rd_buf_printf(out, "  %-12s %-20s %4s %7.1f  %5.1f - %5.1f %8.1f %8.1f %12.0f\n", r->arm,
+                  r->method, n, 100 * r->accuracy, 100 * r->low, 100 * r->high,
+                  100 * other_parse(all, r)->accuracy, 100 * r->solved, r->tokens_per_query);
+}
+
+static void family_table(const rd_results *all, rd_family f, rd_buf *out)
+{
+    const rd_result *first = NULL;
+    for (int64_t i = 0; i < all->n && !first; i++)
+        if (all->item[i].family == f && !is_trivial(&all->item[i])) first = &all->item[i];
+    if (!first) return;
+    rd_buf_printf(out, "\n%s: %lld test problems, %lld queries\n", rd_family_name(f),
+                  (long long)first->problems, (long long)first->queries);
+    rd_buf_printf(out, "  %-12s %-20s %4s %7s  %13s %8s %8s %12s\n", "arm", "method", "N", "right %",
+                  "95 % interval", "strict %", "solved %", "tokens/query");
+    for (int pass = 0; pass < 2; pass++) /* the trivial baselines last */
+        for (int64_t i = 0; i < all->n; i++) {
+            const rd_result *r = &all->item[i];
+            if (r->family == f && is_tolerant(r) && is_trivial(r) == (pass == 1))
+                table_row(all, r, out);
+        }
+}
+
+void report_table(const rd_results *r, rd_buf *out)
+{
+    for (int f = 0; f < RD_FAMILIES; f++) family_table(r, (rd_family)f, out);
+}
+
+/* Best entry of a kind: pick = 0 search of an arm at its largest N, 1 io of any arm, 2 trivial. */
+static const rd_result *best_of(const rd_results *all, rd_family f, const char *arm,
+                                const char *method)
+{
+    const rd_result *best = NULL;
+    for (int64_t i = 0; i < all->n; i++) {
+        const rd_result *r = &all->item[i];
+        if (r->family != f || !is_tolerant(r) || (arm && strcmp(r->arm, arm) != 0) ||
+            (method && strcmp(r->method, method) != 0))
+            continue;
+        bool search = method && strcmp(method, "search") == 0;
+        if (!best || (search ? r->n > best->n : r->accuracy > best->accuracy)) best = r;
+    }
+    return best;
+}
+
+static void compare(const rd_result *a, const rd_result *b, rd_buf *out)
+{
+    const char *verdict = a->low > b->high   ? "above, intervals apart"
+                          : b->low > a->high ? "BELOW, intervals apart"
+                                             : "intervals overlap";
+    rd_buf_printf(out, "  %s %s at N = %lld (%.1f %%) against %s %s (%.1f %%): %s\n", a->arm,
+                  a->method, (long long)a->n, 100 * a->accuracy, b->arm, b->method,
+                  100 * b->accuracy, verdict);
+}
+
+/* Each arm's search at its largest N against the best direct answers and the best trivial baseline. */
+void report_verdicts(const rd_results *all, rd_buf *out)
+{
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        const rd_result *io = best_of(all, (rd_family)f, NULL, "io");
+        const rd_result *trivial = best_of(all, (rd_family)f, "trivial", NULL);
+        const char *last = "";
+        bool titled = false;
+        for (int64_t i = 0; i < all->n; i++) {
+            const rd_result *r = &all->item[i];
+            if (r->family != (rd_family)f || strcmp(r->method, "search") != 0 ||
+                strcmp(last, r->arm) == 0)
+                continue;
+            last = r->arm;
+            const rd_result *search = best_of(all, (rd_family)f, r->arm, "search");
+            if (!titled) rd_buf_printf(out, "\n%s:\n", rd_family_name((rd_family)f));
+            titled = true;
+            if (io) compare(search, io, out);
+            if (trivial) compare(search, trivial, out);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- counts */
+
+static void put_leakage(const job *j, rd_json_node *root, rd_buf *text)
+{
+    rd_json_node *list = rd_json_set_object(root, "leakage");
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        rd_leakage l;
+        memset(&l, 0, sizeof l);
+        if (rd_leakage_report(&j->tasks, (rd_family)f, &l) != RD_OK || l.test_tasks == 0) {
+            rd_error_clear();
+            continue;
+        }
+        rd_json_node *o = rd_json_set_object(list, rd_family_name((rd_family)f));
+        rd_json_set_int(o, "test_tasks", l.test_tasks);
+        rd_json_set_int(o, "test_queries", l.test_queries);
+        rd_json_set_int(o, "tasks_in_train", l.tasks_in_train);
+        rd_json_set_int(o, "pairs_in_train", l.pairs_in_train);
+        rd_json_set_int(o, "queries_in_demos", l.queries_in_demos);
+        rd_json_set_int(o, "classes_in_train", l.classes_in_train);
+        rd_json_set_int(o, "distinct_after_renaming", l.distinct_after_renaming);
+        rd_json_set_int(o, "best_position_hits", l.best_position_hits);
+        rd_buf_printf(text,
+                      "leakage  %-14s of %lld test tasks %lld stand in training and %lld share a "
+                      "rule class with it; of %lld queries %lld occur in training, %lld in their own "
+                      "demonstrations\n",
+                      rd_family_name((rd_family)f), (long long)l.test_tasks,
+                      (long long)l.tasks_in_train, (long long)l.classes_in_train,
+                      (long long)l.test_queries, (long long)l.pairs_in_train,
+                      (long long)l.queries_in_demos);
+    }
+}
+
+static void put_number(rd_json_node *o, const char *key, double x)
+{
+    if (isfinite(x))
+        rd_json_set_number(o, key, x);
+    else
+        rd_json_set_null(o, key);
+}
+
+static void put_filter(const rd_filter_report *r, rd_json_node *counts, rd_buf *text)
+{
+    static const char *const kinds[] = {"generate", "follow", "io"};
+    rd_json_node *o = rd_json_set_object(counts, "filter");
+    rd_json_node *hist = rd_json_set_object(o, "score_histogram");
+    rd_json_node *corr = rd_json_set_object(o, "length_quality_correlation");
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        const char *name = rd_family_name((rd_family)f);
+        int64_t total = 0, last = 0;
+        for (int i = 0; i < RD_HIST; i++) {
+            total += r->histogram[f][i];
+            if (r->histogram[f][i]) last = i;
+        }
+        if (total == 0) continue;
+        rd_json_node *fam = rd_json_set_object(o, name);
+        for (int k = 0; k < RD_ROW_KINDS; k++) rd_json_set_int(fam, kinds[k], r->rows[k][f]);
+        rd_json_set_int(fam, "pairs", r->pairs[f]);
+        rd_json_node *h = rd_json_set_array(hist, name);
+        rd_buf_printf(text, "scores   %-14s", name);
+        for (int64_t i = 0; i <= last; i++) {
+            rd_json_set_int(h, NULL, r->histogram[f][i]);
+            rd_buf_printf(text, " %lld:%.0f%%", (long long)i,
+                          100.0 * (double)r->histogram[f][i] / (double)total);
+        }
+        put_number(corr, name, r->length_quality[f]);
+        rd_buf_printf(text, ";  rule length vs. quality r = %+.2f\n", r->length_quality[f]);
+    }
+    put_number(corr, "pooled", r->length_quality[RD_FAMILIES]);
+    rd_json_set_int(o, "duplicates", r->duplicates);
+    rd_json_set_int(o, "identical_pairs", r->identical_pairs);
+    rd_json_set_int(o, "over_long", r->over_long);
+    rd_json_set_int(o, "below_score", r->low_score);
+    rd_json_set_int(o, "wrong_answer", r->wrong_answer);
+    rd_json_set_int(o, "not_worked", r->unparsed_worked);
+}
+
+static void put_training(const job *j, rd_json_node *counts)
+{
+    rd_json_node *arms = rd_json_set_object(counts, "arms");
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        rd_json_node *a = rd_json_set_object(arms, j->cfg.arm[i].name);
+        const rd_train_report *reports[] = {&j->arm[i].sft, &j->arm[i].align};
+        const bool have[] = {j->arm[i].have_sft, j->arm[i].have_align};
+        static const char *const names[] = {"sft", "align"};
+        rd_json_set_int(a, "parameters", j->arm[i].parameters);
+        for (int k = 0; k < 2; k++) {
+            if (!have[k]) continue;
+            rd_json_node *o = rd_json_set_object(a, names[k]);
+            rd_json_set_int(o, "steps", reports[k]->steps);
+            rd_json_set_int(o, "tokens", reports[k]->tokens);
+            rd_json_set_int(o, "over_long", reports[k]->over_long);
+            put_number(o, "first_loss", reports[k]->first_loss);
+            put_number(o, "last_loss", reports[k]->last_loss);
+            put_number(o, "tokens_per_second", reports[k]->tokens_per_second);
+            if (k == 1) put_number(o, "pair_accuracy", reports[k]->reward_accuracy);
+        }
+    }
+}
+
+static void put_augment(const rd_augment_report *r, rd_json_node *counts)
+{
+    rd_json_node *o = rd_json_set_object(counts, "augment");
+    rd_json_set_int(o, "tasks", r->tasks);
+    rd_json_set_int(o, "hypotheses", r->hypotheses);
+    rd_json_set_int(o, "applications", r->applications);
+    rd_json_set_int(o, "unanswered", r->unanswered);
+    rd_json_set_int(o, "tokens_in", r->tokens_in);
+    rd_json_set_int(o, "tokens_out", r->tokens_out);
+    rd_json_node *solved = rd_json_set_object(o, "full_score_share");
+    for (int f = 0; f < RD_FAMILIES; f++)
+        if (r->tasks_of[f] > 0)
+            rd_json_set_number(solved, rd_family_name((rd_family)f),
+                               (double)r->solved[f] / (double)r->tasks_of[f]);
+}
+
+static void put_results(const rd_results *all, rd_json_node *root)
+{
+    rd_json_node *list = rd_json_set_array(root, "results");
+    for (int64_t i = 0; i < all->n; i++) {
+        const rd_result *r = &all->item[i];
+        rd_json_node *o = rd_json_set_object(list, NULL);
+        rd_json_set_string(o, "arm", r->arm);
+        rd_json_set_string(o, "family", rd_family_name(r->family));
+        rd_json_set_string(o, "method", r->method);
+        rd_json_set_int(o, "n", r->n);
+        rd_json_set_string(o, "parse", r->parse);
+        rd_json_set_number(o, "accuracy", r->accuracy);
+        rd_json_set_number(o, "low", r->low);
+        rd_json_set_number(o, "high", r->high);
+        rd_json_set_number(o, "solved", r->solved);
+        rd_json_set_int(o, "problems", r->problems);
+        rd_json_set_int(o, "queries", r->queries);
+        rd_json_set_number(o, "tokens_per_query", r->tokens_per_query);
+    }
+}
+
+static void put_timing(rd_json_node *root, const rd_timing *rows, int n)
+{
+    rd_json_node *list = rd_json_set_array(root, "timing");
+    for (int i = 0; i < n; i++) {
+        rd_json_node *o = rd_json_set_object(list, NULL);
+        rd_json_set_string(o, "section", rows[i].section);
+        rd_json_set_number(o, "min", rows[i].min);
+        rd_json_set_number(o, "avg", rows[i].avg);
+        rd_json_set_number(o, "max", rows[i].max);
+        rd_json_set_int(o, "calls", rows[i].calls);
+    }
+}
+
+static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_buf *timing)
+{
+    int rc = RD_OK;
+    const char *const *warnings;
+    rd_json *doc = rd_json_new(RD_JSON_OBJECT);
+    rd_json_node *root = rd_json_root(doc), *counts;
+    rd_buf text = {0}, json = {0};
+    char *txt_path = job_path(j, "report.txt"), *json_path = job_path(j, "report.json");
+    rd_json_set_string(root, "schema", "redistill.report");
+    rd_json_set_int(root, "schema_version", 1);
+    rd_json_set_string(root, "name", config_text(&j->cfg.keys, "run.name"));
+    put_results(&j->results, root);
+    put_timing(root, rows, n_rows);
+    counts = rd_json_set_object(root, "counts");
+    if (j->have_augment) put_augment(&j->augment, counts);
+    if (j->have_filter) put_filter(&j->filter, counts, &text);
+    put_training(j, counts);
+    put_leakage(j, root, &text);
+    rd_json_node *list = rd_json_set_array(root, "warnings");
+    for (int64_t i = 0, n = rd_warnings(&warnings); i < n; i++)
+        rd_json_set_string(list, NULL, warnings[i]);
+    report_table(&j->results, &text);
+    report_verdicts(&j->results, &text);
+    rd_buf_printf(&text, "\n%s\nwall time %.1f s\n", timing->data, rd_time() - j->started);
+    rd_json_set_number(root, "seconds", rd_time() - j->started);
+    rd_json_print(root, true, &json);
+    rd_buf_putc(&json, '\n');
+    RD_TRY(rd_file_write_atomic(json_path, json.data, json.len));
+    RD_TRY(rd_file_write_atomic(txt_path, text.data, text.len));
+    rd_info("%s", text.data);
+    rd_info("report   %s", txt_path);
+done:
+    rd_json_free(&doc);
+    rd_buf_free(&text);
+    rd_buf_free(&json);
+    rd_free(txt_path);
+    rd_free(json_path);
+    return rc;
+}
+
+int report_write(job *j)
+{
+    int rc = RD_OK;
+    rd_timing *rows = NULL;
+    rd_buf table = {0};
+    const rd_comm *w = &j->grid->world;
+    int n = rd_clock_rows(w, &rows);
+    rd_clock_table(w, &table);
+    if (w->rank == 0) rc = root_write(j, rows, n, &table);
+    rc = rd_agree(w, rc);
+    rd_free(rows);
+    rd_buf_free(&table);
+    return rc;
+}

@@ -1,0 +1,371 @@
+/* stages.c: the stages of a run, each continuing or finding itself done. */
+#include "cli/job.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- augment, filter */
+
+int stage_augment(job *j)
+{
+    int rc = RD_OK;
+    rd_teacher *teacher = NULL;
+    rd_teacher_opts to;
+    rd_augment_opts o;
+    rd_taskset train = {0};
+    RD_TRY(job_tasks(j));
+    rd_clock_begin("augment");
+    options_teacher(&j->cfg.keys, &to);
+    options_augment(j, &o);
+    RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        rd_task copy;
+        if (j->tasks.task[i].split != RD_SPLIT_TRAIN) continue;
+        RD_TRY(rd_task_copy(&j->tasks.task[i], &copy));
+        rd_taskset_add_take(&train, &copy);
+    }
+    RD_TRY(rd_augment_run(j->grid, teacher, j->prompts, &train, &o, &j->augment));
+    j->have_augment = true;
+    const rd_augment_report *r = &j->augment;
+    for (int f = 0; f < RD_FAMILIES; f++)
+        if (r->tasks_of[f] > 0)
+            rd_info("augment  %-14s a full-score rule for %lld of %lld tasks (%.1f %%)",
+                    rd_family_name((rd_family)f), (long long)r->solved[f], (long long)r->tasks_of[f],
+                    100.0 * (double)r->solved[f] / (double)r->tasks_of[f]);
+    rd_info("augment  %lld tasks, %lld rules, %lld applications (%lld unanswered)",
+            (long long)r->tasks, (long long)r->hypotheses, (long long)r->applications,
+            (long long)r->unanswered);
+done:
+    rd_clock_end("augment");
+    rd_taskset_free(&train);
+    rd_teacher_free(&teacher);
+    return rc;
+}
+
+int stage_filter(job *j)
+{
+    int rc = RD_OK;
+    rd_filter_opts o;
+    rd_clock_begin("filter");
+    options_filter(j, &o);
+    RD_TRY(rd_filter_run(j->grid, j->prompts, &o, &j->filter));
+    j->have_filter = true;
+    const rd_filter_report *r = &j->filter;
+    int64_t rows[RD_ROW_KINDS] = {0}, pairs = 0;
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        for (int k = 0; k < RD_ROW_KINDS; k++) rows[k] += r->rows[k][f];
+        pairs += r->pairs[f];
+    }
+    rd_info("filter   %lld rule-generation, %lld rule-following, %lld input-output rows, %lld pairs",
+            (long long)rows[RD_ROW_GENERATE], (long long)rows[RD_ROW_FOLLOW],
+            (long long)rows[RD_ROW_IO], (long long)pairs);
+    rd_info("filter   dropped: %lld duplicates, %lld identical pairs, %lld over-long, %lld below "
+            "the score, %lld with a wrong answer; %lld not worked",
+            (long long)r->duplicates, (long long)r->identical_pairs, (long long)r->over_long,
+            (long long)r->low_score, (long long)r->wrong_answer, (long long)r->unparsed_worked);
+done:
+    rd_clock_end("filter");
+    return rc;
+}
+
+/* ---------------------------------------------------------------- training */
+
+static int model_create(job *j, const config_arm *arm, bool grads, rd_model **model)
+{
+    int rc = RD_OK;
+    rd_model_config mc;
+    RD_TRY(options_model(&arm->keys, rd_tok_vocab(j->tok), &mc));
+    RD_TRY(rd_model_create(j->grid, &mc, grads, model));
+done:
+    return rc;
+}
+
+/* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys. */
+static int train_key(const job *j, const config_arm *arm, const char *stage, uint64_t parent,
+                     uint64_t *key)
+{
+    int rc = RD_OK;
+    const char *sft[] = {"model.", "sft.", "align.branch_at", NULL};
+    const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "align.", NULL};
+    rd_store *s = NULL;
+    int64_t data = 0;
+    char *datasets = job_path(j, "datasets.h5");
+    RD_TRY(rd_store_open(&j->grid->world, datasets, "redistill.datasets", 1, &s));
+    RD_TRY(rd_store_get_i64(s, "", "key", &data));
+    uint64_t parts[] = {(uint64_t)data, j->tok_key, parent,
+                        (uint64_t)config_int(&j->cfg.keys, "run.seed"),
+                        config_hash(&arm->keys, strcmp(stage, "sft") == 0 ? sft : align)};
+    *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
+done:
+    rd_store_close(&s);
+    rd_free(datasets);
+    return rc;
+}
+
+static const config_arm *source_arm(const job *j, const config_arm *arm)
+{
+    for (int i = 0; arm->from && i < j->cfg.n_arms; i++)
+        if (strcmp(j->cfg.arm[i].name, arm->from) == 0) return &j->cfg.arm[i];
+    return arm;
+}
+
+static void train_info(const config_arm *arm, const char *stage, const rd_train_report *r)
+{
+    rd_info("%-8s %s: %s%lld steps, %lld tokens, loss %.4f -> %.4f%s", stage, arm->name,
+            r->was_done ? "already done, " : "", (long long)r->steps, (long long)r->tokens,
+            r->first_loss, r->last_loss, "");
+    if (r->over_long + r->empty > 0)
+        rd_warn("%s of arm %s: %lld rows were longer than max_len and %lld empty; skipped", stage,
+                arm->name, (long long)r->over_long, (long long)r->empty);
+}
+
+int stage_sft(job *j, int index)
+{
+    int rc = RD_OK;
+    const config_arm *arm = &j->cfg.arm[index];
+    rd_model *model = NULL;
+    rd_train_opts o;
+    char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5");
+    RD_TRY(job_tokenizer(j));
+    rd_clock_begin("sft");
+    RD_TRY(options_train(j, arm, "sft", &o));
+    o.dir = dir;
+    RD_TRY(train_key(j, arm, "sft", 0, &o.key));
+    RD_TRY(model_create(j, arm, true, &model));
+    RD_TRY(rd_model_init(model, o.seed));
+    j->arm[index].parameters = rd_model_config_params(&model->cfg);
+    RD_TRY(rd_train_sft(j->grid, model, j->tok, datasets, &o, &j->arm[index].sft));
+    j->arm[index].have_sft = true;
+    train_info(arm, "sft", &j->arm[index].sft);
+done:
+    rd_clock_end("sft");
+    rd_model_free(&model);
+    rd_free(dir);
+    rd_free(datasets);
+    return rc;
+}
+
+int stage_align(job *j, int index)
+{
+    int rc = RD_OK;
+    const config_arm *arm = &j->cfg.arm[index], *from = source_arm(j, arm);
+    rd_model *model = NULL;
+    rd_train_opts o;
+    uint64_t parent;
+    bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
+    char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5");
+    char *start = job_arm_path(j, from, branch ? "checkpoints/sft-branch.h5"
+                                               : "checkpoints/sft-final.h5");
+    RD_TRY(job_tokenizer(j));
+    rd_clock_begin("align");
+    RD_TRY(options_train(j, arm, "align", &o));
+    o.dir = dir;
+    RD_TRY(train_key(j, from, "sft", 0, &parent));
+    RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
+    RD_TRY(model_create(j, arm, true, &model));
+    RD_TRY(rd_checkpoint_load_weights(j->grid, start, model));
+    j->arm[index].parameters = rd_model_config_params(&model->cfg);
+    RD_TRY(rd_train_orpo(j->grid, model, j->tok, datasets, &o, &j->arm[index].align));
+    j->arm[index].have_align = true;
+    train_info(arm, "align", &j->arm[index].align);
+done:
+    rd_clock_end("align");
+    rd_model_free(&model);
+    rd_free(dir);
+    rd_free(datasets);
+    rd_free(start);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- evaluation */
+
+static int eval_tasks(const job *j, const config_arm *arm, rd_taskset *test)
+{
+    int rc = RD_OK;
+    int64_t limit = config_int(&arm->keys, "eval.problems"), taken[RD_FAMILIES] = {0};
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        const rd_task *t = &j->tasks.task[i];
+        rd_task copy;
+        if (t->split != RD_SPLIT_TEST || !config_bool(&j->cfg.task[t->source], "train") ||
+            !config_list_has(&arm->keys, "eval.families", rd_family_name(t->family)) ||
+            (limit && taken[t->family] == limit))
+            continue;
+        taken[t->family]++;
+        RD_TRY(rd_task_copy(t, &copy));
+        rd_taskset_add_take(test, &copy);
+    }
+done:
+    return rc;
+}
+
+/* Rules for the control "N random training rules": of each training task the first rule with a full
+ * score, at most MAX_RULES per family, evenly spread.  Root only; text holds them for the others. */
+enum { MAX_RULES = 4000 };
+
+typedef struct rule_columns {
+    int64_t n, n_tasks;
+    int64_t *task, *rule;
+    int32_t *score, *demos;
+    uint8_t *family;
+} rule_columns;
+
+static int read_rule_columns(rd_store *s, rule_columns *c)
+{
+    int rc = RD_OK;
+    RD_TRY(rd_store_rows(s, "hypothesis/task", &c->n));
+    RD_TRY(rd_store_rows(s, "task/family", &c->n_tasks));
+    c->task = rd_new(int64_t, c->n), c->rule = rd_new(int64_t, c->n);
+    c->score = rd_new(int32_t, c->n);
+    c->demos = rd_new(int32_t, c->n_tasks), c->family = rd_new(uint8_t, c->n_tasks);
+    RD_TRY(rd_store_read(s, "hypothesis/task", RD_I64, 0, c->n, c->task));
+    RD_TRY(rd_store_read(s, "hypothesis/rule", RD_I64, 0, c->n, c->rule));
+    RD_TRY(rd_store_read(s, "hypothesis/score", RD_I32, 0, c->n, c->score));
+    RD_TRY(rd_store_read(s, "task/demos", RD_I32, 0, c->n_tasks, c->demos));
+    RD_TRY(rd_store_read(s, "task/family", RD_U8, 0, c->n_tasks, c->family));
+done:
+    return rc;
+}
+
+static int root_random_rules(const char *traces, rd_buf *out)
+{
+    int rc = RD_OK;
+    rd_comm self = rd_comm_self();
+    rd_store *s = NULL;
+    rule_columns c = {0};
+    rd_pool pool = {0};
+    int64_t right[RD_FAMILIES] = {0}, seen[RD_FAMILIES] = {0}, last = -1, n_text = 0;
+    RD_TRY(rd_store_open(&self, traces, "redistill.traces", 1, &s));
+    RD_TRY(read_rule_columns(s, &c));
+    RD_TRY(rd_store_text_count(s, &n_text));
+    RD_TRY(rd_store_read_text(s, 0, n_text, &pool));
+    for (int pass = 0; pass < 2; pass++, last = -1)
+        for (int64_t i = 0; i < c.n; i++) {
+            int64_t t = c.task[i];
+            if (t == last || c.score[i] < c.demos[t] || c.family[t] >= RD_FAMILIES) continue;
+            last = t;
+            int f = c.family[t];
+            if (pass == 0) {
+                right[f]++;
+            } else if (seen[f]++ % ((right[f] + MAX_RULES - 1) / MAX_RULES) == 0) {
+                rd_put_i64(out, f);
+                rd_put_str(out, rd_pool_get(&pool, c.rule[i], NULL));
+            }
+        }
+done:
+    rd_free(c.task), rd_free(c.rule), rd_free(c.score), rd_free(c.demos), rd_free(c.family);
+    rd_pool_free(&pool);
+    rd_store_close(&s);
+    return rc;
+}
+
+typedef struct random_rules {
+    char **rule[RD_FAMILIES];
+    int64_t n[RD_FAMILIES];
+} random_rules;
+
+static int load_random_rules(const job *j, random_rules *r)
+{
+    int rc = RD_OK;
+    rd_buf text = {0};
+    char *traces = job_path(j, "traces.h5");
+    if (j->grid->world.rank == 0) rc = root_random_rules(traces, &text);
+    RD_TRY(rd_agree(&j->grid->world, rc));
+    rd_bcast_buf(&j->grid->world, &text, 0);
+    rd_cursor c = {text.data, text.len, 0};
+    while (c.pos < c.len) {
+        int64_t f;
+        RD_TRY(rd_get_i64(&c, &f));
+        rd_resize(r->rule[f], r->n[f] + 1);
+        RD_TRY(rd_get_str(&c, &r->rule[f][r->n[f]]));
+        r->n[f]++;
+    }
+done:
+    rd_buf_free(&text);
+    rd_free(traces);
+    return rc;
+}
+
+static void free_random_rules(random_rules *r)
+{
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        for (int64_t i = 0; i < r->n[f]; i++) rd_free(r->rule[f][i]);
+        rd_free(r->rule[f]);
+    }
+}
+
+/* The newest weights of an arm: of its alignment, else of its SFT. */
+static char *arm_weights(const job *j, const config_arm *arm)
+{
+    bool align = config_list_has(&arm->keys, "stages", "align");
+    return job_arm_path(j, align ? arm : source_arm(j, arm),
+                        align ? "checkpoints/align-final.h5" : "checkpoints/sft-final.h5");
+}
+
+static int weights_key(const job *j, const config_arm *arm, uint64_t *key)
+{
+    int rc = RD_OK;
+    uint64_t parent;
+    RD_TRY(train_key(j, source_arm(j, arm), "sft", 0, &parent));
+    if (config_list_has(&arm->keys, "stages", "align")) {
+        bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
+        RD_TRY(train_key(j, arm, "align", parent + branch, key));
+    } else {
+        *key = parent;
+    }
+done:
+    return rc;
+}
+
+int stage_eval(job *j, int index)
+{
+    int rc = RD_OK;
+    const config_arm *arm = &j->cfg.arm[index];
+    rd_model *model = NULL;
+    rd_eval_opts o;
+    rd_taskset test = {0};
+    random_rules rules = {0};
+    uint64_t key;
+    char *dir = job_arm_path(j, arm, ""), *weights = arm_weights(j, arm);
+    RD_TRY(job_tasks(j));
+    RD_TRY(job_tokenizer(j));
+    rd_clock_begin("eval");
+    options_eval(j, arm, &o);
+    o.dir = dir;
+    if (o.methods & RD_METHOD_RANDOM_RULES) RD_TRY(load_random_rules(j, &rules));
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        o.random_rules[f] = (const char *const *)rules.rule[f];
+        o.n_random_rules[f] = rules.n[f];
+    }
+    RD_TRY(eval_tasks(j, arm, &test));
+    RD_TRY(model_create(j, arm, false, &model));
+    RD_TRY(rd_checkpoint_load_weights(j->grid, weights, model));
+    RD_TRY(weights_key(j, arm, &key));
+    RD_TRY(rd_eval_run(j->grid, model, j->tok, j->prompts, &test, key, &o, &j->results));
+done:
+    rd_clock_end("eval");
+    rd_model_free(&model);
+    rd_taskset_free(&test);
+    free_random_rules(&rules);
+    rd_free(dir);
+    rd_free(weights);
+    return rc;
+}
+
+int stage_report(job *j)
+{
+    int rc = RD_OK;
+    rd_taskset test = {0};
+    RD_TRY(job_tasks(j));
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        rd_task copy;
+        const rd_task *t = &j->tasks.task[i];
+        if (!config_bool(&j->cfg.task[t->source], "train")) continue;
+        RD_TRY(rd_task_copy(t, &copy));
+        rd_taskset_add_take(&test, &copy);
+    }
+    RD_TRY(rd_eval_baselines(&test, &j->results));
+    RD_TRY(report_write(j));
+done:
+    rd_taskset_free(&test);
+    return rc;
+}

@@ -1,0 +1,186 @@
+/* file.c: whole files, directories, and how a finished file takes its place.
+ *
+ * Nothing is ever written under its final name: PATH.tmp is written, synced and renamed, so that a
+ * failure or a kill at any moment leaves either the old file or the new one. */
+#include "io_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define READ_LIMIT ((int64_t)1 << 30)
+
+int rd_file_slurp(const char *path, int64_t limit, rd_buf *out)
+{
+    int rc = RD_OK;
+    char *chunk = NULL;
+    const size_t chunk_size = (size_t)1 << 20;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) RD_FAIL(RD_EINPUT, "%s: %s", path, strerror(errno));
+    /* Read to the end rather than trusting the size: pipes have none. */
+    chunk = rd_new(char, chunk_size);
+    for (int64_t total = 0;;) {
+        ssize_t got = read(fd, chunk, chunk_size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) RD_FAIL(RD_EINPUT, "%s: %s", path, strerror(errno));
+        if (got == 0) break;
+        total += got;
+        if (total > limit)
+            RD_FAIL(RD_EINPUT, "%s: larger than %lld bytes; is this the right file?", path,
+                    (long long)limit);
+        rd_buf_add(out, chunk, (size_t)got);
+    }
+
+done:
+    if (fd >= 0) close(fd);
+    rd_free(chunk);
+    return rc;
+}
+
+int rd_file_read(const char *path, rd_buf *out)
+{
+    rd_buf_clear(out);
+    rd_buf_puts(out, ""); /* an empty file is "", not NULL */
+    return rd_file_slurp(path, READ_LIMIT, out);
+}
+
+char *rd_file_temp_name(const char *path)
+{
+    rd_buf b = {0};
+    rd_buf_printf(&b, "%s.tmp", path);
+    return rd_buf_take(&b);
+}
+
+void rd_file_ignore_limit_signal(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+int rd_file_reserve(const char *path, int64_t end, int64_t *reserved)
+{
+    int rc = RD_OK, fd = -1;
+    struct rlimit limit;
+    if (end <= *reserved) return RD_OK;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (uint64_t)end > (uint64_t)limit.rlim_cur)
+        RD_FAIL(RD_EIO, "%s: %s (the limit on the file size is %llu bytes, up to %lld are needed)",
+                path, strerror(EFBIG), (unsigned long long)limit.rlim_cur, (long long)end);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    int failed;
+    do
+        failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)*reserved, (off_t)(end - *reserved));
+    while (failed && errno == EINTR);
+    if (failed && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
+        /* No reservation on this file system: the free space now is the best we can know. */
+        struct statvfs fs;
+        if (fstatvfs(fd, &fs) == 0 && fs.f_blocks > 0 &&
+            (double)fs.f_bavail * (double)fs.f_frsize < (double)(end - *reserved))
+            RD_FAIL(RD_EIO, "%s: %s (%lld more bytes are needed)", path, strerror(ENOSPC),
+                    (long long)(end - *reserved));
+    } else if (failed) {
+        RD_FAIL(RD_EIO, "%s: %s (up to %lld more bytes are needed)", path, strerror(errno),
+                (long long)(end - *reserved));
+    }
+    *reserved = end;
+
+done:
+    if (fd >= 0) close(fd);
+    return rc;
+}
+
+/* The rename itself must reach the disk.  Some file systems refuse fsync on directories, which is
+ * no reason to fail a run. */
+static void sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == NULL   ? rd_strdup(".")
+                : slash == path ? rd_strdup("/")
+                                : rd_strndup(path, (size_t)(slash - path));
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    rd_free(dir);
+}
+
+int rd_file_publish(const char *temp, const char *path)
+{
+    int rc = RD_OK;
+    struct stat st;
+    int fd = open(temp, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (fstat(fd, &st) != 0 || ftruncate(fd, st.st_size) != 0)
+        RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (fsync(fd) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (rename(temp, path) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    sync_directory(path);
+
+done:
+    if (fd >= 0) close(fd);
+    return rc;
+}
+
+int rd_file_write_atomic(const char *path, const void *bytes, size_t n)
+{
+    int rc = RD_OK;
+    char *temp = rd_file_temp_name(path);
+    rd_file_ignore_limit_signal();
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    for (size_t at = 0; at < n;) {
+        ssize_t put = write(fd, (const char *)bytes + at, n - at);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+        at += (size_t)put;
+    }
+    /* Network file systems report a full disk only here. */
+    int closed = close(fd);
+    fd = -1;
+    if (closed != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    RD_TRY(rd_file_publish(temp, path));
+
+done:
+    if (fd >= 0) close(fd);
+    if (rc != RD_OK) unlink(temp);
+    rd_free(temp);
+    return rc;
+}
+
+int rd_dir_make(const char *path)
+{
+    int rc = RD_OK;
+    struct stat st;
+    char *p = rd_strdup(path);
+    size_t n = strlen(p);
+    if (n == 0) RD_FAIL(RD_EIO, "a directory needs a name");
+    for (size_t i = 1; i <= n; i++) {
+        if (p[i] != '/' && p[i] != '\0') continue;
+        char end = p[i];
+        p[i] = '\0';
+        /* Another rank or job may make it between the look and the making. */
+        if (mkdir(p, 0777) != 0 && errno != EEXIST) {
+            int why = errno;
+            if (stat(p, &st) != 0 || !S_ISDIR(st.st_mode))
+                RD_FAIL(RD_EIO, "%s: %s", p, strerror(why));
+        }
+        p[i] = end;
+    }
+    if (stat(path, &st) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) RD_FAIL(RD_EIO, "%s: %s", path, strerror(ENOTDIR));
+
+done:
+    rd_free(p);
+    return rc;
+}
+
+bool rd_file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}

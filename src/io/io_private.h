@@ -1,0 +1,79 @@
+/* io's own helpers, shared by its sources and by nobody else: bytes on disk and HDF5's small change.
+ *
+ * All functions are Local unless they say otherwise; with HDF5's MPI driver, those that create
+ * something in a file are called by every rank with the same arguments. */
+#ifndef RD_IO_PRIVATE_H
+#define RD_IO_PRIVATE_H
+
+#include "rd/io.h"
+#include <hdf5.h>
+
+/* ---------------------------------------------------------------- file.c */
+
+/* Append the rest of the file at path to out; more than limit bytes is RD_EINPUT. */
+int rd_file_slurp(const char *path, int64_t limit, rd_buf *out);
+/* PATH.tmp; the caller frees. */
+char *rd_file_temp_name(const char *path);
+/* Make sure that the file at path can grow to end bytes: reserves the blocks where the file system
+ * can, otherwise looks at the free space.  *reserved (0 at first) remembers how far that went. */
+int rd_file_reserve(const char *path, int64_t end, int64_t *reserved);
+/* Cut off what was reserved in vain, fsync, rename temp to path, fsync the directory. */
+int rd_file_publish(const char *temp, const char *path);
+/* Writing past a limit on the file size then fails with EFBIG instead of killing the process. */
+void rd_file_ignore_limit_signal(void);
+
+/* ---------------------------------------------------------------- h5.c */
+
+/* HDF5 prints its error stack unless told not to; its innermost complaint becomes our message. */
+void rd_h5_quiet(void);
+typedef struct rd_h5_words {
+    char text[256];
+} rd_h5_words;
+const char *rd_h5_reason(rd_h5_words *w); /* returns w->text */
+/* Record "path: what: HDF5's reason" and go to done. */
+#define RD_H5_FAIL(code, path, what)                                  \
+    do {                                                              \
+        rd_h5_words words_;                                           \
+        RD_FAIL((code), "%s: %s: %s", (path), (what), rd_h5_reason(&words_)); \
+    } while (0)
+/* File access for the serial driver, without locks (they fail on many parallel file systems, and
+ * every file here is either finished or private).  The caller closes. */
+hid_t rd_h5_serial_access(void);
+/* Create a file at temp that will be known as path; no time stamps, so that equal contents give
+ * equal files. */
+int rd_h5_create(const char *temp, const char *path, hid_t access, hid_t *file);
+int rd_h5_open_read(const char *path, hid_t *file);
+/* Close a file whose contents no longer matter, after HDF5 failed on it: emptied first, so that
+ * there is room for what HDF5 insists on writing at close (a file that it cannot close makes it
+ * complain until the process ends). */
+void rd_h5_discard(hid_t file, const char *temp, bool owner);
+
+hid_t rd_h5_memory_type(rd_dtype t);
+hid_t rd_h5_file_type(rd_dtype t); /* little-endian */
+bool rd_h5_exists(hid_t file, const char *name);
+/* A dataset's rank and dims (dims NULL: the rank only).  RD_EINPUT when absent or of another kind. */
+int rd_h5_dims(hid_t file, const char *path, const char *name, int max_rank, int *rank,
+               int64_t *dims);
+/* A chunked, shuffled, deflated column of n rows; groups on the way are made.  With growth the
+ * length may change later and chunks are small. */
+int rd_h5_column_create(hid_t file, const char *path, const char *name, rd_dtype t, int64_t n,
+                        bool growth, hid_t *set);
+/* An array of fixed shape, contiguous and uncompressed. */
+int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype t, int rank,
+                       const int64_t *dims, hid_t *set);
+
+int rd_h5_set_string(hid_t file, const char *path, const char *object, const char *name,
+                     const char *value);
+int rd_h5_set_number(hid_t file, const char *path, const char *object, const char *name, hid_t type,
+                     const void *value);
+int rd_h5_get_string(hid_t file, const char *path, const char *object, const char *name,
+                     rd_buf *value);
+int rd_h5_get_number(hid_t file, const char *path, const char *object, const char *name, hid_t type,
+                     void *value);
+/* The root attributes that every file of ours carries. */
+int rd_h5_set_header(hid_t file, const char *path, const rd_store_info *info, const char *date);
+int rd_h5_check_header(hid_t file, const char *path, const char *schema, int version);
+/* Now, or SOURCE_DATE_EPOCH, as 2026-01-31T12:00:00Z. */
+void rd_h5_date(char out[32]);
+
+#endif

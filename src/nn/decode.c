@@ -1,0 +1,312 @@
+/* decode.c: the transformer with a key-value cache: prefill and decoding of many sequences at once.
+ *
+ * All tokens of a call, whatever slots they belong to, go through one product per linear layer;
+ * attention is per token over its slot's cache.  Every column of a product and every token's
+ * attention is computed by the same chain of operations whatever is beside it (kernel.c), so a
+ * sequence comes out the same, bit for bit, in any batch and for any split into prefill and decode.
+ *
+ * Cache layout, per slot and layer: blocks of 16 tokens one after the other; in a block, per
+ * key-value head, the keys feature by feature (a vector of scores is then a sum of whole vectors),
+ * then the values token by token, padded to whole vectors.  What a token attends to is one piece of
+ * memory without holes. */
+#include "ops.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { LANES = 16, UNROLL = 4 };
+typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+
+struct rd_kv {
+    rd_model_config cfg;
+    int64_t slots, max_len, max_T;
+    int64_t cap;       /* max_len rounded up to whole blocks */
+    int64_t padded;    /* head size rounded up to whole vectors */
+    int64_t head_step; /* floats of one head in a block: keys, then values */
+    int64_t block;     /* floats of one block, all heads */
+    int64_t *length;   /* [slots] */
+    int64_t *seen;     /* [slots] the call that used the slot last */
+    int64_t calls;
+    float *cache;
+    int32_t *position;  /* [max_T] */
+    int64_t *owner;     /* [max_T] slot of each token */
+    float *arena;       /* the rest, for max_T tokens */
+    float *x, *n, *inv; /* D x T, D x T, T */
+    float *qkv, *att, *gu, *ffn;
+    float *scores; /* [cap] */
+    float *rope;   /* [max_len][S] */
+};
+
+static int64_t round_up(int64_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
+int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **out)
+{
+    int rc = RD_OK;
+    const rd_model_config *c = &model->cfg;
+    *out = NULL;
+    if (slots < 1 || max_len < 1 || max_T < 1)
+        RD_FAIL(RD_EINTERNAL, "a cache of %lld slots, %lld tokens each, %lld tokens a call",
+                (long long)slots, (long long)max_len, (long long)max_T);
+    rd_kv *kv = rd_new(rd_kv, 1);
+    kv->cfg = *c;
+    kv->slots = slots;
+    kv->max_len = max_len;
+    kv->max_T = max_T;
+    kv->cap = round_up(max_len);
+    kv->padded = round_up(c->head_size);
+    kv->head_step = LANES * (c->head_size + kv->padded);
+    kv->block = kv->head_step * c->kv_heads;
+    kv->length = rd_new(int64_t, slots);
+    kv->seen = rd_new(int64_t, slots);
+    kv->cache = rd_new(float, slots * c->layers * (kv->cap / LANES) * kv->block);
+    kv->position = rd_new(int32_t, max_T);
+    kv->owner = rd_new(int64_t, max_T);
+    int64_t D = c->width, hs = c->heads * c->head_size;
+    int64_t q = hs + 2 * c->kv_heads * c->head_size;
+    const struct {
+        float **at;
+        int64_t n;
+    } list[] = {
+        {&kv->x, D * max_T},        {&kv->n, D * max_T},    {&kv->inv, max_T},
+        {&kv->qkv, q * max_T},      {&kv->att, hs * max_T}, {&kv->gu, 2 * c->ffn * max_T},
+        {&kv->ffn, c->ffn * max_T}, {&kv->scores, kv->cap}, {&kv->rope, max_len * c->head_size}};
+    int64_t total = 0, n_list = sizeof(list) / sizeof(list[0]);
+    for (int64_t i = 0; i < n_list; i++) total += round_up(list[i].n);
+    kv->arena = rd_new(float, total);
+    float *next = kv->arena;
+    for (int64_t i = 0; i < n_list; i++) {
+        *list[i].at = next;
+        next += round_up(list[i].n);
+    }
+    rd_rope_table(c->head_size, max_len, c->rope_theta, kv->rope);
+    *out = kv;
+done:
+    return rc;
+}
+
+void rd_kv_free(rd_kv **out)
+{
+    rd_kv *kv = *out;
+    if (kv == NULL) return;
+    rd_free(kv->length);
+    rd_free(kv->seen);
+    rd_free(kv->cache);
+    rd_free(kv->position);
+    rd_free(kv->owner);
+    rd_free(kv->arena);
+    RD_FREE(*out);
+}
+
+int64_t rd_kv_length(const rd_kv *kv, int64_t slot)
+{
+    RD_ASSERT(slot >= 0 && slot < kv->slots);
+    return kv->length[slot];
+}
+
+void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len)
+{
+    RD_ASSERT(slot >= 0 && slot < kv->slots && len >= 0);
+    if (len < kv->length[slot]) kv->length[slot] = len;
+}
+
+/* The first block of a slot's layer. */
+static float *blocks_of(const rd_kv *kv, int64_t slot, int64_t layer)
+{
+    return kv->cache + (slot * kv->cfg.layers + layer) * (kv->cap / LANES) * kv->block;
+}
+
+void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len)
+{
+    RD_ASSERT(from >= 0 && from < kv->slots && to >= 0 && to < kv->slots);
+    RD_ASSERT(len >= 0 && len <= kv->length[from]);
+    kv->length[to] = len;
+    if (from == to) return;
+    size_t bytes = (size_t)(round_up(len) / LANES * kv->block) * sizeof(float);
+    for (int64_t l = 0; l < kv->cfg.layers; l++)
+        memcpy(blocks_of(kv, to, l), blocks_of(kv, from, l), bytes);
+}
+
+/* ---------------------------------------------------------------- attention over the cache */
+
+static void store_token(const rd_kv *kv, int64_t layer, int64_t slot, int64_t position,
+                        const float *k, const float *v)
+{
+    int64_t S = kv->cfg.head_size, lane = position % LANES;
+    float *keys = blocks_of(kv, slot, layer) + position / LANES * kv->block;
+    for (int64_t h = 0; h < kv->cfg.kv_heads; h++) {
+        for (int64_t d = 0; d < S; d++) keys[d * LANES + lane] = k[h * S + d];
+        memcpy(keys + S * LANES + lane * kv->padded, v + h * S, (size_t)S * sizeof(float));
+        keys += kv->head_step;
+    }
+}
+
+/* Scores of one query against the keys of the first `blocks` blocks.  Several blocks run side by
+ * side to hide the latency of the sums; each lane is one chain over the features in order.  The
+ * cache of many slots is far larger than the processor's, so lines of the head that comes next are
+ * asked for meanwhile. */
+static void key_scores(int64_t S, int64_t blocks, int64_t block, const float *q, const float *keys,
+                       const float *next, float *p)
+{
+    int64_t b = 0;
+    for (; b + UNROLL <= blocks; b += UNROLL) {
+        const float *k = keys + b * block, *soon = next + b * block;
+        vec acc[UNROLL] = {{0}};
+        for (int64_t d = 0; d < S; d++)
+#pragma GCC unroll 4
+            for (int u = 0; u < UNROLL; u++) {
+                __builtin_prefetch(soon + u * block + d * LANES);
+                acc[u] += *(const vec *)(k + u * block + d * LANES) * q[d];
+            }
+#pragma GCC unroll 4
+        for (int u = 0; u < UNROLL; u++) *(vec *)(p + (b + u) * LANES) = acc[u];
+    }
+    for (; b < blocks; b++) {
+        vec acc = {0};
+        for (int64_t d = 0; d < S; d++) {
+            __builtin_prefetch(next + b * block + d * LANES);
+            acc += *(const vec *)(keys + b * block + d * LANES) * q[d];
+        }
+        *(vec *)(p + b * LANES) = acc;
+    }
+}
+
+/* out = sum_j p_j values_j / sum over whole blocks (p is 0 beyond the last token), always the same
+ * four partial sums. */
+static void weigh_values(int64_t S, int64_t padded, int64_t blocks, int64_t block, const float *p,
+                         double sum, const float *values, const float *next, float *out)
+{
+    float inverse = (float)(1.0 / sum);
+    for (int64_t d = 0; d < S; d += LANES) {
+        vec acc[UNROLL] = {{0}};
+        for (int64_t b = 0; b < blocks; b++) {
+            const float *v = values + b * block + d, *soon = next + b * block + d;
+            const float *weight = p + b * LANES;
+            for (int64_t j = 0; j < LANES; j += UNROLL)
+#pragma GCC unroll 4
+                for (int u = 0; u < UNROLL; u++) {
+                    __builtin_prefetch(soon + (j + u) * padded);
+                    acc[u] += *(const vec *)(v + (j + u) * padded) * weight[j + u];
+                }
+        }
+        vec total = ((acc[0] + acc[1]) + (acc[2] + acc[3])) * inverse;
+        int64_t width = S - d < LANES ? S - d : LANES;
+        memcpy(out + d, &total, (size_t)width * sizeof(float));
+    }
+}
+
+/* Attention of one token (already in the cache) with all its heads.  next_slot: whose turn is next.
+ */
+static void attend(const rd_kv *kv, int64_t layer, int64_t slot, int64_t next_slot,
+                   int64_t position, const float *q, float *out)
+{
+    const rd_model_config *c = &kv->cfg;
+    int64_t S = c->head_size, n = position + 1, group = c->heads / c->kv_heads;
+    int64_t blocks = (n + LANES - 1) / LANES, whole = blocks * LANES;
+    float scale = (float)(1.0 / sqrt((double)S));
+    float *p = kv->scores, *first = blocks_of(kv, slot, layer);
+    const float *after = blocks_of(kv, next_slot, layer);
+    for (int64_t h = 0; h < c->heads; h++) {
+        const float *keys = first + h / group * kv->head_step, *next = keys;
+        if (h % group == 0) next = h + group < c->heads ? keys + kv->head_step : after;
+        key_scores(S, blocks, kv->block, q + h * S, keys, next, p);
+        for (int64_t j = n; j < whole; j++) p[j] = -INFINITY;
+        float top = scale * rd_max_f32(whole, p);
+        double sum = rd_exp_sum(whole, p, scale, top, p);
+        weigh_values(S, kv->padded, blocks, kv->block, p, sum, keys + S * LANES, next + S * LANES,
+                     out + h * S);
+    }
+}
+
+/* ---------------------------------------------------------------- the pass */
+
+/* Check the call, number the tokens, and take the slots' new lengths. */
+static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count,
+                        const int32_t *tokens, int64_t *T)
+{
+    int rc = RD_OK;
+    int64_t t = 0;
+    kv->calls++;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t s = slot[i], len = s >= 0 && s < kv->slots ? kv->length[s] : 0;
+        if (s < 0 || s >= kv->slots || kv->seen[s] == kv->calls)
+            RD_FAIL(RD_EINTERNAL, "slot %lld of %lld, or named twice", (long long)s,
+                    (long long)kv->slots);
+        kv->seen[s] = kv->calls;
+        if (count[i] < 1 || t + count[i] > kv->max_T || len + count[i] > kv->max_len)
+            RD_FAIL(RD_EINTERNAL, "%lld tokens for slot %lld, which holds %lld of %lld",
+                    (long long)count[i], (long long)s, (long long)len, (long long)kv->max_len);
+        for (int64_t k = 0; k < count[i]; k++, t++) {
+            if (tokens[t] < 0 || tokens[t] >= kv->cfg.vocab)
+                RD_FAIL(RD_EINTERNAL, "token %d, vocabulary %lld", tokens[t],
+                        (long long)kv->cfg.vocab);
+            kv->position[t] = (int32_t)(len + k);
+            kv->owner[t] = s;
+        }
+    }
+    for (int64_t i = 0; i < n; i++) kv->length[slot[i]] += count[i];
+    *T = t;
+done:
+    return rc;
+}
+
+static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l, int64_t T)
+{
+    int rc = RD_OK;
+    const rd_model_config *c = &kv->cfg;
+    const rd_layer *p = &model->layers->layer[l];
+    const rd_grid *g = model->grid;
+    int64_t D = c->width, F = c->ffn, S = c->head_size;
+    int64_t hs = c->heads * S, ks = c->kv_heads * S, q = hs + 2 * ks;
+    rd_mat x, h, qkv, att, gu, ffn;
+    RD_TRY(rd_mat_view_of(g, kv->x, D, T, D, &x));
+    RD_TRY(rd_mat_view_of(g, kv->n, D, T, D, &h));
+    RD_TRY(rd_mat_view_of(g, kv->qkv, q, T, q, &qkv));
+    RD_TRY(rd_mat_view_of(g, kv->att, hs, T, hs, &att));
+    RD_TRY(rd_mat_view_of(g, kv->gu, 2 * F, T, 2 * F, &gu));
+    RD_TRY(rd_mat_view_of(g, kv->ffn, F, T, F, &ffn));
+
+    rd_rmsnorm_fwd(D, T, kv->x, p->norm1, c->norm_eps, kv->n, kv->inv);
+    RD_TRY(rd_linear_fwd(&p->qkv, &h, &qkv));
+    rd_rope(c->heads + c->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
+    for (int64_t t = 0; t < T; t++) {
+        const float *column = kv->qkv + t * q;
+        store_token(kv, l, kv->owner[t], kv->position[t], column + hs, column + hs + ks);
+        int64_t next = kv->owner[t + 1 < T ? t + 1 : t];
+        attend(kv, l, kv->owner[t], next, kv->position[t], column, kv->att + t * hs);
+    }
+    RD_TRY(rd_linear_fwd_add(&p->o, &att, &x));
+
+    rd_rmsnorm_fwd(D, T, kv->x, p->norm2, c->norm_eps, kv->n, kv->inv);
+    RD_TRY(rd_linear_fwd(&p->gate_up, &h, &gu));
+    rd_swiglu_fwd(F, T, kv->gu, kv->ffn);
+    RD_TRY(rd_linear_fwd_add(&p->down, &ffn, &x));
+done:
+    return rc;
+}
+
+int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
+                    const int64_t *count, const int32_t *tokens, float *logits)
+{
+    int rc = RD_OK;
+    const rd_model_config *c = &kv->cfg;
+    int64_t D = c->width, V = c->vocab, T = 0, last = -1;
+    rd_mat h, z;
+    RD_TRY(begin_extend(kv, n, slot, count, tokens, &T));
+    if (n == 0) return RD_OK;
+    rd_embed_fwd(D, T, tokens, model->layers->embed.a, kv->x);
+    for (int64_t l = 0; l < c->layers; l++) RD_TRY(extend_layer(model, kv, l, T));
+    /* Only the last token of each segment goes on; columns move down in place. */
+    for (int64_t i = 0; i < n; i++) {
+        last += count[i];
+        if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
+    }
+    rd_rmsnorm_fwd(D, n, kv->x, model->layers->norm, c->norm_eps, kv->n, kv->inv);
+    RD_TRY(rd_mat_view_of(model->grid, kv->n, D, n, D, &h));
+    RD_TRY(rd_mat_view_of(model->grid, logits, V, n, V, &z));
+    RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
+done:
+    return rc;
+}

@@ -1,0 +1,22 @@
+/* linear.c: the linear layer Y = W^T X and its two gradients, each one product on the grid. */
+#include "ops.h"
+
+int rd_linear_fwd(const rd_mat *W, const rd_mat *X, rd_mat *Y)
+{
+    return rd_gemm('T', 'N', 1, W, X, 0, Y);
+}
+
+int rd_linear_fwd_add(const rd_mat *W, const rd_mat *X, rd_mat *Y)
+{
+    return rd_gemm('T', 'N', 1, W, X, 1, Y);
+}
+
+int rd_linear_bwd_input(const rd_mat *W, const rd_mat *dY, rd_mat *dX)
+{
+    return rd_gemm('N', 'N', 1, W, dY, 0, dX);
+}
+
+int rd_linear_bwd_weight(const rd_mat *X, const rd_mat *dY, rd_mat *dW)
+{
+    return rd_gemm('N', 'T', 1, X, dY, 1, dW);
+}

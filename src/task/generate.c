@@ -1,0 +1,84 @@
+/* generate.c: the driver of the families' task generators, and the split by rule class.
+ *
+ * A task is a pure function of (options, split, index): attempt after attempt draws from its own
+ * random stream until the family accepts the draw, the rule class is on the right side of the split
+ * and, if asked, the demonstrations determine the answers. */
+#include "families.h"
+
+#include <string.h>
+
+enum { MAX_ATTEMPTS = 10000 };
+
+rd_split rd_task_class_split(uint64_t seed, double holdout, const char *rule_class)
+{
+    double u = (double)(rd_hash_str(rule_class, seed) >> 11) * 0x1p-53;
+    return u < holdout ? RD_SPLIT_TEST : RD_SPLIT_TRAIN;
+}
+
+/* Does the cheapest consistent rule answer every query? */
+static int identifiable(const rd_task *t, bool *yes)
+{
+    int rc = RD_OK;
+    rd_candidates c = {0};
+    rd_buf answer = {0};
+    *yes = false;
+    RD_TRY(rd_rule_search(t, &(rd_search_opts){.max_right = 1}, &c));
+    if (c.n == 0 || c.item[0].score < t->n_demos) goto done;
+    *yes = true;
+    for (int64_t q = t->n_demos; *yes && q < t->n_demos + t->n_queries; q++) {
+        rd_buf_clear(&answer);
+        *yes = rd_rule_run(t->family, c.item[0].rule, t->examples[q].input, &answer, NULL) &&
+               !strcmp(answer.data, t->examples[q].output);
+    }
+done:
+    rd_candidates_free(t->family, &c);
+    rd_buf_free(&answer);
+    return rc;
+}
+
+int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task)
+{
+    int rc = RD_OK;
+    *task = (rd_task){0};
+    if (opts->difficulty < 0 || opts->difficulty > 3)
+        RD_FAIL(RD_EINPUT, "difficulty must be 0 … 3, got %d", opts->difficulty);
+    const family_ops *ops = rd_family_ops(opts->family);
+    char purpose[64];
+    snprintf(purpose, sizeof purpose, "task.%s.%s", ops->name,
+             split == RD_SPLIT_TEST ? "test" : "train");
+    for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        rd_rng rng = rd_rng_make(opts->seed, purpose, (uint64_t)index, (uint64_t)attempt);
+        *task = (rd_task){.family = opts->family, .split = split, .id = index};
+        task->n_demos = opts->n_demos > 0 ? opts->n_demos : ops->demos[opts->difficulty];
+        task->n_queries = opts->n_queries > 0 ? opts->n_queries : ops->queries[opts->difficulty];
+        bool good = ops->draw(opts, &rng, task);
+        if (good && opts->holdout > 0)
+            good = task->rule_class &&
+                   rd_task_class_split(opts->seed, opts->holdout, task->rule_class) == split;
+        if (good && opts->identifiable) RD_TRY(identifiable(task, &good));
+        if (good) return RD_OK;
+        rd_task_free(task);
+    }
+    RD_FAIL(RD_EINPUT,
+            "no %s task of difficulty %d with %lld demonstrations found in %d draws (holdout %g, "
+            "seed %llu)",
+            ops->name, opts->difficulty,
+            (long long)(opts->n_demos > 0 ? opts->n_demos : ops->demos[opts->difficulty]),
+            MAX_ATTEMPTS, opts->holdout, (unsigned long long)opts->seed);
+done:
+    rd_task_free(task);
+    return rc;
+}
+
+int rd_task_classify(rd_taskset *set)
+{
+    for (int64_t i = 0; i < set->n; i++) {
+        rd_task *t = &set->task[i];
+        if (t->rule_class) continue;
+        rd_buf class = {0};
+        rd_family_ops(t->family)->classify(t, &class);
+        if (class.len) t->rule_class = rd_buf_take(&class);
+        rd_buf_free(&class);
+    }
+    return RD_OK;
+}

@@ -1,0 +1,32 @@
+/* prompts.h: the wording of one family's prompts and responses (private to prompt.c, answer.c).
+ * inputs/prompts/README.md describes the file format. */
+#ifndef RD_TASK_PROMPTS_H
+#define RD_TASK_PROMPTS_H
+
+#include "families.h"
+
+/* Keys of a family's object, in the order of the file. */
+typedef enum {
+    P_VALUES,    /* how values are written: "python" or "plain" */
+    P_STEPS,     /* the same for intermediate results */
+    P_EXAMPLE,   /* {input} {output} */
+    P_PROPOSE,   /* {examples} */
+    P_FOLLOW,    /* {rule} {input} */
+    P_IO,        /* {examples} {input} */
+    P_RULE,      /* {rule}: the response to propose */
+    P_ANSWER,    /* {answer}: the response to follow and io */
+    P_STEP,      /* {step} */
+    P_SEPARATOR, /* between steps, and between the last step and the answer */
+    P_KEYS
+} prompt_key;
+
+typedef struct wordings {
+    char *text[P_KEYS];
+    bool plain, plain_steps;
+} wordings;
+
+struct rd_prompts {
+    wordings family[RD_FAMILIES];
+};
+
+#endif

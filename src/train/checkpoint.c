@@ -1,0 +1,288 @@
+/* checkpoint.c: where a run stands, on disk.
+ *
+ *   DIR/checkpoints/STAGE-000400.h5   weights, moments and state: the newest and the one before
+ *   DIR/checkpoints/STAGE-branch.h5   weights and state at branch_at
+ *   DIR/checkpoints/STAGE-final.h5    weights and state at the end; the steps' files are then removed
+ *
+ * The key says which run a file belongs to: a file with another key is left out with a warning. */
+#include "train_impl.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SCHEMA "redistill.checkpoint"
+enum { VERSION = 1, MAX_LISTED = 64, PATH_SIZE = 1024 };
+
+/* ---------------------------------------------------------------- names */
+
+static void tail_path(const train_files *f, const char *tail, char *path)
+{
+    snprintf(path, PATH_SIZE, "%s/checkpoints/%s-%s.h5", f->o->dir, f->o->stage, tail);
+}
+
+static void step_path(const train_files *f, int64_t step, char *path)
+{
+    char tail[24];
+    snprintf(tail, sizeof(tail), "%06lld", (long long)step);
+    tail_path(f, tail, path);
+}
+
+static int compare_descending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Steps of the files there are, the newest first; at most MAX_LISTED.  Collective. */
+static int64_t list_steps(const train_files *f, int64_t *steps)
+{
+    struct {
+        int64_t n, step[MAX_LISTED];
+    } found = {0};
+    if (f->g->world.rank == 0) {
+        char path[PATH_SIZE];
+        size_t stage = strlen(f->o->stage);
+        snprintf(path, sizeof(path), "%s/checkpoints", f->o->dir);
+        DIR *dir = opendir(path);
+        for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+            char *end;
+            if (strncmp(e->d_name, f->o->stage, stage) != 0 || e->d_name[stage] != '-') continue;
+            long long step = strtoll(e->d_name + stage + 1, &end, 10);
+            if (end == e->d_name + stage + 1 || strcmp(end, ".h5") != 0 || step < 0) continue;
+            if (found.n < MAX_LISTED) found.step[found.n++] = step;
+        }
+        if (dir != NULL) closedir(dir);
+        qsort(found.step, (size_t)found.n, sizeof(*found.step), compare_descending);
+    }
+    rd_bcast(&f->g->world, &found, sizeof(found), 0);
+    memcpy(steps, found.step, (size_t)found.n * sizeof(*steps));
+    return found.n;
+}
+
+/* ---------------------------------------------------------------- state as attributes */
+
+typedef struct state_field {
+    const char *name;
+    size_t offset;
+    bool real;
+} state_field;
+#define FIELD(name, real) {#name, offsetof(train_state, name), real}
+static const state_field fields[] = {
+    FIELD(step, false),       FIELD(steps, false),     FIELD(tokens, false),
+    FIELD(rows, false),       FIELD(pairs, false),     FIELD(over_long, false),
+    FIELD(empty, false),      FIELD(first_n, false),   FIELD(last_n, false),
+    FIELD(first_sum, true),   FIELD(last_sum, true),   FIELD(last_correct, true),
+    FIELD(last_pairs, true),
+};
+enum { N_FIELDS = sizeof(fields) / sizeof(fields[0]) };
+
+static int write_state(rd_store *s, const train_state *state, uint64_t key)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < N_FIELDS; i++) {
+        const char *at = (const char *)state + fields[i].offset;
+        int64_t n;
+        double x;
+        memcpy(&n, at, sizeof(n));
+        memcpy(&x, at, sizeof(x));
+        RD_TRY(fields[i].real ? rd_store_set_f64(s, "", fields[i].name, x)
+                              : rd_store_set_i64(s, "", fields[i].name, n));
+    }
+    RD_TRY(rd_store_set_i64(s, "", "key", (int64_t)key));
+done:
+    return rc;
+}
+
+static int read_state(rd_store *s, train_state *state, uint64_t *key)
+{
+    int rc = RD_OK;
+    int64_t n = 0;
+    for (int i = 0; i < N_FIELDS; i++) {
+        char *at = (char *)state + fields[i].offset;
+        RD_TRY(fields[i].real ? rd_store_get_f64(s, "", fields[i].name, (double *)at)
+                              : rd_store_get_i64(s, "", fields[i].name, (int64_t *)at));
+    }
+    RD_TRY(rd_store_get_i64(s, "", "key", &n));
+    *key = (uint64_t)n;
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f)
+{
+    int rc = RD_OK;
+    char path[PATH_SIZE];
+    *f = (train_files){.g = g, .o = o, .newest = -1, .previous = -1};
+    snprintf(path, sizeof(path), "%s/checkpoints", o->dir);
+    RD_TRY(rd_agree(&g->world, g->world.rank == 0 ? rd_dir_make(path) : RD_OK));
+done:
+    return rc;
+}
+
+/* Remove the steps' files other than the two that are kept.  Collective. */
+static void remove_others(const train_files *f)
+{
+    int64_t steps[MAX_LISTED], n = list_steps(f, steps);
+    for (int64_t i = 0; i < n; i++) {
+        char path[PATH_SIZE];
+        if (steps[i] == f->newest || steps[i] == f->previous) continue;
+        step_path(f, steps[i], path);
+        if (f->g->world.rank == 0) unlink(path);
+    }
+}
+
+int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
+                     const train_state *s, const char *tail)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    char path[PATH_SIZE];
+    rd_store_info info = {.schema = SCHEMA, .version = VERSION, .config = f->o->config};
+    if (tail != NULL)
+        tail_path(f, tail, path);
+    else
+        step_path(f, s->step, path);
+    RD_TRY(rd_agree(&f->g->world, rd_fault("checkpoint")));
+    RD_TRY(rd_store_create(&f->g->world, path, &info, &store));
+    RD_TRY(rd_model_write_config(&model->cfg, store));
+    RD_TRY(rd_store_set_string(store, "", "stage", f->o->stage));
+    RD_TRY(write_state(store, s, f->o->key));
+    RD_TRY(rd_model_write(model, store, "weights/"));
+    if (tail == NULL) RD_TRY(rd_optim_write(opt, store, "moments/"));
+    RD_TRY(rd_store_commit(&store));
+    if (tail == NULL && s->step != f->newest) {
+        f->previous = f->newest;
+        f->newest = s->step;
+        remove_others(f);
+    }
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+void checkpoint_remove_steps(train_files *f)
+{
+    f->newest = f->previous = -1;
+    remove_others(f);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+enum { OTHER_RUN = 1 }; /* beside the result codes: a sound file of another run */
+
+static int read_file(const train_files *f, const char *path, rd_model *model, rd_optim *opt,
+                     int64_t steps, train_state *s)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    uint64_t key = 0;
+    train_state state = {0};
+    RD_TRY(rd_store_open(&f->g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(read_state(store, &state, &key));
+    if (key != f->o->key || (steps > 0 && state.steps != steps)) {
+        rc = OTHER_RUN;
+        goto done;
+    }
+    if (state.step < 0 || state.step > state.steps)
+        RD_FAIL(RD_EINPUT, "%s: step %lld of %lld", path, (long long)state.step,
+                (long long)state.steps);
+    RD_TRY(rd_model_read(model, store, "weights/"));
+    if (opt != NULL) RD_TRY(rd_optim_read(opt, store, "moments/"));
+    *s = state;
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+/* Whether a result means that the file is to be passed over, with the warning that says why. */
+static bool pass_over(const char *path, int rc)
+{
+    if (rc == OTHER_RUN) rd_warn("%s belongs to another run (other data or options): not used", path);
+    if (rc == RD_EINPUT || rc == RD_EIO) {
+        rd_warn("checkpoint not used: %s", rd_error_get()->message);
+        rd_error_clear();
+    }
+    return rc == OTHER_RUN || rc == RD_EINPUT || rc == RD_EIO;
+}
+
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps,
+                      train_state *s, bool *found)
+{
+    int rc = RD_OK;
+    int64_t step[MAX_LISTED], n = list_steps(f, step);
+    size_t bytes = (size_t)model->storage * sizeof(float);
+    float *initial = n > 0 ? rd_new(float, model->storage) : NULL;
+    *found = false;
+    if (n > 0) memcpy(initial, model->weights, bytes);
+    for (int64_t i = 0; i < n && !*found; i++) {
+        char path[PATH_SIZE];
+        step_path(f, step[i], path);
+        rc = read_file(f, path, model, opt, steps, s);
+        *found = rc == RD_OK;
+        if (*found) {
+            f->newest = step[i];
+            break;
+        }
+        if (!pass_over(path, rc)) goto done;
+        rc = RD_OK;
+    }
+    /* A damaged file may have been read halfway; the moments' sweep starts from the next file or,
+     * as here, from the beginning. */
+    if (n > 0 && !*found) {
+        memcpy(model->weights, initial, bytes);
+        rd_optim_reset(opt);
+    }
+done:
+    rd_free(initial);
+    return rc;
+}
+
+int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found)
+{
+    int rc = RD_OK;
+    char path[PATH_SIZE];
+    int64_t exists;
+    size_t bytes = (size_t)model->storage * sizeof(float);
+    float *initial = NULL;
+    *found = false;
+    tail_path(f, "final", path);
+    exists = f->g->world.rank == 0 && rd_file_exists(path);
+    rd_bcast(&f->g->world, &exists, sizeof(exists), 0);
+    if (!exists) return RD_OK;
+    initial = rd_new(float, model->storage);
+    memcpy(initial, model->weights, bytes);
+    rc = read_file(f, path, model, NULL, 0, s);
+    *found = rc == RD_OK;
+    if (!*found) {
+        memcpy(model->weights, initial, bytes);
+        if (pass_over(path, rc)) rc = RD_OK;
+    }
+    rd_free(initial);
+    return rc;
+}
+
+int rd_checkpoint_load_weights(const rd_grid *g, const char *path, rd_model *model)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(rd_model_read(model, store, "weights/"));
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+int rd_checkpoint_config(const rd_grid *g, const char *path, rd_model_config *cfg)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(rd_model_read_config(store, cfg));
+done:
+    rd_store_close(&store);
+    return rc;
+}

@@ -1,0 +1,430 @@
+/* loop.c: the runs.  One step is
+ *
+ *   plan          the step's items, the same on every rank
+ *   shards        the items dealt to a fixed number of shards, and these to the replicas
+ *   passes        per shard: micro-batches forward, head, backward
+ *   sums          one all-reduce of the shards' losses with the stop request and failures
+ *   gradients     one all-reduce
+ *   update
+ *
+ * Gradients are added up in a binary tree over the shards, within a rank and between ranks, so
+ * that the bits of a run do not depend on how many ranks share the shards (train.h: shards). */
+#include "train_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_SHARDS = 4096, MAX_LEVELS = 13 };
+enum { CLOCK_FORWARD, CLOCK_HEAD, CLOCK_BACKWARD, CLOCK_ALLREDUCE, CLOCK_OPTIMIZER, CLOCK_SAVE };
+static const char *const clock_names[2][6] = {
+    {"sft.forward", "sft.head", "sft.backward", "sft.allreduce", "sft.optimizer",
+     "sft.checkpoint"},
+    {"align.forward", "align.head", "align.backward", "align.allreduce", "align.optimizer",
+     "align.checkpoint"}};
+
+typedef struct train_run {
+    const rd_grid *g;
+    rd_model *model;
+    const rd_train_opts *o;
+    const char *const *clock;
+    rd_corpus *rows, *pairs;
+    train_plan plan;
+    train_deal deal;
+    micro_batch micro;
+    rd_work *work;
+    rd_optim *opt;
+    objective f;
+    int shards, first_shard, end_shard; /* this replica computes [first, end) */
+    float *level[MAX_LEVELS];           /* partial sums of gradients, by the tree's level */
+    uint32_t waiting;                   /* levels that hold one */
+    double *sums;                       /* [shards][OBJECTIVE_SUMS], then stop, failed */
+    train_files files;
+    train_metrics metrics;
+    train_state state;
+} train_run;
+
+void rd_train_defaults(rd_train_opts *o)
+{
+    *o = (rd_train_opts){.kinds = {true, true, false},
+                         .share = {0.5, 0.5, 0},
+                         .families = {true, true, true, true},
+                         .epochs = 4,
+                         .batch_tokens = 2048,
+                         .micro_tokens = 2048,
+                         .max_len = 512,
+                         .shards = 4,
+                         .seed = 1,
+                         .variant = RD_ORPO_RESPONSE,
+                         .lambda = 0.1,
+                         .stage = "sft",
+                         .dir = "."};
+    rd_optim_defaults(&o->optim);
+}
+
+/* ---------------------------------------------------------------- preparing */
+
+static int check_opts(const rd_train_opts *o)
+{
+    int rc = RD_OK;
+    if (o->micro_tokens < 1 || o->max_len < 2)
+        RD_FAIL(RD_EINPUT, "%s: micro_tokens %lld, max_len %lld: too small", o->stage,
+                (long long)o->micro_tokens, (long long)o->max_len);
+    if (o->shards < 1 || o->shards > MAX_SHARDS)
+        RD_FAIL(RD_EINPUT, "%s.shards: expected an integer in 1 ... %d, got %lld", o->stage,
+                MAX_SHARDS, (long long)o->shards);
+    if (!(o->branch_at >= 0 && o->branch_at < 1))
+        RD_FAIL(RD_EINPUT, "%s.branch_at: expected a number in 0 ... 1, got %g", o->stage,
+                o->branch_at);
+    if (!(o->lambda >= 0))
+        RD_FAIL(RD_EINPUT, "%s.lambda: expected a number >= 0, got %g", o->stage, o->lambda);
+done:
+    return rc;
+}
+
+/* Buffers for the partial sums of n shards: one per bit of n - 1. */
+static void make_levels(train_run *r, int64_t n)
+{
+    for (int l = 0; n > 1 && (n - 1) >> l; l++) r->level[l] = rd_new(float, r->model->storage);
+}
+
+/* Everything a step needs, sized from the plan: the steps themselves allocate nothing. */
+static int prepare(train_run *r)
+{
+    int rc = RD_OK;
+    const rd_train_opts *o = r->o;
+    int data = r->g->data;
+    int64_t longest_item = 0, longest = 0;
+    RD_TRY(plan_create(r->rows, r->pairs, o, &r->plan));
+    for (int i = 0; i < 2; i++) {
+        const rd_corpus *c = i == 0 ? r->rows : r->pairs;
+        if (c == NULL) continue;
+        if (c->longest_item > longest_item) longest_item = c->longest_item;
+        if (c->longest_sequence > longest) longest = c->longest_sequence;
+        r->state.over_long += c->over_long;
+        r->state.empty += c->empty;
+    }
+    if (r->state.over_long > 0)
+        rd_warn("%s: %lld rows or pairs are longer than max_len (%lld tokens) and are left out",
+                o->stage, (long long)r->state.over_long, (long long)o->max_len);
+    if (r->state.empty > 0)
+        rd_warn("%s: %lld rows or pairs with an empty text are left out", o->stage,
+                (long long)r->state.empty);
+    r->shards = o->shards % data == 0 ? (int)o->shards : data;
+    r->first_shard = r->shards / data * r->g->my_data;
+    r->end_shard = r->shards / data * (r->g->my_data + 1);
+    make_levels(r, r->end_shard - r->first_shard);
+    r->sums = rd_new(double, r->shards * OBJECTIVE_SUMS + 2);
+    deal_create(r->shards, r->plan.max_items, &r->deal);
+    /* No micro-batch can hold more than a step's tokens, nor less than the longest item. */
+    int64_t most = o->batch_tokens + longest_item;
+    int64_t max_T = o->micro_tokens < most ? o->micro_tokens : most;
+    if (max_T < longest_item) max_T = longest_item;
+    micro_create(max_T, 2 * r->plan.max_items, r->pairs != NULL && o->variant == RD_ORPO_FULL,
+                 &r->micro);
+    RD_TRY(rd_work_create(r->model, max_T, longest, &r->work));
+    RD_TRY(rd_optim_create(r->model, &o->optim, r->plan.steps, &r->opt));
+    r->state.steps = r->plan.steps;
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- passes */
+
+static int run_micro(train_run *r, double *sums)
+{
+    int rc = RD_OK;
+    micro_batch *m = &r->micro;
+    if (m->b.T == 0) return RD_OK;
+    rd_clock_begin(r->clock[CLOCK_FORWARD]);
+    RD_TRY(rd_model_fwd(r->model, r->work, &m->b));
+    rd_clock_end(r->clock[CLOCK_FORWARD]);
+    rd_clock_begin(r->clock[CLOCK_HEAD]);
+    if (objective_needs_logp(m)) RD_TRY(rd_model_head(r->model, r->work, &m->b, NULL, m->logp));
+    objective_coef(&r->f, m);
+    RD_TRY(rd_model_head(r->model, r->work, &m->b, m->coef, m->logp));
+    objective_add(&r->f, m, sums);
+    rd_clock_end(r->clock[CLOCK_HEAD]);
+    rd_clock_begin(r->clock[CLOCK_BACKWARD]);
+    RD_TRY(rd_model_bwd(r->model, r->work, &m->b));
+    rd_clock_end(r->clock[CLOCK_BACKWARD]);
+    micro_clear(m);
+done:
+    return rc;
+}
+
+/* Gradients and sums of one shard. */
+static int run_shard(train_run *r, int shard)
+{
+    int rc = RD_OK;
+    const train_deal *d = &r->deal;
+    double *sums = r->sums + (int64_t)shard * OBJECTIVE_SUMS;
+    rd_model_zero_grads(r->model);
+    micro_clear(&r->micro);
+    for (int64_t i = d->start[shard]; i < d->start[shard + 1]; i++) {
+        const plan_item *item = &r->plan.items[d->list[i]];
+        if (micro_add(&r->micro, item)) continue;
+        RD_TRY(run_micro(r, sums));
+        RD_ASSERT(micro_add(&r->micro, item));
+    }
+    RD_TRY(run_micro(r, sums));
+done:
+    return rc;
+}
+
+static void add_to(float *restrict x, const float *restrict y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+/* The model's gradients are those of this replica's shard i of n: carry them up the tree like a
+ * binary counter.  After the last shard the model holds the sum of all. */
+static void fold_gradients(train_run *r, int i, int n)
+{
+    int64_t size = r->model->storage;
+    bool last = i == n - 1;
+    for (int l = 0; l < MAX_LEVELS; l++) {
+        if (r->waiting >> l & 1) {
+            add_to(r->model->grads, r->level[l], size);
+            r->waiting &= ~(1u << l);
+        } else if (!last) {
+            memcpy(r->level[l], r->model->grads, (size_t)size * sizeof(float));
+            r->waiting |= 1u << l;
+            return;
+        }
+    }
+}
+
+/* Forward and backward of this replica's part of the step.  Local failures are not agreed here. */
+static int run_passes(train_run *r)
+{
+    int rc = RD_OK;
+    int n = r->end_shard - r->first_shard;
+    deal_items(&r->deal, r->plan.items, r->plan.n_items);
+    r->f.row_targets = r->plan.row_targets;
+    r->f.pair_targets = r->plan.pair_targets;
+    r->f.pair_count = r->plan.pair_count;
+    r->waiting = 0;
+    for (int i = 0; i < n; i++) {
+        RD_TRY(run_shard(r, r->first_shard + i));
+        fold_gradients(r, i, n);
+    }
+    RD_TRY(rd_fault(r->o->stage));
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- a step */
+
+/* Every shard's sums on every rank, added in shard order; whether any rank failed or was asked to
+ * stop came along.  Collective on world; all ranks return the same. */
+static int agree_sums(train_run *r, int local, objective_means *means, bool *stop)
+{
+    int rc = RD_OK;
+    int64_t n = (int64_t)r->shards * OBJECTIVE_SUMS;
+    double total[OBJECTIVE_SUMS] = {0};
+    if (r->g->tp.rank != 0) memset(r->sums, 0, (size_t)n * sizeof(*r->sums)); /* count once */
+    r->sums[n] = rd_stop_local();
+    r->sums[n + 1] = local != RD_OK;
+    rd_sum_f64(&r->g->world, r->sums, n + 2);
+    *stop = r->sums[n] > 0;
+    if (r->sums[n + 1] > 0) RD_TRY(rd_agree(&r->g->world, local));
+    for (int s = 0; s < r->shards; s++)
+        for (int k = 0; k < OBJECTIVE_SUMS; k++)
+            total[k] += r->sums[(int64_t)s * OBJECTIVE_SUMS + k];
+    *means = objective_mean(&r->f, total);
+    if (!isfinite(means->loss))
+        RD_FAIL(RD_ENUMERIC, "%s, step %lld of %lld: the loss is not finite (%g)", r->o->stage,
+                (long long)r->state.step + 1, (long long)r->plan.steps, means->loss);
+done:
+    return rc;
+}
+
+/* The first and the last twentieth of the steps are what the report speaks of. */
+static void record_step(train_run *r, const objective_means *means)
+{
+    train_state *s = &r->state;
+    int64_t window = (s->steps + 19) / 20;
+    if (s->step < window) {
+        s->first_sum += means->loss;
+        s->first_n++;
+    }
+    if (s->step >= s->steps - window) {
+        double pairs = (double)r->f.pair_count;
+        s->last_sum += means->loss;
+        s->last_n++;
+        s->last_correct += means->accuracy * pairs;
+        s->last_pairs += pairs;
+    }
+    s->step++;
+    s->tokens = r->plan.tokens;
+    s->rows = r->plan.rows;
+    s->pairs = r->plan.pairs;
+}
+
+/* pending: a failure of this rank since the last agreement. */
+static int run_step(train_run *r, int pending, objective_means *means, double *grad_norm,
+                    bool *stop)
+{
+    int rc = RD_OK;
+    int64_t n_sums = (int64_t)r->shards * OBJECTIVE_SUMS + 2;
+    plan_next(&r->plan);
+    memset(r->sums, 0, (size_t)n_sums * sizeof(*r->sums));
+    int local = run_passes(r);
+    if (pending != RD_OK) local = pending;
+    rd_clock_begin(r->clock[CLOCK_ALLREDUCE]);
+    RD_TRY(agree_sums(r, local, means, stop));
+    rd_sum_f32(&r->g->replicas, r->model->grads, r->model->storage);
+    rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
+    rd_clock_begin(r->clock[CLOCK_OPTIMIZER]);
+    RD_TRY(rd_optim_step(r->opt, r->state.step, grad_norm));
+    rd_clock_end(r->clock[CLOCK_OPTIMIZER]);
+done:
+    return rc;
+}
+
+/* Metrics first, so that they are on disk for every step of the checkpoint. */
+static int save(train_run *r, const char *tail)
+{
+    int rc = RD_OK;
+    rd_clock_begin(r->clock[CLOCK_SAVE]);
+    RD_TRY(rd_agree(&r->g->world, metrics_flush(&r->metrics)));
+    RD_TRY(checkpoint_write(&r->files, r->model, r->opt, &r->state, tail));
+done:
+    rd_clock_end(r->clock[CLOCK_SAVE]);
+    return rc;
+}
+
+static int run_steps(train_run *r)
+{
+    int rc = RD_OK, pending = RD_OK;
+    train_state *s = &r->state;
+    int64_t branch = (int64_t)ceil(r->o->branch_at * (double)s->steps);
+    while (s->step < s->steps) {
+        objective_means means;
+        double grad_norm = 0;
+        bool stop = false;
+        rd_mem_guard("training step");
+        rc = run_step(r, pending, &means, &grad_norm, &stop);
+        rd_mem_guard(NULL);
+        if (rc != RD_OK) {
+            rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
+            rd_clock_end(r->clock[CLOCK_OPTIMIZER]);
+            RD_TRY(rc);
+        }
+        double lr = r->o->optim.lr * rd_lr_factor(&r->o->optim, s->step, s->steps);
+        record_step(r, &means);
+        pending = metrics_step(&r->metrics, s, &means, lr, grad_norm);
+        if (s->step == s->steps) break;
+        if (branch > 0 && s->step == branch) RD_TRY(save(r, "branch"));
+        bool due = r->o->checkpoint_every > 0 && s->step % r->o->checkpoint_every == 0;
+        if (due || stop) RD_TRY(save(r, NULL));
+        if (stop)
+            RD_FAIL(RD_ESTOP, "%s stopped after step %lld of %lld; the same command continues it",
+                    r->o->stage, (long long)s->step, (long long)s->steps);
+    }
+    RD_TRY(rd_agree(&r->g->world, pending));
+    RD_TRY(save(r, "final"));
+    checkpoint_remove_steps(&r->files);
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- a run */
+
+static void fill_report(const train_run *r, int64_t tokens_before, double seconds, bool was_done,
+                        rd_train_report *report)
+{
+    const train_state *s = &r->state;
+    *report = (rd_train_report){
+        .steps = s->step,
+        .tokens = s->tokens,
+        .rows = s->rows,
+        .pairs = s->pairs,
+        .over_long = s->over_long,
+        .empty = s->empty,
+        .first_loss = s->first_n > 0 ? s->first_sum / (double)s->first_n : NAN,
+        .last_loss = s->last_n > 0 ? s->last_sum / (double)s->last_n : NAN,
+        .seconds = seconds,
+        .tokens_per_second = seconds > 0 ? (double)(s->tokens - tokens_before) / seconds : 0,
+        .reward_accuracy = s->last_pairs > 0 ? s->last_correct / s->last_pairs : NAN,
+        .was_done = was_done,
+    };
+}
+
+static void run_free(train_run *r)
+{
+    rd_optim_free(&r->opt);
+    rd_work_free(&r->work);
+    micro_free(&r->micro);
+    deal_free(&r->deal);
+    plan_free(&r->plan);
+    rd_corpus_free(&r->rows);
+    rd_corpus_free(&r->pairs);
+    for (int l = 0; l < MAX_LEVELS; l++) rd_free(r->level[l]);
+    rd_free(r->sums);
+}
+
+/* Replay the plan up to the checkpoint's step. */
+static int resume(train_run *r)
+{
+    int rc = RD_OK;
+    bool found = false;
+    RD_TRY(checkpoint_resume(&r->files, r->model, r->opt, r->plan.steps, &r->state, &found));
+    if (!found) return RD_OK;
+    while (r->plan.step < r->state.step) plan_next(&r->plan);
+    rd_info("%s: continues after step %lld of %lld", r->o->stage, (long long)r->state.step,
+            (long long)r->state.steps);
+done:
+    return rc;
+}
+
+static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pairs,
+                 rd_train_report *report)
+{
+    int rc = RD_OK;
+    bool was_done = false, opened = false;
+    int64_t tokens_before = 0;
+    double start = rd_time();
+    r->clock = clock_names[pairs];
+    RD_TRY(check_opts(r->o));
+    RD_TRY(checkpoint_begin(r->g, r->o, &r->files));
+    RD_TRY(checkpoint_read_final(&r->files, r->model, &r->state, &was_done));
+    tokens_before = r->state.tokens;
+    if (was_done) goto done;
+    if (pairs) RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, true, &r->pairs));
+    if (!pairs || r->o->rehearsal > 0)
+        RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, false, &r->rows));
+    r->f = (objective){.variant = r->o->variant,
+                       .lambda = r->o->lambda,
+                       .row_weight = pairs ? r->o->rehearsal : 1,
+                       .pair_weight = pairs ? 1 - r->o->rehearsal : 0};
+    RD_TRY(prepare(r));
+    RD_TRY(resume(r));
+    tokens_before = r->state.tokens;
+    RD_TRY(metrics_open(r->g, r->o, pairs, &r->state, &r->metrics));
+    opened = true;
+    start = rd_time();
+    RD_TRY(run_steps(r));
+done:
+    if (opened) {
+        int closed = rd_agree(&r->g->world, metrics_close(&r->metrics));
+        if (rc == RD_OK) rc = closed;
+    }
+    fill_report(r, tokens_before, rd_time() - start, was_done, report);
+    run_free(r);
+    return rc;
+}
+
+int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+                 const rd_train_opts *o, rd_train_report *report)
+{
+    train_run r = {.g = g, .model = model, .o = o};
+    return train(&r, tok, datasets, false, report);
+}
+
+int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+                  const rd_train_opts *o, rd_train_report *report)
+{
+    train_run r = {.g = g, .model = model, .o = o};
+    return train(&r, tok, datasets, true, report);
+}

@@ -1,0 +1,179 @@
+/* train_impl.h: what the files of the train layer share. */
+#ifndef RD_TRAIN_IMPL_H
+#define RD_TRAIN_IMPL_H
+
+#include "rd/train.h"
+
+/* ---------------------------------------------------------------- corpus (corpus.c) */
+
+/* Each distinct text is tokenised and kept once: the rows of one task share its prompt. */
+struct rd_corpus {
+    bool pairs;
+    int64_t n;                             /* items: rows or pairs that are used */
+    int32_t *prompt, *response, *rejected; /* texts; response is the chosen one of a pair */
+    int32_t *tokens;                       /* of the item, as many as go through the model */
+    uint8_t *kind, *family;                /* kind is 0 for pairs */
+    int64_t total;                         /* tokens of all items */
+    int64_t longest_item, longest_sequence;
+    int64_t over_long, empty;
+    int64_t n_texts, *offset; /* tokens of text i: offset[i] ... offset[i + 1] */
+    uint16_t *narrow;         /* the ids: one of the two, by the vocabulary's size */
+    int32_t *wide;
+};
+
+static inline int64_t corpus_text_length(const rd_corpus *c, int32_t text)
+{
+    return c->offset[text + 1] - c->offset[text];
+}
+void corpus_copy_text(const rd_corpus *c, int32_t text, int32_t *ids);
+
+/* ---------------------------------------------------------------- packing (packing.c) */
+
+typedef struct plan_item {
+    const rd_corpus *corpus;
+    int64_t row;
+    int64_t tokens;
+} plan_item;
+
+/* Items of one kind and family (as far as shares tell them apart), each once per epoch. */
+typedef struct plan_stream {
+    const rd_corpus *corpus;
+    int64_t *members, *order; /* [n] item numbers; order is this epoch's permutation */
+    int64_t n, next, epoch;
+    double share;
+    int64_t used; /* tokens handed out */
+} plan_stream;
+
+enum { PLAN_STREAMS = (RD_TRAIN_KINDS + 1) * RD_TRAIN_FAMILIES };
+
+/* Which items make up step s: a function of (seed, s) and the corpora alone, replayed from 0. */
+typedef struct train_plan {
+    plan_stream stream[PLAN_STREAMS];
+    int n_streams;
+    uint64_t seed;
+    int64_t batch_tokens, budget;
+    int64_t steps;               /* of the whole run */
+    int64_t step;                /* the items below are those of step - 1 */
+    int64_t tokens, rows, pairs; /* handed out so far */
+    plan_item *items;
+    int64_t n_items, max_items;
+    int64_t row_targets, pair_targets, pair_count; /* of the step: what means are taken over */
+} train_plan;
+
+/* rows, pairs: either may be NULL.  Local, the same on every rank.  RD_EINPUT: nothing to train on. */
+int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_opts *o,
+                train_plan *plan);
+void plan_free(train_plan *plan);
+void plan_rewind(train_plan *plan);
+void plan_next(train_plan *plan); /* no allocation */
+
+/* The items of a step dealt to parts so that tokens balance: longest first, to the part with the
+ * least.  Part p has items list[start[p]] ... list[start[p + 1] - 1]. */
+typedef struct train_deal {
+    int parts;
+    uint64_t *key;
+    int64_t *load, *start, *list;
+    int32_t *part;
+} train_deal;
+void deal_create(int parts, int64_t max_items, train_deal *d);
+void deal_free(train_deal *d);
+void deal_items(train_deal *d, const plan_item *items, int64_t n); /* no allocation */
+
+/* A micro-batch under construction. */
+typedef enum { SEQUENCE_ROW, SEQUENCE_CHOSEN, SEQUENCE_REJECTED } sequence_role;
+typedef struct micro_batch {
+    rd_batch b;
+    int64_t max_T, max_seq;
+    int64_t *response; /* [n_seq] first position whose target is of the response */
+    uint8_t *role;     /* [n_seq]; a chosen sequence is followed by its rejected one */
+    float *coef;       /* [T] */
+    double *logp;      /* [T] */
+    bool prompt_targets; /* chosen prompts are targets too (ORPO "full") */
+} micro_batch;
+void micro_create(int64_t max_T, int64_t max_seq, bool prompt_targets, micro_batch *m);
+void micro_free(micro_batch *m);
+void micro_clear(micro_batch *m);
+bool micro_add(micro_batch *m, const plan_item *item); /* false: it does not fit */
+
+/* ---------------------------------------------------------------- objective (objective.c) */
+
+/* Means over the whole step, known before any forward pass. */
+typedef struct objective {
+    rd_orpo_variant variant;
+    double lambda;
+    double row_weight, pair_weight; /* 1, 0 for SFT; r, 1 - r with rehearsal */
+    int64_t row_targets, pair_targets, pair_count;
+} objective;
+
+/* Sums that add up over micro-batches, shards and ranks. */
+enum { SUM_ROW_NLL, SUM_PAIR_NLL, SUM_ODDS_LOSS, SUM_CORRECT, SUM_LOG_ODDS, OBJECTIVE_SUMS };
+
+bool objective_needs_logp(const micro_batch *m); /* coefficients depend on log-probabilities */
+/* Fill m->coef: from m->logp where there are pairs. */
+void objective_coef(const objective *f, micro_batch *m);
+void objective_add(const objective *f, const micro_batch *m, double *sums); /* from m->logp */
+typedef struct objective_means {
+    double loss, nll, odds_loss, accuracy, log_odds;
+} objective_means;
+objective_means objective_mean(const objective *f, const double *sums);
+
+/* ---------------------------------------------------------------- Muon (muon.c) */
+
+typedef struct train_muon train_muon;
+int muon_create(rd_model *model, train_muon **muon);
+void muon_free(train_muon **muon);
+/* moment: [storage], laid out as the weights; scale multiplies the gradients (clipping).
+ * Collective on world. */
+int muon_step(train_muon *muon, float *moment, double scale, double lr, double momentum,
+              double decay);
+
+/* ---------------------------------------------------------------- checkpoints (checkpoint.c) */
+
+/* Where a run stands, beside weights and moments; all of it is in the file. */
+typedef struct train_state {
+    int64_t step, steps; /* steps done, steps of the run */
+    int64_t tokens, rows, pairs, over_long, empty;
+    int64_t first_n, last_n; /* steps in the sums below */
+    double first_sum, last_sum;
+    double last_correct, last_pairs;
+} train_state;
+
+typedef struct train_files {
+    const rd_grid *g;
+    const rd_train_opts *o;
+    int64_t newest, previous; /* steps of the files this run keeps; -1: none */
+} train_files;
+
+/* All Collective on world. */
+int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f);
+/* tail: "final" or "branch" (weights only), NULL: a step's file with moments. */
+int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
+                     const train_state *s, const char *tail);
+/* Newest valid file with the same key; *found false if there is none, and nothing is changed. */
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps,
+                      train_state *s, bool *found);
+int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found);
+void checkpoint_remove_steps(train_files *f);
+
+/* ---------------------------------------------------------------- metrics (metrics.c) */
+
+/* metrics.h5, the progress line and the speed table.  World rank 0 writes. */
+typedef struct train_metrics {
+    const rd_train_opts *o;
+    rd_series *series; /* NULL on the other ranks */
+    bool pairs;
+    char speed_table[40];
+    rd_progress progress;
+    double start, last_flush;
+    int64_t start_tokens, flush_tokens;
+} train_metrics;
+
+int metrics_open(const rd_grid *g, const rd_train_opts *o, bool pairs, const train_state *s,
+                 train_metrics *m); /* Collective on world */
+/* Local; a failure to flush is reported with the next agreement. */
+int metrics_step(train_metrics *m, const train_state *s, const objective_means *means, double lr,
+                 double grad_norm);
+int metrics_flush(train_metrics *m); /* Local */
+int metrics_close(train_metrics *m); /* Local */
+
+#endif

@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# The whole program as a user starts it: runs at 1, 2 and 4 ranks, repeats, stops, failures.
+set -u
+BUILD=${BUILD:-build}
+R=$BUILD/redistill
+MPIRUN=${MPIRUN:-mpirun}
+T=$(mktemp -d)
+export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
+trap 'rm -rf "$T"' EXIT
+n=0
+failed=0
+ok() { # status text: 0 is good
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
+}
+# run RANKS ARGS…: leaves status, seconds, out, err
+run() {
+    local ranks=$1 start=$SECONDS
+    shift
+    timeout -k 5 120 "$MPIRUN" -n "$ranks" "$R" "$@" >"$T/out" 2>"$T/err"
+    status=$?
+    seconds=$((SECONDS - start))
+}
+mini() { # ranks dir extra…
+    local ranks=$1 dir=$2
+    shift 2
+    run "$ranks" run tests/inputs/mini.json --set "run.dir=$T/$dir" "$@"
+}
+error_lines() { grep -c '^redistill: error: ' "$T/err"; }
+# One clear line, the wanted status, gone in time.
+fails_well() { # wanted-status what
+    [ "$status" = "$1" ] && [ "$(error_lines)" = 1 ] && [ "$seconds" -le 10 ]
+    ok $? "$2: status $status, $(error_lines) line, $seconds s: $(grep -m 1 '^redistill: error' "$T/err")"
+}
+same() { h5diff -q "$1" "$2" >/dev/null 2>&1; }
+
+# ---- the same run at 1, 2 and 4 ranks, and twice
+for r in 1 2 4; do
+    mini $r m$r
+    ok $status "run at $r ranks"
+    [ $status = 0 ] || { sed 's/^/# /' "$T/err" | head -5; }
+done
+grep -q 'list_function: 6 test problems' "$T/out"
+ok $? "the table is printed"
+mini 2 again
+ok $status "the run again"
+for r in 2 4; do
+    same "$T/m1/traces.h5" "$T/m$r/traces.h5"
+    ok $? "traces.h5 at $r ranks equals that at 1"
+    same "$T/m1/datasets.h5" "$T/m$r/datasets.h5"
+    ok $? "datasets.h5 at $r ranks equals that at 1"
+    for arm in imitation redis-sft; do
+        h5diff -p 1e-4 "$T/m1/arms/$arm/metrics.h5" "$T/m$r/arms/$arm/metrics.h5" /sft/loss /sft/loss >"$T/diff" 2>&1
+        ok $? "$arm: losses at $r ranks agree with those at 1 to 1e-4"
+    done
+done
+for f in arms/redis-sft/checkpoints/sft-final.h5 arms/redis/checkpoints/align-final.h5 \
+    arms/redis/predictions.h5; do
+    same "$T/m2/$f" "$T/again/$f"
+    ok $? "twice at 2 ranks: $f has the same bits"
+done
+for table in sft/loss sft/grad_norm; do
+    h5diff -q "$T/m2/arms/redis-sft/metrics.h5" "$T/again/arms/redis-sft/metrics.h5" /$table /$table
+    ok $? "twice at 2 ranks: metrics $table have the same bits"
+done
+cp "$T/m2/report.json" "$T/report.before"
+mini 2 m2
+ok $status "a finished run finds itself done"
+grep -q 'already done' "$T/out"
+ok $? "and says so"
+
+# ---- stopping and continuing
+mini 2 stop --max-hours 0.0008
+[ $status = 75 ]
+ok $? "--max-hours: status $status is 'stopped, resumable'"
+for i in 1 2 3 4 5 6 7 8; do
+    [ $status = 75 ] || break
+    mini 2 stop --max-hours 0.002
+done
+mini 2 stop
+ok $status "the same command continues to the end"
+same "$T/m2/arms/redis/checkpoints/align-final.h5" "$T/stop/arms/redis/checkpoints/align-final.h5"
+ok $? "with the bits of an unbroken run"
+
+# ---- one rank fails, in each stage
+cp -r "$T/m2" "$T/fault"
+for site in augment filter sft align eval checkpoint store; do
+    rm -rf "$T/fault" && mkdir "$T/fault"
+    mini 2 fault --fault $site:1
+    fails_well 7 "fault on rank 1 at $site"
+done
+mini 2 fault
+ok $status "and the run goes on after the last of them"
+same "$T/m2/arms/redis/checkpoints/align-final.h5" "$T/fault/arms/redis/checkpoints/align-final.h5"
+ok $? "to the same weights"
+
+# ---- bad input
+sed 's/"lr": 2e-3/"lrr": 2e-3/' tests/inputs/mini.json >"$T/bad.json"
+run 2 run "$T/bad.json"
+fails_well 3 "unknown key"
+grep -q "bad.json:.*sft.lrr.*did you mean 'sft.lr'" "$T/err"
+ok $? "names file, line, key and the nearest known one"
+run 2 run "$T/none.json"
+fails_well 3 "no such config"
+run 2 runn tests/inputs/mini.json
+fails_well 2 "unknown command"
+mini 2 grid --set grid.data=3
+fails_well 3 "a grid that does not fit the ranks"
+echo '{"idx": 0, "train": [{"input": ["red metal cube"], "output": "on"}], "test": [{"inp' >"$T/acre.jsonl"
+cat >"$T/file.json" <<EOF
+{"run": {"dir": "$T/file"}, "tasks": [{"family": "acre", "file": "acre.jsonl"}]}
+EOF
+run 2 run "$T/file.json"
+fails_well 3 "truncated task file"
+grep -q 'acre.jsonl:1' "$T/err"
+ok $? "names file and line"
+head -c 5000 "$T/m2/traces.h5" >"$T/cut.h5"
+run 1 inspect "$T/cut.h5"
+fails_well 3 "truncated HDF5 file"
+cp -r "$T/m2" "$T/cut" && head -c 5000 "$T/m2/datasets.h5" >"$T/cut/datasets.h5"
+run 2 sft tests/inputs/mini.json --set "run.dir=$T/cut" --set sft.lr=0.1
+fails_well 3 "truncated datasets.h5"
+
+# ---- a full disk: what was there stays
+cp -r "$T/m2" "$T/full"
+before=$(md5sum <"$T/full/traces.h5")
+(ulimit -f 60; mini 2 full --set run.seed=9; echo "$status $seconds" >"$T/status")
+read -r status seconds <"$T/status"
+fails_well 4 "no room for traces.h5"
+[ "$before" = "$(md5sum <"$T/full/traces.h5")" ] && ! ls "$T/full"/*.tmp* >/dev/null 2>&1
+ok $? "the old traces.h5 is untouched and nothing is left over"
+
+# ---- the other commands
+run 1 validate tests/inputs/mini.json
+grep -q 'plan .*acre' "$T/out" && [ $status = 0 ]
+ok $? "validate prints the plan"
+run 1 inspect "$T/m2/traces.h5"
+grep -q 'hypothesis' "$T/out" && [ $status = 0 ]
+ok $? "inspect shows tables"
+run 1 inspect "$T/m2/traces.h5" --json
+[ $status = 0 ] && perl -MJSON::PP -0777 -ne 'decode_json($_)' <"$T/out"
+ok $? "inspect --json is JSON"
+run 1 report "$T/m2"
+grep -q 'arc1d: 6 test problems' "$T/out"
+ok $? "report prints a finished run again"
+perl -MJSON::PP -0777 -ne '$r = decode_json($_)->{results}; exit !(@$r > 10 && defined $r->[0]{low})' <"$T/m2/report.json"
+ok $? "report.json holds the results"
+run 1 --version
+grep -q '^redistill [0-9]' "$T/out"
+ok $? "--version"
+run 1 --help keys
+grep -q 'sft.muon_lr' "$T/out"
+ok $? "--help keys lists the keys"
+echo "1..$n"
+exit $failed

@@ -1,0 +1,100 @@
+/* ranks: 1 */
+/* Configuration: defaults, overrides, arms, and what a wrong file gets. */
+#include "rd_test.h"
+
+#include "cli/config.h"
+
+static config c;
+
+static int load(const char *text, int n_sets, const char *const *sets)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/c.json", rd_test_dir());
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    return config_load(path, n_sets, sets, &c);
+}
+
+/* The text must be refused with a message that holds every part. */
+static void refused(const char *text, const char *part, const char *part2)
+{
+    int rc = load(text, 0, NULL);
+    const char *m = rd_error_get()->message;
+    ok(rc == RD_EINPUT && strstr(m, part) && strstr(m, part2), "refused: %s", m);
+    if (rc == RD_OK) config_free(&c);
+    rd_error_clear();
+}
+
+static const char good[] = "{\n"
+                           " \"run\": {\"name\": \"t\", \"seed\": 7},\n"
+                           " \"tasks\": [{\"family\": \"acre\", \"generate\": 5, \"test\": 2}],\n"
+                           " \"sft\": {\"lr\": 0.5, \"share\": {\"io\": 0.25}},\n"
+                           " \"arms\": {\"a\": {\"sft.kinds\": [\"io\"]},\n"
+                           "            \"b\": {\"from\": \"a\", \"stages\": [\"align\", \"eval\"]}}\n"
+                           "}\n";
+
+static void test_good(void)
+{
+    is_rc(load(good, 0, NULL), RD_OK, "a good config is read");
+    is_i64(config_int(&c.keys, "run.seed"), 7, "given value");
+    is_i64(config_int(&c.keys, "augment.hypotheses"), 50, "default value");
+    near_f64(config_real(&c.keys, "sft.share.io"), 0.25, 0, "nested section");
+    is_i64(config_int(&c.task[0], "generate"), 5, "task entry");
+    is_i64(c.n_arms, 2, "two arms");
+    ok(config_list_has(&c.arm[0].keys, "sft.kinds", "io") &&
+           !config_list_has(&c.arm[0].keys, "sft.kinds", "generate"),
+       "an arm's override");
+    ok(config_list_has(&c.keys, "sft.kinds", "generate"), "the base is untouched");
+    near_f64(config_real(&c.arm[1].keys, "sft.lr"), 0.5, 0, "an arm inherits");
+    ok(strstr(c.resolved, "\"follow_temperature\"") != NULL, "the resolved text has defaults");
+    config_free(&c);
+}
+
+static void test_set(void)
+{
+    const char *sets[] = {"sft.lr=1e-3", "run.name=x y", "tasks[0].test=9", "arms.a.sft.lr=2",
+                          "eval.hypotheses=[2,4]"};
+    is_rc(load(good, 5, sets), RD_OK, "--set is applied");
+    near_f64(config_real(&c.arm[1].keys, "sft.lr"), 1e-3, 1e-15, "arms see a plain --set");
+    near_f64(config_real(&c.arm[0].keys, "sft.lr"), 2, 0, "or their own");
+    is_str(config_text(&c.keys, "run.name"), "x y", "a bare word is a string");
+    is_i64(config_int(&c.task[0], "test"), 9, "a task entry is reached");
+    is_i64(config_list(&c.keys, "eval.hypotheses")->n, 2, "a list is set");
+    config_free(&c);
+    const char *bad[] = {"sft.lrr=1"}, *worse[] = {"sft.lr"}, *entry[] = {"tasks[4].test=1"};
+    is_rc(load(good, 1, bad), RD_EINPUT, "--set of an unknown key is refused");
+    is_rc(load(good, 1, worse), RD_EUSAGE, "--set without a value is refused");
+    is_rc(load(good, 1, entry), RD_EINPUT, "--set beyond the entries is refused");
+}
+
+static void test_bad(void)
+{
+#define T "\"tasks\":[{\"family\":\"acre\",\"generate\":5}]"
+    refused("{" T ",\n\"sft\": {\"lrr\": 1}}", "c.json:2: unknown key 'sft.lrr'", "'sft.lr'");
+    refused("{" T ",\n\n\"atms\": {}}", "c.json:3: unknown key 'atms'", "'arms'");
+    refused("{" T ",\"sft\":\n{\"epochs\": \"8\"}}", "c.json:2: sft.epochs: expected a number", "got \"8\"");
+    refused("{" T ",\"run\":{\"seed\": 1.5}}", "run.seed: expected an integer", "got 1.5");
+    refused("{" T ",\"teacher\":{\"noise\": 2}}", "teacher.noise", "from 0 to 1");
+    refused("{" T ",\"align\":{\"variant\": \"trl\"}}", "response|full", "got \"trl\"");
+    refused("{" T ",\"eval\":{\"hypotheses\": [5, 1]}}", "ascending", "[5,1]");
+    refused("{" T ",\"sft\": 3}", "sft: expected an object", "");
+    refused("{\"tasks\":[{\"family\":\"acre\"}]}", "tasks[0].file", "either a file");
+    refused("{\"tasks\":[{\"generate\":1}]}", "tasks[0].family", "required");
+    refused("{\"tasks\":[{\"family\":\"acme\",\"generate\":1}]}", "tasks[0].family", "acre");
+    refused("{}", "tasks", "at least one");
+    refused("[]", "one JSON object", "");
+    refused("{" T ",\"arms\":{\"a\":{\"teacher.noise\":0}}}", "arms.a.teacher.noise", "sweep");
+    refused("{" T ",\"arms\":{\"a\":{\"from\":\"z\"}}}", "arms.a.from", "no arm 'z'");
+    refused("{" T ",\"arms\":{\"a b\":{}}}", "short name", "a b");
+    refused("{" T, "c.json:1", "");
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    test_good();
+    test_set();
+    test_bad();
+    return rd_test_end();
+}

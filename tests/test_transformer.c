@@ -1,0 +1,216 @@
+/* ranks: 1 2 */
+/* The whole model: gradients against finite differences of its own loss, packing, accumulation,
+ * coefficients, refused input, memory, weights through a file. */
+#include "rd_test.h"
+#include "tiny_model.h"
+
+static const int64_t lengths[] = {5, 1, 9, 4};
+
+/* The loss <coef, logp>, whose gradient is what the backward pass gives.  Nothing may allocate. */
+static double run(rd_model *m, rd_work *w, const rd_batch *b, const float *coef, bool backward)
+{
+    double *logp = rd_new(double, b->T), loss = 0;
+    rd_mem_guard("step");
+    if (rd_model_fwd(m, w, b) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (rd_model_head(m, w, b, backward ? coef : NULL, logp) != RD_OK) rd_die("head");
+    if (backward && rd_model_bwd(m, w, b) != RD_OK) rd_die("bwd");
+    rd_mem_guard(NULL);
+    for (int64_t t = 0; t < b->T; t++) loss += (double)coef[t] * logp[t];
+    rd_free(logp);
+    return loss;
+}
+
+static void make_coef(int64_t T, float *coef)
+{
+    rd_rng r = rd_rng_make(2, "coef", 0, 0);
+    for (int64_t t = 0; t < T; t++) coef[t] = (float)rd_rng_normal(&r);
+}
+
+/* Along a random direction of one parameter: (L(w + e d) - L(w - e d)) / 2e against <grad, d>.  The
+ * model is float32, so the step is wide and Richardson's extrapolation removes its e^2 term. */
+static double directional(rd_model *m, rd_work *w, const rd_batch *b, const float *coef,
+                          rd_param *p)
+{
+    int64_t n = p->w.m * p->w.n;
+    float *keep = rd_new(float, n), *d = rd_new(float, n);
+    rd_rng r = rd_rng_make(8, p->name, 0, 0);
+    double inner = 0, norm = 0, slope[2];
+    memcpy(keep, p->w.a, (size_t)n * sizeof(float));
+    for (int64_t i = 0; i < n; i++) d[i] = (float)rd_rng_normal(&r);
+    for (int64_t i = 0; i < n; i++) {
+        inner += (double)d[i] * p->g.a[i];
+        norm += (double)p->g.a[i] * p->g.a[i];
+    }
+    for (int k = 0; k < 2; k++) {
+        double e = k == 0 ? 4e-3 : 2e-3, side[2];
+        for (int s = 0; s < 2; s++) {
+            for (int64_t i = 0; i < n; i++) p->w.a[i] = (float)(keep[i] + (s ? -e : e) * d[i]);
+            side[s] = run(m, w, b, coef, false);
+        }
+        slope[k] = (side[0] - side[1]) / (2 * e);
+    }
+    memcpy(p->w.a, keep, (size_t)n * sizeof(float));
+    rd_free(keep), rd_free(d);
+    return fabs((4 * slope[1] - slope[0]) / 3 - inner) / sqrt(norm);
+}
+
+static void test_gradients(rd_grid *g, bool tied)
+{
+    rd_model *m = tiny_model(g, tied, true);
+    rd_work *w;
+    rd_batch b = tiny_batch(4, lengths, 1);
+    float *coef = rd_new(float, b.T), *once = rd_new(float, m->storage);
+    make_coef(b.T, coef);
+    is_rc(rd_work_create(m, b.T, 9, &w), RD_OK, "work");
+    double loss = run(m, w, &b, coef, true);
+    memcpy(once, m->grads, (size_t)m->storage * sizeof(float));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        double error = directional(m, w, &b, coef, &m->params[i]);
+        ok(error < 5e-4, "%s: gradient of %s (%.1e)", tied ? "tied" : "untied", m->params[i].name,
+           error);
+    }
+    near_f64(run(m, w, &b, coef, false), loss, 0, "the same loss again");
+    run(m, w, &b, coef, true);
+    double off = 0;
+    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs(m->grads[i] - 2.0 * once[i]));
+    ok(off < 1e-4, "a second pass adds its gradient (%.1e)", off);
+    rd_model_zero_grads(m);
+    for (int64_t t = 0; t < b.T; t++) coef[t] = 0;
+    run(m, w, &b, coef, true);
+    off = 0;
+    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs(m->grads[i]));
+    ok(off == 0, "coefficients of 0 give no gradient");
+    rd_free(coef), rd_free(once);
+    tiny_batch_free(&b);
+    rd_work_free(&w);
+    rd_model_free(&m);
+}
+
+/* One packed batch against its sequences one by one: the same log-probabilities, bit for bit, and
+ * gradients that add up. */
+static void test_packing(rd_grid *g)
+{
+    rd_model *m = tiny_model(g, true, true);
+    rd_work *w;
+    rd_batch b = tiny_batch(4, lengths, 1);
+    float *coef = rd_new(float, b.T), *packed = rd_new(float, m->storage);
+    double *logp = rd_new(double, b.T), *alone = rd_new(double, b.T), off = 0;
+    make_coef(b.T, coef);
+    rd_work_create(m, b.T + 7, 30, &w);
+    rd_model_fwd(m, w, &b);
+    rd_model_head(m, w, &b, coef, logp);
+    rd_model_bwd(m, w, &b);
+    memcpy(packed, m->grads, (size_t)m->storage * sizeof(float));
+    rd_model_zero_grads(m);
+    for (int64_t s = 0; s < b.n_seq; s++) {
+        int64_t first = b.start[s], range[2] = {0, b.start[s + 1] - first};
+        rd_batch one = {range[1], 1, range, b.tokens + first, b.target + first};
+        rd_model_fwd(m, w, &one);
+        rd_model_head(m, w, &one, coef + first, alone + first);
+        rd_model_bwd(m, w, &one);
+    }
+    ok(memcmp(logp, alone, (size_t)b.T * sizeof(double)) == 0,
+       "packed = separate log-probabilities");
+    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs((double)packed[i] - m->grads[i]));
+    ok(off < 2e-5, "packed = sum of separate gradients (%.1e)", off);
+    rd_free(coef), rd_free(packed), rd_free(logp), rd_free(alone);
+    tiny_batch_free(&b);
+    rd_work_free(&w);
+    rd_model_free(&m);
+}
+
+static void test_refusals(rd_grid *g)
+{
+    rd_model *m = tiny_model(g, true, true);
+    rd_model_config c = tiny_config(true);
+    rd_work *w;
+    rd_batch b = tiny_batch(4, lengths, 1);
+    rd_work_create(m, b.T, 8, &w);
+    is_rc(rd_model_fwd(m, w, &b), RD_EINTERNAL, "a sequence longer than the space");
+    rd_work_free(&w);
+    rd_work_create(m, b.T, 9, &w);
+    b.tokens[3] = 19;
+    is_rc(rd_model_fwd(m, w, &b), RD_EINTERNAL, "a token outside the vocabulary");
+    double *logp = rd_new(double, b.T);
+    b.target[0] = 19;
+    is_rc(rd_model_head(m, w, &b, NULL, logp), RD_EINTERNAL, "a target outside the vocabulary");
+    c.kv_heads = 3;
+    is_rc(rd_model_config_check(&c), RD_EINPUT, "heads that do not divide");
+    c = tiny_config(true);
+    c.head_size = 5;
+    is_rc(rd_model_config_check(&c), RD_EINPUT, "an odd head size");
+    c = tiny_config(true);
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) n += m->params[i].w.m * m->params[i].w.n;
+    is_i64(rd_model_config_params(&c), n, "the parameter count");
+    rd_free(logp);
+    tiny_batch_free(&b);
+    rd_work_free(&w);
+    rd_model_free(&m);
+}
+
+static void test_init(rd_grid *g)
+{
+    rd_model_config c = {.vocab = 300,
+                         .width = 64,
+                         .layers = 2,
+                         .heads = 4,
+                         .kv_heads = 2,
+                         .ffn = 96,
+                         .rope_theta = 1e4,
+                         .norm_eps = 1e-5,
+                         .tied = true};
+    rd_model *m, *again;
+    rd_model_create(g, &c, false, &m);
+    rd_model_create(g, &c, false, &again);
+    rd_model_init(m, 5);
+    rd_model_init(again, 5);
+    ok(memcmp(m->weights, again->weights, (size_t)m->storage * sizeof(float)) == 0,
+       "the same seed gives the same weights");
+    rd_param *e = rd_model_param(m, "model.embed_tokens.weight");
+    rd_param *o = rd_model_param(m, "model.layers.1.self_attn.o_proj.weight");
+    double norm2;
+    rd_mat_norm2(&e->w, &norm2);
+    near_f64(sqrt(norm2 / (300 * 64)) / 0.02, 1, 0.03, "spread of the embedding");
+    rd_mat_norm2(&o->w, &norm2);
+    near_f64(sqrt(norm2 / (64 * 64)) / 0.01, 1, 0.05, "output projections are scaled");
+    ok(m->weights[e->w.m * e->w.n] == 1, "norms start at one");
+    ok(rd_model_param(m, "model.layers.2.mlp.up_proj.weight") == NULL, "absent parameter");
+
+    /* Through a file. */
+    char path[300];
+    rd_store *s;
+    rd_model_config back;
+    snprintf(path, sizeof(path), "%s/model.h5", rd_test_dir());
+    rd_store_info info = {.schema = "redistill.test", .version = 1};
+    is_rc(rd_store_create(&g->world, path, &info, &s), RD_OK, "store");
+    is_rc(rd_model_write_config(&m->cfg, s), RD_OK, "config written");
+    is_rc(rd_model_write(m, s, "weights/"), RD_OK, "weights written");
+    is_rc(rd_store_commit(&s), RD_OK, "commit");
+    is_rc(rd_store_open(&g->world, path, "redistill.test", 1, &s), RD_OK, "open");
+    is_rc(rd_model_read_config(s, &back), RD_OK, "config read");
+    ok(back.ffn == 96 && back.head_size == 16 && back.tied && back.norm_eps == 1e-5, "as written");
+    memset(again->weights, 0, (size_t)m->storage * sizeof(float));
+    is_rc(rd_model_read(again, s, "weights/"), RD_OK, "weights read");
+    ok(memcmp(m->weights, again->weights, (size_t)m->storage * sizeof(float)) == 0, "bit for bit");
+    rd_model *other = tiny_model(g, true, false);
+    is_rc(rd_model_read(other, s, "weights/"), RD_EINPUT, "another shape is refused");
+    rd_store_close(&s);
+    rd_model_free(&other);
+    rd_model_free(&again);
+    rd_model_free(&m);
+}
+
+int main(int argc, char **argv)
+{
+    rd_grid *g;
+    rd_test_begin(&argc, &argv);
+    rd_grid_create(0, 1, 1, &g);
+    test_gradients(g, true);
+    test_gradients(g, false);
+    test_packing(g);
+    test_refusals(g);
+    test_init(g);
+    rd_grid_free(&g);
+    return rd_test_end();
+}
