@@ -5,7 +5,9 @@
  *   (b) a 5 M parameter model: width 256, 6 layers, batch 8 x 256
  *
  * Flops per token are counted as rd_model_config_flops does: 6 per weight in products plus causal
- * attention.  Best of several repeats: the machine may be shared. */
+ * attention.  Best of several repeats: the machine may be shared.  The library's rate is that of
+ * the kernels it picks by itself; on a processor it does not know these may be old ones, and
+ * OPENBLAS_CORETYPE=SkylakeX (with AVX-512) shows what it can do. */
 #include "rd_test.h"
 #include "rd/nn.h"
 

@@ -3,14 +3,14 @@
  *
  *     build/tests/calibrate_teacher [b_list b_arc b_acre b_scan]
  *
- * A single greedy hypothesis answers R of a task's test examples when it is right and N when it is only
- * nearly right; with skill s(cost) = logistic(a - b cost) the expected accuracy is the mean of
- * s R + (1 - s) N.  For the given b it solves for the a that meets the published figure, and checks by
- * asking teachers of several seeds. */
+ * A single greedy hypothesis answers R of a task's test examples when it is right and N when it is
+ * only nearly right; with skill s(cost) = logistic(a - b cost) the expected accuracy is the mean of
+ * s R + (1 - s) N.  For the given b it solves for the a that meets the published figure, and checks
+ * by asking teachers of several seeds. */
 #include "rd_test.h"
 #include "rd/teacher.h"
 
-enum { SEEDS = 8 };
+enum { ASKED = 3000 }; /* proposals per estimate, over all tasks */
 
 typedef struct family_data {
     rd_taskset tasks;
@@ -18,8 +18,10 @@ typedef struct family_data {
 } family_data;
 
 static rd_prompts *prompts;
-static const char *const file_of[RD_FAMILIES] = {
-    [RD_LIST_FUNCTION] = "list_function", [RD_ARC1D] = "1D_arc", [RD_ACRE] = "acre", [RD_MINISCAN] = "scan"};
+static const char file_of[RD_FAMILIES][16] = {[RD_LIST_FUNCTION] = "list_function",
+                                              [RD_ARC1D] = "1D_arc",
+                                              [RD_ACRE] = "acre",
+                                              [RD_MINISCAN] = "scan"};
 /* Published for GPT-4, one greedy rule run by an interpreter; 1D-ARC: our choice. */
 static const double target[RD_FAMILIES] = {
     [RD_LIST_FUNCTION] = 0.516, [RD_ARC1D] = 0.60, [RD_ACRE] = 0.782, [RD_MINISCAN] = 0.770};
@@ -90,9 +92,10 @@ static void calibrate(rd_family f, double b)
         rd_candidates_free(f, &c);
     }
     greedy(&d.tasks, f, 1000, 0, 1, d.right);
-    for (uint64_t s = 1; s <= 3; s++) greedy(&d.tasks, f, -1000, 0, s, d.near);
+    int seeds = ASKED / (int)d.tasks.n + 1;
+    for (int s = 1; s <= seeds; s++) greedy(&d.tasks, f, -1000, 0, (uint64_t)s, d.near);
     for (int64_t i = 0; i < d.tasks.n; i++) {
-        d.near[i] /= 3;
+        d.near[i] /= seeds;
         right += d.right[i];
         near += d.near[i];
     }
@@ -101,16 +104,18 @@ static void calibrate(rd_family f, double b)
     double low = -100, high = 100 + b * 1000;
     while (high - low > 1e-4) {
         double a = (low + high) / 2;
-        if (expected(&d, a, b) < target[f]) low = a;
-        else high = a;
+        if (expected(&d, a, b) < target[f])
+            low = a;
+        else
+            high = a;
     }
     double *asked = rd_new(double, d.tasks.n), sum = 0;
-    for (uint64_t s = 1; s <= SEEDS; s++) greedy(&d.tasks, f, low, b, 100 + s, asked);
-    for (int64_t i = 0; i < d.tasks.n; i++) sum += asked[i] / SEEDS;
+    for (int s = 1; s <= seeds; s++) greedy(&d.tasks, f, low, b, 100 + (uint64_t)s, asked);
+    for (int64_t i = 0; i < d.tasks.n; i++) sum += asked[i] / seeds;
     diag("%-13s rule found %5.1f %%, cost %.2f +- %.2f, test accuracy right %.1f %%, near %.1f %%",
          rd_family_name(f), 100 * (double)found / n, mean, sd, 100 * right / n, 100 * near / n);
     diag("%-13s b %.3f: a = %.3f for %.1f %%; %d teachers asked: %.1f %%", "", b, low,
-         100 * target[f], SEEDS, 100 * sum / n);
+         100 * target[f], seeds, 100 * sum / n);
     rd_free(asked);
     rd_free(d.cost);
     rd_free(d.right);

@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     int rank;
     rd_store *s = NULL;
     rd_slab slab[2], bad[2], whole[2] = {{0, ROWS, 1, ROWS}, {0, COLS, 1, COLS}};
-    float *data = rd_new(float, ROWS * COLS), scalar = 2.5f;
+    float *data = rd_new(float, ROWS *COLS), scalar = 2.5f;
     rd_buf path = {0};
     rd_buf_printf(&path, "%s/array.h5", rd_test_dir());
     is_rc(rd_store_create(&world, path.data, &info, &s), RD_OK, "creates");
@@ -81,7 +81,8 @@ int main(int argc, char **argv)
     for (int grid = 1; grid <= world.size; grid *= 2) {
         grid_slabs(grid, 3, 4, slab);
         memset(data, 0xff, sizeof(float) * ROWS * COLS);
-        is_rc(rd_store_read_array(s, "layer.0.weight", RD_F32, 2, dims, slab, data), RD_OK, "reads");
+        is_rc(rd_store_read_array(s, "layer.0.weight", RD_F32, 2, dims, slab, data), RD_OK,
+              "reads");
         is_i64(visit(slab, data, false), 0, "every element in its place");
     }
     is_rc(rd_store_read_array(s, "moment/a", RD_F32, 2, dims, whole, data), RD_OK, "reads all");

@@ -1,5 +1,6 @@
 /* ranks: 1 2 4 */
-/* Augment: the same traces.h5 on any number of ranks, after a fault, from a journal, after a stop. */
+/* Augment: the same traces.h5 on any number of ranks, after a fault, from a journal, after a stop.
+ */
 #include "rd_test.h"
 #include "distill/traces.h"
 
@@ -29,16 +30,22 @@ static void make_tasks(void)
 static rd_grid alone(void)
 {
     rd_comm self = rd_comm_self();
-    return (rd_grid){.data = 1, .rows = 1, .cols = 1, .world = self, .replicas = self, .tp = self,
-                     .over_rows = self, .over_cols = self, .blacs_context = -1};
+    return (rd_grid){.data = 1,
+                     .rows = 1,
+                     .cols = 1,
+                     .world = self,
+                     .replicas = self,
+                     .tp = self,
+                     .over_rows = self,
+                     .over_cols = self,
+                     .blacs_context = -1};
 }
 
 static uint64_t hash_table(rd_store *s, table *t, uint64_t h)
 {
     int64_t n = 0;
     RD_ASSERT(table_count(t, s, &n) == RD_OK && table_read(t, s, 0, n) == RD_OK);
-    for (int c = 0; c < t->n_columns; c++)
-        h = rd_hash(t->data[c], (size_t)n * sizeof(cell), h);
+    for (int c = 0; c < t->n_columns; c++) h = rd_hash(t->data[c], (size_t)n * sizeof(cell), h);
     return h;
 }
 
@@ -75,8 +82,11 @@ static uint64_t contents(const char *dir)
 static int run(const rd_grid *g, const char *dir, double temperature, rd_augment_report *report)
 {
     rd_teacher *teacher = NULL;
-    rd_augment_opts o = {.hypotheses = rules_per_task, .rule_temperature = temperature,
-                         .follow_temperature = 0.7, .queries = true, .dir = dir};
+    rd_augment_opts o = {.hypotheses = rules_per_task,
+                         .rule_temperature = temperature,
+                         .follow_temperature = 0.7,
+                         .queries = true,
+                         .dir = dir};
     int rc = rd_teacher_create(&teacher_opts, prompts, NULL, &teacher);
     if (rc == RD_OK) rc = rd_augment_run(g, teacher, prompts, &tasks, &o, report);
     rd_teacher_free(&teacher);
@@ -90,7 +100,8 @@ static void check_report(const rd_augment_report *r)
         applications += rules_per_task[tasks.task[i].source] *
                         (tasks.task[i].n_demos + tasks.task[i].n_queries);
     is_i64(r->tasks, tasks.n, "tasks");
-    is_i64(r->hypotheses, 2 * TASKS * (rules_per_task[0] + rules_per_task[1]), "rules of each source");
+    is_i64(r->hypotheses, 2 * TASKS * (rules_per_task[0] + rules_per_task[1]),
+           "rules of each source");
     is_i64(r->applications, applications, "every rule on every example");
     for (int f = 0; f < RD_FAMILIES; f++)
         ok(r->tasks_of[f] == TASKS && r->solved[f] > 0 && r->solved[f] <= TASKS,
@@ -114,6 +125,7 @@ int main(int argc, char **argv)
     rd_prompts_default(&prompts);
     rd_teacher_defaults(&teacher_opts);
     teacher_opts.format_noise = 0.2;
+    for (int f = 0; f < RD_FAMILIES; f++) teacher_opts.skill_a[f] = 3, teacher_opts.skill_b[f] = 0;
     teacher_opts.use_known_rule = true; /* no search: the stage is under test, not the DSL */
     make_tasks();
 

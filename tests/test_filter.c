@@ -20,7 +20,8 @@ static const char *dir;
 static void add_task(traces *t, rd_family f, rd_split split, int64_t source, int demos, int queries,
                      int n, const draw *draws)
 {
-    rd_task task = {.family = f, .split = split, .source = source, .n_demos = demos, .n_queries = queries};
+    rd_task task = {
+        .family = f, .split = split, .source = source, .n_demos = demos, .n_queries = queries};
     int n_examples = demos + queries;
     char in[8][16], out[8][16];
     rd_example examples[8] = {0};
@@ -65,7 +66,7 @@ static void write_traces(const rd_grid *g, int n, const draw *draws)
     if (g->world.rank == 0 && n > 0) { /* who brings the rows does not matter */
         add_task(&t, RD_LIST_FUNCTION, RD_SPLIT_TRAIN, 0, 4, 1, n, draws);
     } else if (g->world.rank == 0) {
-        const draw first[] = {{"Beta.", 15},  {"Alpha.", 3},          {"Alpha.", 15},
+        const draw first[] = {{"Beta.", 15},  {"Alpha.", 3},           {"Alpha.", 15},
                               {"Gamma.", 12}, {"Delta is longer.", 1}, {"Zero.", 16}};
         add_task(&t, RD_LIST_FUNCTION, RD_SPLIT_TRAIN, 0, 4, 1, 6, first);
         const draw second[] = {{"Beta.", 3}, {"Omega.", 1}};
@@ -89,7 +90,8 @@ static void write_traces(const rd_grid *g, int n, const draw *draws)
 /* The rule a following prompt holds: found among all the texts that occur. */
 static const char *rule_in(const char *prompt)
 {
-    static const char *const rules[] = {"Beta.", "Alpha.", "Gamma.", "Delta is longer.", "Zero.", "Omega."};
+    static const char *const rules[] = {"Beta.", "Alpha.", "Gamma.", "Delta is longer.",
+                                        "Zero.", "Omega."};
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (strstr(prompt, rules[i])) return rules[i];
     return "-";
@@ -206,7 +208,8 @@ static void options(const rd_grid *g, lines *l)
     o.dir = dir;
     o.dedup = RD_DEDUP_FAMILY;
     is_rc(rd_filter_run(g, prompts, &o, &r), RD_OK, "duplicates by family");
-    is_i64(r.duplicates, 2, "Beta of the second task is a duplicate too, Omega of another family not");
+    is_i64(r.duplicates, 2,
+           "Beta of the second task is a duplicate too, Omega of another family not");
     is_i64(r.rows[RD_ROW_GENERATE][RD_LIST_FUNCTION] * 10 + r.rows[RD_ROW_GENERATE][RD_ARC1D], 41,
            "rows that are left");
 }

@@ -30,7 +30,8 @@ static rd_journal *expect(const rd_comm *c, uint64_t key, const uint8_t *want, c
     for (int64_t i = 0; i < n; i++) {
         unit_text(units[i], &text);
         seen[units[i]]++;
-        good = good && records[i].len == text.len && memcmp(records[i].data, text.data, text.len) == 0;
+        good =
+            good && records[i].len == text.len && memcmp(records[i].data, text.data, text.len) == 0;
     }
     rd_sum_i64(c, seen, UNITS);
     for (int64_t u = 0; u < UNITS; u++) good = good && seen[u] == want[u] && done[u] == want[u];
@@ -69,6 +70,7 @@ static void test_torn(uint8_t *want)
     file_of(last, name);
     rd_journal *j = expect(&world, KEY, want, "before the damage");
     const off_t whole = size_of(last);
+    rd_barrier(&world);
     append(world.rank == last ? j : NULL, 49, want);
     rd_journal_close(&j);
     want[49] = 0;

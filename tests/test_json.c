@@ -54,8 +54,9 @@ static void test_refusals(void)
 
 static void test_reading(void)
 {
-    const char *text = "\xef\xbb\xbf{\n  \"a\":\n    [1, 2.5,\n -3e2],\n  \"A\": true, \"s\": \"x\\ud83d"
-                       "\\ude00\\n\",\n  \"n\": null, \"big\": 9007199254740993.5, \"o\": {}\n}\n";
+    const char *text =
+        "\xef\xbb\xbf{\n  \"a\":\n    [1, 2.5,\n -3e2],\n  \"A\": true, \"s\": \"x\\ud83d"
+        "\\ude00\\n\",\n  \"n\": null, \"big\": 9007199254740993.5, \"o\": {}\n}\n";
     rd_json *doc;
     is_rc(rd_json_parse(text, strlen(text), "f", 10, &doc), RD_OK, "reads");
     rd_json_node *root = rd_json_root(doc), *a = rd_json_get(root, "a");
@@ -95,11 +96,12 @@ static void test_building(void)
     rd_json_delete(root, "gone");
     rd_json_delete(root, "never there");
     rd_json_print(root, false, &out);
-    is_str(out.data,
-           "{\"list\":[0.1,0.3333333333333333,4.94065645841247e-324,1.7976931348623157e+308,1e+20,"
-           "-2.5e-07,{\"k\":null}],\"n\":4,\"q\":\"a\\\"b\\\\\\n\\u0001\",\"bad\":\"x\xef\xbf\xbd\","
-           "\"o\":{\"k\":null}}",
-           "compact form");
+    is_str(
+        out.data,
+        "{\"list\":[0.1,0.3333333333333333,4.94065645841247e-324,1.7976931348623157e+308,1e+20,"
+        "-2.5e-07,{\"k\":null}],\"n\":4,\"q\":\"a\\\"b\\\\\\n\\u0001\",\"bad\":\"x\xef\xbf\xbd\","
+        "\"o\":{\"k\":null}}",
+        "compact form");
     rd_buf_clear(&out);
     rd_json_print(root, true, &out);
     is_rc(rd_json_parse(out.data, out.len, "p", 1, &back), RD_OK, "the pretty form is JSON");

@@ -5,14 +5,16 @@
 
 #include <inttypes.h>
 
-static int load(rd_taskset *tasks)
+static int load(const char *dir, rd_taskset *tasks)
 {
-    static const char *const file[RD_FAMILIES] = {
-        [RD_LIST_FUNCTION] = "list_function", [RD_ARC1D] = "1D_arc", [RD_ACRE] = "acre", [RD_MINISCAN] = "scan"};
+    static const char file[RD_FAMILIES][16] = {[RD_LIST_FUNCTION] = "list_function",
+                                               [RD_ARC1D] = "1D_arc",
+                                               [RD_ACRE] = "acre",
+                                               [RD_MINISCAN] = "scan"};
     int rc = RD_OK;
     for (int f = 0; f < RD_FAMILIES && rc == RD_OK; f++) {
         char path[512];
-        snprintf(path, sizeof path, "%s/%s.jsonl", rd_test_data(), file[f]);
+        snprintf(path, sizeof path, "%s/%s.jsonl", dir, file[f]);
         rc = rd_task_load(path, (rd_family)f, tasks);
     }
     return rc;
@@ -21,7 +23,8 @@ static int load(rd_taskset *tasks)
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
-    if (!rd_test_data()) {
+    const char *data = rd_test_data();
+    if (!data) {
         skip("no official data");
         return rd_test_end();
     }
@@ -35,11 +38,13 @@ int main(int argc, char **argv)
     rd_grid_create(0, 1, 1, &g);
     rd_prompts_default(&prompts);
     rd_teacher_defaults(&to);
-    is_rc(load(&tasks), RD_OK, "the official files");
+    is_rc(load(data, &tasks), RD_OK, "the official files");
     is_rc(rd_teacher_create(&to, prompts, NULL, &teacher), RD_OK, "teacher");
     const int64_t hypotheses[1] = {50};
-    rd_augment_opts ao = {.hypotheses = hypotheses, .rule_temperature = 1.0,
-                          .follow_temperature = 0.7, .dir = rd_test_dir()};
+    rd_augment_opts ao = {.hypotheses = hypotheses,
+                          .rule_temperature = 1.0,
+                          .follow_temperature = 0.7,
+                          .dir = rd_test_dir()};
     double start = rd_time();
     is_rc(rd_augment_run(g, teacher, prompts, &tasks, &ao, &a), RD_OK, "augment");
     double augmented = rd_time();

@@ -66,7 +66,8 @@ static void proposals_are_reproducible(void)
             free_rules(many, 10);
             free_rules(elsewhere, 10);
         }
-        ok(prefix, "%s: proposal i does not depend on k or the handle", rd_family_name((rd_family)f));
+        ok(prefix, "%s: proposal i does not depend on k or the handle",
+           rd_family_name((rd_family)f));
         ok(differs, "%s: it does on the seed", rd_family_name((rd_family)f));
     }
     ok(rd_teacher_key(a) == rd_teacher_key(b) && rd_teacher_key(a) != rd_teacher_key(other),
@@ -102,7 +103,8 @@ static void spread(void)
         is_i64(no_rule, 0, "every proposal is a rule of the family");
         is_i64(greedy, TASKS, "temperature 0 with full skill: always right");
         /* Grades that a task has no rule for give their share to the others. */
-        ok((double)grade[0] > 0.28 * n && (double)grade[0] < 0.62 * n, "%s: share of right rules", name);
+        ok((double)grade[0] > 0.28 * n && (double)grade[0] < 0.62 * n, "%s: share of right rules",
+           name);
         ok((double)grade[1] > 0.05 * n, "%s: nearly right ones", name);
         ok((double)grade[2] > 0.05 * n, "%s: wrong ones", name);
     }
@@ -130,8 +132,8 @@ static double accuracy(rd_teacher *t, rd_family f, bool strict, uint64_t keys)
     for (int i = 0; i < TASKS; i++) {
         for (int64_t e = 0; e < tasks[f][i].n_demos; e++) {
             for (uint64_t key = 0; key < keys; key++) {
-                rd_application a = {.rule = tasks[f][i].rule, .input = tasks[f][i].examples[e].input,
-                                    .key = key};
+                rd_application a = {
+                    .rule = tasks[f][i].rule, .input = tasks[f][i].examples[e].input, .key = key};
                 rd_buf answer = {0};
                 rd_teacher_apply(t, f, 1, 0.7, &a);
                 right += rd_answer_read(prompts, f, a.response, strict, &answer) &&
@@ -156,8 +158,10 @@ static void noise(void)
     t = make(&o);
     for (int f = 0; f < RD_FAMILIES; f++) {
         double got = accuracy(t, (rd_family)f, true, 8);
-        /* 960 or more draws: a standard error of 1.3 points; a slip may by chance change nothing. */
-        ok(got > 0.75 && got < 0.88, "%s: noise 0.2 leaves %.3f", rd_family_name((rd_family)f), got);
+        /* 960 or more draws: a standard error of 1.3 points; a slip may by chance change nothing.
+         */
+        ok(got > 0.75 && got < 0.88, "%s: noise 0.2 leaves %.3f", rd_family_name((rd_family)f),
+           got);
     }
     rd_teacher_free(&t);
     o.noise = 0;
@@ -181,7 +185,8 @@ static void applications(void)
         rd_application x[64], y = {0};
         bool same = true, independent = false;
         for (int i = 0; i < 64; i++)
-            x[i] = (rd_application){.rule = tasks[f][0].rule, .input = tasks[f][0].examples[0].input,
+            x[i] = (rd_application){.rule = tasks[f][0].rule,
+                                    .input = tasks[f][0].examples[0].input,
                                     .key = (uint64_t)i};
         rd_teacher_apply(a, (rd_family)f, 64, 0.7, x);
         for (int i = 63; i >= 0; i -= 7) {
@@ -190,11 +195,13 @@ static void applications(void)
             same = same && strcmp(y.response, x[i].response) == 0;
             rd_free(y.response);
         }
-        for (int i = 1; i < 64; i++) independent = independent || strcmp(x[0].response, x[i].response);
+        for (int i = 1; i < 64; i++)
+            independent = independent || strcmp(x[0].response, x[i].response);
         for (int i = 0; i < 64; i++) rd_free(x[i].response);
         ok(same, "%s: the same key gives the same response", rd_family_name((rd_family)f));
         ok(independent, "%s: another key is another draw", rd_family_name((rd_family)f));
-        y = (rd_application){.rule = "Turn on all red things.", .input = tasks[f][0].examples[0].input};
+        y = (rd_application){.rule = "Turn on all red things.",
+                             .input = tasks[f][0].examples[0].input};
         rd_buf answer = {0};
         rd_teacher_apply(a, (rd_family)f, 1, 0.7, &y);
         bool read = rd_answer_read(prompts, (rd_family)f, y.response, false, &answer);

@@ -18,25 +18,29 @@ typedef struct rd_generator_opts {
     int64_t max_len;    /* prompt + response, tokens */
 } rd_generator_opts;
 
-/* One response wanted.  BOS is put before the prompt; generation ends at EOS, a newline when
- * stop_newline, or max_new.  A prompt that leaves no room gives an empty, truncated response. */
+/* One response wanted.  BOS is put before the prompt; generation ends at EOS or after max_new tokens.
+ * A prompt that leaves no room gives an empty, truncated response. */
 typedef struct rd_gen_request {
     const char *prompt;  /* lent */
     uint64_t key;        /* random stream: the same key and prompt give the same response */
-    double temperature;  /* 0: greedy */
+    double temperature;  /* 0: greedy, ties to the lowest id */
     int64_t max_new;
-    char *text;          /* out: owned by the caller (rd_free) */
-    int64_t tokens_in, tokens_out;
-    bool truncated;      /* ended by a limit */
+    char *text;          /* out: owned by the caller (rd_free), also after a failure; NULL: none */
+    int64_t tokens_in;   /* out: tokens of the prompt with BOS */
+    int64_t tokens_out;  /* out: tokens sampled, with EOS */
+    bool truncated;      /* out: ended by a limit, without EOS */
 } rd_gen_request;
 
-/* Collective on the model's replica.  model and tok are lent. */
+/* Collective on the model's replica.  model and tok are lent; the weights must not change while the
+ * generator lives, because prefixes are kept between calls. */
 int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
                         rd_generator **gen);
 void rd_generator_free(rd_generator **gen);
-/* Continuous batches: slots are refilled as responses end; requests that follow each other with the
- * same prompt share its prefill.  A response depends on its prompt, key and temperature only, not on
- * what else is in the batch. */
+/* Continuous batches: slots are refilled as responses end; prompts that begin alike share the prefill
+ * of their common prefix, which helps most when they follow each other.  Softmax sampling at a keyed
+ * uniform number per token; PAD and BOS are never sampled.  A response depends on its prompt, key,
+ * temperature and limits only, bit for bit, not on what else is in the batch, its order or the slots.
+ * Collective on the replica.  Errors: RD_ENUMERIC when logits are not finite. */
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 
 /* ---------------------------------------------------------------- evaluation (search.c, evaluate.c) */
@@ -68,7 +72,9 @@ typedef struct rd_eval_opts {
     int64_t n_random_rules[RD_FAMILIES];
     const char *dir, *config;    /* predictions.h5 and journals go to dir */
     rd_generator_opts generator;
+    bool no_dropping;            /* tests: follow every rule on every demonstration */
 } rd_eval_opts;
+/* io and search, 1, 5 and 10 hypotheses, the paper's temperatures. */
 void rd_eval_defaults(rd_eval_opts *o);
 
 /* One line of the table.  low and high: 95 % interval clustered by problem. */
@@ -76,7 +82,8 @@ typedef struct rd_result {
     char arm[48];
     rd_family family;
     char method[32];     /* a method's or a trivial baseline's name */
-    int64_t n;           /* hypotheses (votes for vote); 0 where it does not apply */
+    int64_t n;           /* hypotheses; vote: the n of search whose tokens it spends, without search
+                          * among the methods the votes; 0 where it does not apply */
     char parse[12];      /* "strict", "tolerant" */
     double accuracy, low, high;
     double solved;       /* share of problems with every query right */
@@ -92,20 +99,39 @@ void rd_results_free(rd_results *r);
 
 /* Accuracy over queries with an interval whose units are problems: mean of right/queries pooled, its
  * variance from problem totals (ratio estimator), the normal quantile; Wilson's bounds on problems when
- * the variance is zero.  right[i] of total[i] queries of problem i.  Local. */
+ * the variance is zero.  right[i] of total[i] queries of problem i; problems without queries do not
+ * count, and with none at all accuracy is 0 in 0 … 1.  Local. */
 void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, double *accuracy,
                          double *low, double *high);
 
 /* Evaluate on the test split of tasks.  Collective on grid->world; tasks and options equal on all
- * ranks.  Failures (no answer, no rule) stay in the denominator.  Restarts from its journal; when
- * predictions.h5 is already there for the same key, results are re-read from it.
- * predictions.h5: /problem (family u8, id i64, task i64, demos i32, queries i32), /hypothesis (problem
- * i64, draw i32, rule text, score i32, interpreter_score i32 (-1: not a rule), samples i32), /answer (problem i64, query i32,
- * method u8, n i32, hypothesis i64 (-1), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n i32, tokens_in i64, tokens_out i64).
- * model_key: a hash of the weights' origin (checkpoint step, dataset key). */
+ * ranks.  Failures (no answer, no rule) stay in the denominator; follow_true_rule has only the
+ * problems whose rule is known.  Blocks of problems are units of a journal, from which a restart
+ * continues on any number of ranks; when predictions.h5 is already there for the same key, it is
+ * kept.  In both cases the results are computed from the file.
+ *
+ * Search for n hypotheses: all of the first n proposals that are still in play are followed on
+ * demonstration 0, then on 1, …; out of play is a rule that can no longer win (a higher score, then
+ * more samples among the first n, then the earlier draw).  A demonstration counts when the strict
+ * reading is the gold output.  Numbers of hypotheses that share work do it once, but each has the
+ * outcome and the tokens of a search for that n alone:
+ *   tokens_in   the proposing prompt once, then the prompt of every application that was needed
+ *   tokens_out  the n proposals and the responses of these applications
+ * vote spends about the tokens of search at the same n: prompt once per query, then the votes.
+ *
+ * predictions.h5: /problem (family u8, id i64, task i64 (its place in tasks), demos i32, queries i32),
+ * /hypothesis (problem i64, draw i32 (first), rule text, score i32 and followed i32 (right and all
+ * demonstrations that the student followed it on), interpreter_score i32 (-1: not a rule), samples
+ * i32), /answer (problem i64, query i32, method u8, n i32, hypothesis i64 (-1: none, or not the
+ * student's), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n i32,
+ * tokens_in i64, tokens_out i64).  Rows follow the order of tasks on any number of ranks.
+ *
+ * model_key: a hash of the weights' origin (checkpoint step, dataset key).
+ * Errors: RD_EINPUT for options that make no sense, RD_ESTOP, RD_EIO, RD_ENUMERIC. */
 int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, const rd_prompts *p,
                 const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o, rd_results *results);
-/* The trivial baselines on the same test tasks.  Local. */
+/* The trivial baselines on the test tasks of a set, fitted on its training tasks: arm "trivial", the
+ * baseline's name as method, n = 0.  Local. */
 int rd_eval_baselines(const rd_taskset *tasks, rd_results *results);
 
 #endif

@@ -10,19 +10,31 @@
 /* ---------------------------------------------------------------- files (file.c) */
 
 /* Whole file in memory.  Local.  Errors: RD_EINPUT with the path and the reason; a limit on the
- * size (1 GiB) guards against a wrong file. */
+ * size (1 GiB) guards against a wrong file.
+ * Everything that writes a file here ignores SIGXFSZ from then on, so that a limit on the file size
+ * (ulimit -f) is an RD_EIO like a full disk. */
 int rd_file_read(const char *path, rd_buf *out);
 int rd_file_write_atomic(const char *path, const void *bytes, size_t n); /* RD_EIO, nothing left */
-int rd_dir_make(const char *path);                                        /* like mkdir -p */
+int rd_dir_make(const char *path);                                       /* like mkdir -p; RD_EIO */
 bool rd_file_exists(const char *path);
 
 /* ---------------------------------------------------------------- JSON (json.c) */
 
-/* A parsed document and its nodes.  Nodes are borrowed from the document.  Keys are compared with
- * case; duplicate keys in an object are an error; depth is limited.  Errors name file and line. */
+/* A parsed document and its nodes.  Nodes are borrowed from the document.  All functions are Local.
+ * The text is held to RFC 8259: valid UTF-8, no duplicate keys (compared with case), at most 128
+ * levels, numbers of at most 63 characters that a double can hold.  Errors are RD_EINPUT, worded
+ * "name:line: reason".  Objects and arrays are lists: get and set search from the front, so walk
+ * long ones with first and next. */
 typedef struct rd_json rd_json;           /* a document (parsed or built) */
 typedef struct rd_json_node rd_json_node; /* a value in it */
-typedef enum { RD_JSON_NULL, RD_JSON_BOOL, RD_JSON_NUMBER, RD_JSON_STRING, RD_JSON_ARRAY, RD_JSON_OBJECT } rd_json_type;
+typedef enum {
+    RD_JSON_NULL,
+    RD_JSON_BOOL,
+    RD_JSON_NUMBER,
+    RD_JSON_STRING,
+    RD_JSON_ARRAY,
+    RD_JSON_OBJECT
+} rd_json_type;
 
 int rd_json_read(const char *path, rd_json **doc);
 /* name stands in error messages; first_line is the line number of text's first line (1 for a whole
@@ -32,32 +44,37 @@ void rd_json_free(rd_json **doc);
 rd_json_node *rd_json_root(rd_json *doc);
 
 rd_json_type rd_json_kind(const rd_json_node *v);
-const char *rd_json_kind_name(rd_json_type t);                                /* "integer or real number" … */
-rd_json_node *rd_json_get(const rd_json_node *object, const char *key);       /* NULL if absent */
-rd_json_node *rd_json_first(const rd_json_node *container);                   /* walk: first, next */
+const char *rd_json_kind_name(rd_json_type t); /* "number", "object", … */
+rd_json_node *rd_json_get(const rd_json_node *object, const char *key); /* NULL if absent */
+rd_json_node *rd_json_first(const rd_json_node *container);             /* walk: first, next */
 rd_json_node *rd_json_next(const rd_json_node *v);
 int64_t rd_json_count(const rd_json_node *container);
-const char *rd_json_key(const rd_json_node *v);   /* NULL in arrays */
-double rd_json_number(const rd_json_node *v);     /* 0 when not a number */
-bool rd_json_is_int(const rd_json_node *v);       /* a number without a fraction, |v| <= 2^53 */
+const char *rd_json_key(const rd_json_node *v); /* NULL in arrays */
+double rd_json_number(const rd_json_node *v);   /* 0 when not a number */
+bool rd_json_is_int(const rd_json_node *v);     /* a number without a fraction, |v| <= 2^53 */
 int64_t rd_json_int(const rd_json_node *v);
 bool rd_json_bool(const rd_json_node *v);
 const char *rd_json_string(const rd_json_node *v); /* NULL when not a string */
 /* The line on which a node's value starts (its key's line for members); 0 for built documents. */
 int rd_json_line(const rd_json *doc, const rd_json_node *v);
 
-/* Building.  The value functions return the new node, owned by its parent. */
+/* Building.  The value functions return the new node, owned by its parent.  A key that is there
+ * already gets the new value in its old place.  In a parsed document, what is set has line 0. */
 rd_json *rd_json_new(rd_json_type root); /* RD_JSON_OBJECT or RD_JSON_ARRAY */
-rd_json_node *rd_json_set_string(rd_json_node *object, const char *key, const char *value); /* key NULL: append to an array */
+/* key NULL: append to an array; value NULL: null. */
+rd_json_node *rd_json_set_string(rd_json_node *object, const char *key, const char *value);
 rd_json_node *rd_json_set_number(rd_json_node *object, const char *key, double value);
-rd_json_node *rd_json_set_int(rd_json_node *object, const char *key, int64_t value);
+rd_json_node *rd_json_set_int(rd_json_node *object, const char *key,
+                              int64_t value); /* |value| <= 2^53 */
 rd_json_node *rd_json_set_bool(rd_json_node *object, const char *key, bool value);
 rd_json_node *rd_json_set_null(rd_json_node *object, const char *key);
 rd_json_node *rd_json_set_object(rd_json_node *object, const char *key);
 rd_json_node *rd_json_set_array(rd_json_node *object, const char *key);
 rd_json_node *rd_json_set_copy(rd_json_node *object, const char *key, const rd_json_node *value);
 void rd_json_delete(rd_json_node *object, const char *key);
-void rd_json_print(const rd_json_node *v, bool pretty, rd_buf *out); /* integers without ".0", doubles with 17 digits only if needed */
+/* Appends to out.  Integers without ".0", doubles with as many digits (15 to 17) as bring them back
+ * bit for bit, not-a-number and infinities as null, bytes that are not UTF-8 as U+FFFD. */
+void rd_json_print(const rd_json_node *v, bool pretty, rd_buf *out);
 
 /* ---------------------------------------------------------------- text pool (pool.c) */
 
@@ -67,13 +84,14 @@ typedef struct rd_pool {
     rd_buf bytes;
     int64_t *offset; /* n + 1 */
     int64_t n, cap;
-    int64_t mark;    /* ids before it are not searched */
-    int64_t *slots;  /* hash table of ids since the mark */
+    int64_t mark;   /* ids before it are not searched */
+    int64_t *slots; /* hash table of ids since the mark */
     int64_t n_slots;
 } rd_pool;
 int64_t rd_pool_add(rd_pool *p, const char *s); /* local id; NULL gives -1 */
 void rd_pool_mark(rd_pool *p);
-const char *rd_pool_get(const rd_pool *p, int64_t id, size_t *len); /* strings are NUL-terminated in memory; NULL for -1 */
+const char *rd_pool_get(const rd_pool *p, int64_t id,
+                        size_t *len); /* strings are NUL-terminated in memory; NULL for -1 */
 void rd_pool_free(rd_pool *p);
 
 /* ---------------------------------------------------------------- HDF5 tables (store.c) */
@@ -88,21 +106,27 @@ size_t rd_dtype_size(rd_dtype t);
  * software_version, git, date, config as attributes.
  *
  * Everything here is Collective on the communicator given at create/open unless said otherwise, and
- * returns the same code on every rank.  On failure the temporary file is removed and what stood at
- * the path before is untouched.  date is taken from the environment variable SOURCE_DATE_EPOCH when
- * set (bit-identical files). */
+ * returns the same code on every rank; names, types, ranks and dims are equal on all ranks.  Room
+ * for a dataset, as if nothing compressed, is reserved before it is written: a full disk, a quota
+ * or a file-size limit is an RD_EIO there.  After a failure: rd_store_close, which removes the
+ * temporary file; what stood at the path before is untouched.  date is UTC, or the environment
+ * variable SOURCE_DATE_EPOCH when set: then equal contents on equally many ranks give equal bytes.
+ */
 typedef struct rd_store rd_store;
 typedef struct rd_store_info {
-    const char *schema;      /* "redistill.traces" */
-    int version;             /* major version of the schema */
-    const char *config;      /* resolved config as JSON text; may be NULL */
+    const char *schema; /* "redistill.traces" */
+    int version;        /* major version of the schema */
+    const char *config; /* resolved config as JSON text; may be NULL */
 } rd_store_info;
 
 int rd_store_create(const rd_comm *c, const char *path, const rd_store_info *info, rd_store **s);
 /* Open for reading.  Refuses another schema (NULL: any) or a newer major version: RD_EINPUT.  A
  * truncated or foreign file is RD_EINPUT with the path. */
-int rd_store_open(const rd_comm *c, const char *path, const char *schema, int version, rd_store **s);
-/* Flush, fsync, rename into place, close.  Without commit, close discards a created file. */
+int rd_store_open(const rd_comm *c, const char *path, const char *schema, int version,
+                  rd_store **s);
+/* Flush, fsync, rename into place, close; *s is NULL afterwards, also on failure, which discards
+ * the file.  Without commit, close discards a created file.  Fault site "store", before the rename.
+ */
 int rd_store_commit(rd_store **s);
 void rd_store_close(rd_store **s);
 
@@ -110,20 +134,23 @@ void rd_store_close(rd_store **s);
  * table must end up equally long (checked at commit: RD_EINTERNAL). */
 int rd_store_write(rd_store *s, const char *column, rd_dtype t, const void *rows, int64_t n);
 int rd_store_rows(rd_store *s, const char *column, int64_t *n); /* RD_EINPUT when absent */
-bool rd_store_has(rd_store *s, const char *name);
-/* Rows [first, first + n), per rank its own range, converted to t. */
-int rd_store_read(rd_store *s, const char *column, rd_dtype t, int64_t first, int64_t n, void *rows);
+bool rd_store_has(rd_store *s, const char *name);               /* column, array or table */
+/* Rows [first, first + n), per rank its own range, converted to t.  Only of an opened store. */
+int rd_store_read(rd_store *s, const char *column, rd_dtype t, int64_t first, int64_t n,
+                  void *rows);
 
 /* Text.  write_pool: ranks' pools one after the other; *base is added to this rank's local ids to
- * make file ids (-1 stays -1).  Once per file.  read_text: strings [first, first + n) as a pool whose
- * id 0 is string `first`. */
+ * make file ids (-1 stays -1).  Once per file.  read_text: strings [first, first + n), per rank its
+ * own range, as a pool whose id 0 is string `first`; what p held before is freed. */
 int rd_store_write_pool(rd_store *s, const rd_pool *p, int64_t *base);
 int rd_store_text_count(rd_store *s, int64_t *n);
 int rd_store_read_text(rd_store *s, int64_t first, int64_t n, rd_pool *p);
 
 /* Arrays in their global shape; each rank writes or reads a hyperslab (HDF5's start, stride, count,
- * block per dimension; count 0: this rank takes no part but enters).  data is dense in slab order
- * (row-major, last dimension fastest).  write creates the dataset. */
+ * block per dimension; count 0: this rank takes no part but enters).  A last block that reaches
+ * past the extent is cut there, so that a block-cyclic share of any extent is one slab.  data is
+ * dense in slab order (row-major, last dimension fastest).  write creates the dataset (contiguous);
+ * every element must be in some rank's slab.  Rank 0 is a scalar: dims and slab may be NULL. */
 enum { RD_STORE_MAX_RANK = 8 };
 typedef struct rd_slab {
     int64_t start, stride, count, block;
@@ -142,13 +169,19 @@ int rd_store_get_string(rd_store *s, const char *object, const char *name, rd_bu
 int rd_store_get_i64(rd_store *s, const char *object, const char *name, int64_t *value);
 int rd_store_get_f64(rd_store *s, const char *object, const char *name, double *value);
 
-/* Description of any HDF5 file: attributes, tables with row counts, arrays with shapes.  Local. */
+/* Description of any HDF5 file: attributes, tables with row counts, arrays with shapes.  Local.
+ * Appends text for a terminal, or one JSON object: path, bytes, attributes, tables [{name, rows,
+ * columns [{name, type}]}], arrays [{name, type, shape, stored_bytes}], object_attributes, text
+ * {strings, bytes} when there is a pool. */
 int rd_store_describe(const char *path, bool json, rd_buf *out);
 
 /* A log that grows while the job runs and can be read meanwhile (metrics.h5).  Local: one rank owns
- * it.  Rows are buffered and appended at flush: open, extend, write, close, so that a reader never
- * meets an open file.  open with keep >= 0 first truncates every table to the rows whose first
- * column (an int64, ascending) is <= keep (a resumed run); -1 starts an empty file. */
+ * it.  Rows are buffered and appended at flush, to a copy that is then renamed into place, so that
+ * a reader never meets a half-written file and a kill costs at most the rows not flushed (each
+ * flush costs a copy and an fsync: flush every some seconds, not every step).  After RD_EIO the
+ * rows are still there for the next flush.  open with keep >= 0 first truncates every table to the
+ * rows whose first column (an int64, ascending) is <= keep (a resumed run); -1 starts an empty
+ * file. */
 typedef struct rd_series rd_series;
 int rd_series_open(const char *path, const rd_store_info *info, int64_t keep, rd_series **s);
 /* Append one row to table: the column names and values in order (float64; int64 for the first). */
@@ -160,19 +193,21 @@ int rd_series_close(rd_series **s); /* flushes */
 /* ---------------------------------------------------------------- journal (journal.c) */
 
 /* Finished work units of one stage, appended per rank to DIR/STAGE.RANK.journal: records (unit,
- * length, crc32, bytes) after a header with the stage's key (a hash of everything that determines its
- * results).  A kill loses at most the record in hand: a torn tail is cut off.
+ * length, crc32, bytes) after a header with the stage's key (a hash of everything that determines
+ * its results).  A kill loses at most the record in hand: a torn tail is cut off.  (Records are not
+ * synced: after a node's crash those that never reached the disk are computed again.)
  *
  * open: Collective on c.  Reads the journals of all earlier ranks, however many there were, spread
  * over the ranks that are here now; journals with another key are removed with a warning.  done[n]
  * is equal on all ranks afterwards; a unit recorded twice counts once (the lower file number). */
 typedef struct rd_journal rd_journal;
-int rd_journal_open(const rd_comm *c, const char *dir, const char *stage, uint64_t key, int64_t n_units,
-                    uint8_t *done, rd_journal **j);
-int rd_journal_append(rd_journal *j, int64_t unit, const rd_buf *record); /* Local */
+int rd_journal_open(const rd_comm *c, const char *dir, const char *stage, uint64_t key,
+                    int64_t n_units, uint8_t *done, rd_journal **j);
+int rd_journal_append(rd_journal *j, int64_t unit, const rd_buf *record); /* Local; RD_EIO */
 /* All records this rank holds (read at open or appended since).  Borrowed.  Local. */
 int64_t rd_journal_records(const rd_journal *j, const int64_t **units, const rd_buf **records);
-void rd_journal_close(rd_journal **j);                              /* Local: files stay */
-int rd_journal_remove(const rd_comm *c, const char *dir, const char *stage); /* Collective */
+void rd_journal_close(rd_journal **j); /* Local: files stay */
+int rd_journal_remove(const rd_comm *c, const char *dir,
+                      const char *stage); /* Collective; all closed before */
 
 #endif

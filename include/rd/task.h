@@ -49,10 +49,13 @@ void rd_taskset_free(rd_taskset *s);
 void rd_task_put(rd_buf *b, const rd_task *t);
 int rd_task_get(rd_cursor *c, rd_task *t);
 
-/* Load a ReDis JSON-lines file, appending to set.  Strict: `train` non-empty, `test` present, equal
- * types, values well-formed for the family, idx consecutive from its first value; unknown keys are
- * ignored.  Errors: RD_EINPUT "path:line: …". */
+/* Load a ReDis JSON-lines file, appending to set (training split).  Strict: `train` non-empty, `test`
+ * present, equal types, values well-formed for the family, every idx different (the official held-out
+ * files keep the numbers of the whole file); a "rule" must be one; unknown keys are ignored.
+ * Errors: RD_EINPUT "path:line: …", set as it was. */
 int rd_task_load(const char *path, rd_family f, rd_taskset *set);
+/* One such line; name and line stand in messages.  On failure t is empty. */
+int rd_task_parse(const char *text, size_t n, const char *name, int line, rd_family f, rd_task *t);
 /* Write the same format (byte for byte what Python's json.dumps prints, one line per task), with
  * "rule" added where known. */
 int rd_task_save(const char *path, const rd_taskset *set);
@@ -80,9 +83,9 @@ typedef struct rd_gen_opts {
 int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task);
 /* The classes' side, as the generator decides it. */
 rd_split rd_task_class_split(uint64_t seed, double holdout, const char *rule_class);
-/* Move tasks of a loaded set to the test split by rule class (holdout share), classes taken from the
- * cheapest consistent rule (List Function), the kind (1D-ARC), the grammar up to renaming (MiniSCAN),
- * the scene structure (ACRE). */
+/* Give each task that has none its rule class: the cheapest consistent rule (List Function), the kind
+ * (1D-ARC), the grammar up to its words (MiniSCAN), sizes and labels of the scenes (ACRE).  NULL stays
+ * where nothing was found. */
 int rd_task_classify(rd_taskset *set);
 
 /* ---------------------------------------------------------------- rules */
@@ -104,13 +107,14 @@ typedef struct rd_candidates {
 void rd_candidates_free(rd_family f, rd_candidates *c);
 
 typedef struct rd_search_opts {
-    int64_t max_right;   /* keep at most this many consistent rules (cheapest; default 20) */
-    int64_t max_partial; /* … with 0 < score < demonstrations (default 60) */
-    int64_t max_wrong;   /* … with score 0 and the highest soft score (default 40) */
+    int64_t max_right;   /* keep at most this many consistent rules (cheapest) */
+    int64_t max_partial; /* … with 0 < score < demonstrations (cheapest, of every score in turn) */
+    int64_t max_wrong;   /* … with score 0 and the highest soft score */
 } rd_search_opts;
 
 /* Search the family's DSL on the demonstrations only.  cands: behaviourally different rules (on the
- * demonstrations and on query inputs), sorted score descending, then cost ascending, then text. */
+ * demonstrations and on query inputs), sorted score descending, then cost ascending, then text.  opts NULL or all 0:
+ * 20, 60 and 40. */
 int rd_rule_search(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands);
 /* NULL when the text is not a rule of the family (any text is allowed; never fails, never recurses
  * deeply).  Case and repeated blanks are ignored; every wording is understood. */

@@ -79,12 +79,25 @@ double rd_time(void)
 
 /* ---------------------------------------------------------------- progress */
 
+/* Is a person watching?  A launcher such as mpirun gives its ranks a pseudo-terminal even when its own
+ * output goes to a file, so the parent's output must be a terminal as well. */
+static bool on_terminal(void)
+{
+    char link[64], target[64];
+    if (!isatty(STDOUT_FILENO)) return false;
+    snprintf(link, sizeof link, "/proc/%d/fd/1", (int)getppid());
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n <= 0) return false;
+    target[n] = 0;
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 static void progress_line(rd_progress *p, const char *note, bool last)
 {
     double seconds = rd_time() - p->start;
     double rate = seconds > 0 ? (double)p->done / seconds : 0;
     double eta = rate > 0 ? (double)(p->total - p->done) / rate : 0;
-    bool terminal = isatty(STDOUT_FILENO);
+    bool terminal = on_terminal();
     char bar[23] = "", tail[64] = "";
     if (terminal && p->total > 0) {
         int full = (int)(20.0 * (double)p->done / (double)p->total);
@@ -110,9 +123,10 @@ void rd_progress_begin(rd_progress *p, const char *stage, const char *unit, int6
 
 void rd_progress_set(rd_progress *p, int64_t done, const char *note)
 {
-    double now = rd_time(), pause = isatty(STDOUT_FILENO) ? 0.2 : 10;
+    double now = rd_time();
     p->done = done;
-    if (log_rank != 0 || quiet || now - p->last < pause) return;
+    if (log_rank != 0 || quiet || now - p->last < 0.2) return;
+    if (now - p->last < 10 && !on_terminal()) return;
     p->last = now;
     progress_line(p, note, false);
 }

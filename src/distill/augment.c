@@ -1,7 +1,7 @@
 /* augment.c: the augment stage.
  *
- * Blocks of tasks are work units that replicas take from a queue as they become free (tasks differ a
- * lot in search time).  A finished unit goes to the journal; when all are there, the records are
+ * Blocks of tasks are work units that replicas take from a queue as they become free (tasks differ
+ * a lot in search time).  A finished unit goes to the journal; when all are there, the records are
  * exchanged into task order and traces.h5 is written by all ranks together.  So a kill loses the
  * units in hand, a restart on any number of ranks continues, and the file is the same whoever did
  * what. */
@@ -11,8 +11,9 @@
 #include <string.h>
 
 enum {
-    BLOCK_TASKS = 8,    /* per unit: some seconds of work at the very most, some hundred kB of record */
-    RECORD_VERSION = 1  /* of the journal's records */
+    BLOCK_TASKS =
+        8, /* per unit: some seconds of work at the very most, some hundred kB of record */
+    RECORD_VERSION = 1 /* of the journal's records */
 };
 
 typedef struct augment {
@@ -30,8 +31,12 @@ typedef struct augment {
 static uint64_t augment_key(const augment *a)
 {
     const rd_augment_opts *o = a->o;
-    uint64_t parts[] = {rd_teacher_key(a->teacher), rd_prompts_hash(a->prompts), (uint64_t)o->queries,
-                        (uint64_t)o->tolerant,      BLOCK_TASKS,                 RECORD_VERSION};
+    uint64_t parts[] = {rd_teacher_key(a->teacher),
+                        rd_prompts_hash(a->prompts),
+                        (uint64_t)o->queries,
+                        (uint64_t)o->tolerant,
+                        BLOCK_TASKS,
+                        RECORD_VERSION};
     uint64_t h = rd_hash(parts, sizeof parts, TRACES_VERSION);
     h = rd_hash(&o->rule_temperature, sizeof o->rule_temperature, h);
     h = rd_hash(&o->follow_temperature, sizeof o->follow_temperature, h);
@@ -78,8 +83,8 @@ static int apply_all(const augment *a, const rd_task *t, int64_t n_rules, const 
     /* In one call: a remote teacher can then have many requests under way. */
     RD_TRY(rd_teacher_apply(a->teacher, t->family, n, a->o->follow_temperature, apps));
     for (int64_t i = 0; i < n; i++)
-        read[i] = rd_answer_read(a->prompts, t->family, apps[i].response, !a->o->tolerant,
-                                 &answers[i]);
+        read[i] =
+            rd_answer_read(a->prompts, t->family, apps[i].response, !a->o->tolerant, &answers[i]);
     traces_put_task(record, n_rules, rules, n_examples, apps, answers, read);
 done:
     for (int64_t i = 0; i < n; i++) {
@@ -164,8 +169,8 @@ static int work_all(augment *a)
     int rc = RD_OK;
     rd_queue *q = NULL;
     uint8_t *done = rd_new(uint8_t, a->n_units);
-    RD_TRY(rd_journal_open(&a->g->world, a->o->dir, "augment", a->key, a->n_units, done,
-                           &a->journal));
+    RD_TRY(
+        rd_journal_open(&a->g->world, a->o->dir, "augment", a->key, a->n_units, done, &a->journal));
     for (int64_t u = 0; u < a->n_units; u++) a->n_restored += done[u];
     if (a->n_restored > 0)
         rd_info("augment: %" PRId64 " of %" PRId64 " blocks of tasks are in the journal",
@@ -198,10 +203,12 @@ _Static_assert(sizeof(rd_augment_report) == REPORT_NUMBERS * sizeof(int64_t),
 
 static void report_numbers(rd_augment_report *r, named n[REPORT_NUMBERS], char names[][32])
 {
-    const named fixed[REPORT_FIXED] = {
-        {"tasks", &r->tasks},         {"hypotheses", &r->hypotheses},
-        {"applications", &r->applications}, {"tokens_in", &r->tokens_in},
-        {"tokens_out", &r->tokens_out},     {"unanswered", &r->unanswered}};
+    const named fixed[REPORT_FIXED] = {{"tasks", &r->tasks},
+                                       {"hypotheses", &r->hypotheses},
+                                       {"applications", &r->applications},
+                                       {"tokens_in", &r->tokens_in},
+                                       {"tokens_out", &r->tokens_out},
+                                       {"unanswered", &r->unanswered}};
     memcpy(n, fixed, sizeof fixed);
     for (int f = 0; f < RD_FAMILIES; f++) {
         int k = REPORT_FIXED + 2 * f;
@@ -248,7 +255,8 @@ static int gather(const augment *a, traces *t)
     int64_t first = 0, count = 0;
     rd_buf *blobs = NULL;
     int64_t n_mine = rd_journal_records(a->journal, &mine, &records);
-    RD_TRY(rd_exchange_units(&a->g->world, a->n_units, n_mine, mine, records, &first, &count, &blobs));
+    RD_TRY(
+        rd_exchange_units(&a->g->world, a->n_units, n_mine, mine, records, &first, &count, &blobs));
     for (int64_t u = 0; u < count && rc == RD_OK; u++) {
         int64_t task, end;
         unit_range(a, first + u, &task, &end);
@@ -257,7 +265,8 @@ static int gather(const augment *a, traces *t)
             rc = traces_get_task(&cursor, &a->tasks->task[task],
                                  applied_examples(a, &a->tasks->task[task]), a->o->rule_temperature,
                                  t);
-        rd_buf_free(&blobs[u]); /* as soon as it is not needed: the rows are being built beside it */
+        rd_buf_free(
+            &blobs[u]); /* as soon as it is not needed: the rows are being built beside it */
     }
     RD_TRY(rd_agree(&a->g->world, rc));
 done:

@@ -1,8 +1,8 @@
 /* filter.c: the filter stage: scored rules become training rows and preference pairs.
  *
- * Each rank filters a contiguous block of tasks, read in chunks, and the ranks' rows are written one
- * rank after the other: task order, whatever the number of ranks.  Only the family-wide removal of
- * duplicates looks beyond a task; it needs to know the rule texts of all lower ranks' tasks. */
+ * Each rank filters a contiguous block of tasks, read in chunks, and the ranks' rows are written
+ * one rank after the other: task order, whatever the number of ranks.  Only the family-wide removal
+ * of duplicates looks beyond a task; it needs to know the rule texts of all lower ranks' tasks. */
 #include "rows.h"
 
 #include <inttypes.h>
@@ -13,13 +13,15 @@
 #define DATASETS_SCHEMA "redistill.datasets"
 enum { DATASETS_VERSION = 1, CHUNK_TASKS = 256, ROWS_VERSION = 1 };
 
-/* Scores as fractions of the demonstrations enter the correlation in units of 1 / 5040, which is exact
- * for every usual number of demonstrations: integer sums are the same on any number of ranks. */
+/* Scores as fractions of the demonstrations enter the correlation in units of 1 / 5040, which is
+ * exact for every usual number of demonstrations: integer sums are the same on any number of ranks.
+ */
 enum { SCORE_UNITS = 5040 };
 
 enum { N_WORDS, SUM_WORDS, SUM_SCORE, SUM_WORDS2, SUM_SCORE2, SUM_BOTH, N_SUMS };
 
-/* Hashes of rule texts that were seen.  64 bits: a wrong hit is expected once in 10^12 for millions. */
+/* Hashes of rule texts that were seen.  64 bits: a wrong hit is expected once in 10^12 for
+ * millions. */
 typedef struct text_set {
     uint64_t *slot; /* 0: free */
     int64_t n, cap;
@@ -31,10 +33,10 @@ typedef struct filter {
     const rd_filter_opts *o;
     rd_filter_report *report;
     rd_store *in;
-    int64_t first, end;  /* my tasks */
-    int64_t rounds;      /* chunks of the rank that has most: reads are collective */
+    int64_t first, end; /* my tasks */
+    int64_t rounds;     /* chunks of the rank that has most: reads are collective */
     uint64_t key;
-    text_set seen;       /* RD_DEDUP_FAMILY */
+    text_set seen; /* RD_DEDUP_FAMILY */
     int64_t sums[RD_FAMILIES][N_SUMS];
     dataset out;
 } filter;
@@ -112,7 +114,8 @@ done:
     return rc;
 }
 
-/* An earlier draw of this task has the text.  Texts are interned per task, hence mostly equal ids. */
+/* An earlier draw of this task has the text.  Texts are interned per task, hence mostly equal ids.
+ */
 static bool drawn_before(const traces *t, int64_t first, int64_t h)
 {
     int64_t id = table_int(&t->hypothesis, h, HYP_RULE);
@@ -128,7 +131,8 @@ static int64_t count_words(const char *text)
     return n;
 }
 
-static void count_hypothesis(filter *f, rd_family family, const char *text, int64_t score, int64_t demos)
+static void count_hypothesis(filter *f, rd_family family, const char *text, int64_t score,
+                             int64_t demos)
 {
     f->report->histogram[family][score < RD_HIST - 1 ? score : RD_HIST - 1]++;
     if (demos == 0) return;
@@ -333,7 +337,8 @@ static int write_report(filter *f, rd_store *s)
         rd_slab slab[2];
         for (int d = 0; d < 2; d++) /* rank 0 writes all of it, the others enter empty-handed */
             slab[d] = (rd_slab){0, a[i].dims[d], f->g->world.rank == 0, a[i].dims[d]};
-        RD_TRY(rd_store_write_array(s, a[i].name, a[i].type, a[i].rank, a[i].dims, slab, a[i].data));
+        RD_TRY(
+            rd_store_write_array(s, a[i].name, a[i].type, a[i].rank, a[i].dims, slab, a[i].data));
     }
     for (int i = 0; i < REPORT_NAMED; i++) RD_TRY(rd_store_set_i64(s, "", n[i].name, *n[i].value));
 done:
@@ -362,10 +367,11 @@ done:
 /* Hash of everything that determines datasets.h5; traces: the key of traces.h5. */
 static uint64_t filter_key(const rd_filter_opts *o, const rd_prompts *p, int64_t traces_key)
 {
-    int64_t parts[] = {traces_key,       (int64_t)rd_prompts_hash(p), ROWS_VERSION,
-                       o->max_pairs,     o->follow_target,            o->follow_correct_only,
-                       o->worked,        o->follow_queries,           o->dedup,
-                       o->max_rule_chars};
+    int64_t parts[] = {traces_key,       (int64_t)rd_prompts_hash(p),
+                       ROWS_VERSION,     o->max_pairs,
+                       o->follow_target, o->follow_correct_only,
+                       o->worked,        o->follow_queries,
+                       o->dedup,         o->max_rule_chars};
     uint64_t h = rd_hash(parts, sizeof parts, DATASETS_VERSION);
     h = rd_hash(&o->min_score, sizeof o->min_score, h);
     h = rd_hash(&o->follow_min_score, sizeof o->follow_min_score, h);

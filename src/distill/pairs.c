@@ -18,8 +18,8 @@ static int compare_gaps(const void *x, const void *y)
     return (a->rejected > b->rejected) - (a->rejected < b->rejected);
 }
 
-/* Two wordings of one rule differ in score only by the teacher's slips when following it: such a pair
- * would teach to prefer words. */
+/* Two wordings of one rule differ in score only by the teacher's slips when following it: such a
+ * pair would teach to prefer words. */
 static bool same_rule(const scored_rule *a, const scored_rule *b)
 {
     return a->canonical && b->canonical && strcmp(a->canonical, b->canonical) == 0;

@@ -5,12 +5,9 @@
 #include <string.h>
 
 static const table_column sft_columns[SFT_COLUMNS] = {
-    [SFT_KIND] = {"kind", RD_U8, false},
-    [SFT_FAMILY] = {"family", RD_U8, false},
-    [SFT_PROMPT] = {"prompt", RD_I64, true},
-    [SFT_RESPONSE] = {"response", RD_I64, true},
-    [SFT_TASK] = {"task", RD_I64, false},
-    [SFT_HYPOTHESIS] = {"hypothesis", RD_I64, false},
+    [SFT_KIND] = {"kind", RD_U8, false},        [SFT_FAMILY] = {"family", RD_U8, false},
+    [SFT_PROMPT] = {"prompt", RD_I64, true},    [SFT_RESPONSE] = {"response", RD_I64, true},
+    [SFT_TASK] = {"task", RD_I64, false},       [SFT_HYPOTHESIS] = {"hypothesis", RD_I64, false},
     [SFT_EXAMPLE] = {"example", RD_I64, false},
 };
 static const table_column pair_columns[PAIR_COLUMNS] = {
@@ -164,8 +161,7 @@ static void add_row(row_maker *m, int kind, int64_t hypothesis, int64_t example)
     table_set(sft, row, SFT_TASK, from->first_task + m->t->row);
     table_set(sft, row, SFT_HYPOTHESIS, hypothesis < 0 ? -1 : from->first_hypothesis + hypothesis);
     table_set(sft, row, SFT_EXAMPLE,
-              example < 0 ? -1
-                          : table_int(&from->task, m->t->row, TASK_FIRST_EXAMPLE) + example);
+              example < 0 ? -1 : table_int(&from->task, m->t->row, TASK_FIRST_EXAMPLE) + example);
     m->report->rows[kind][m->t->task.family]++;
 }
 
@@ -191,14 +187,16 @@ static void generate_rows(row_maker *m)
     }
 }
 
-/* The worked form: false, and nothing written, when the rule cannot be run or does not give target. */
+/* The worked form: false, and nothing written, when the rule cannot be run or does not give target.
+ */
 static bool worked_response(row_maker *m, const scored_rule *r, const char *input,
                             const char *target)
 {
     rd_family f = m->t->task.family;
     rd_buf_clear(&m->work);
     rd_buf_clear(&m->answer);
-    if (!target || !r->parsed || !rd_rule_run(f, r->parsed, input, &m->answer, &m->work)) return false;
+    if (!target || !r->parsed || !rd_rule_run(f, r->parsed, input, &m->answer, &m->work))
+        return false;
     if (strcmp(m->answer.data ? m->answer.data : "", target) != 0) return false;
     rd_response_follow(m->p, f, m->work.data, target, &m->response);
     return true;

@@ -1,10 +1,20 @@
-/* rows.h: training rows and preference pairs made of one task's scored rules (private to distill). */
+/* rows.h: training rows and preference pairs made of one task's scored rules (private to distill).
+ */
 #ifndef RD_DISTILL_ROWS_H
 #define RD_DISTILL_ROWS_H
 
 #include "traces.h"
 
-enum { SFT_KIND, SFT_FAMILY, SFT_PROMPT, SFT_RESPONSE, SFT_TASK, SFT_HYPOTHESIS, SFT_EXAMPLE, SFT_COLUMNS };
+enum {
+    SFT_KIND,
+    SFT_FAMILY,
+    SFT_PROMPT,
+    SFT_RESPONSE,
+    SFT_TASK,
+    SFT_HYPOTHESIS,
+    SFT_EXAMPLE,
+    SFT_COLUMNS
+};
 enum {
     PAIR_FAMILY,
     PAIR_PROMPT,
@@ -31,21 +41,22 @@ typedef struct scored_rule {
     const char *text; /* lent by the traces */
     int64_t row;      /* in the traces in memory */
     int64_t score;
-    rd_rule *parsed;  /* NULL: not a rule of the family */
-    char *canonical;  /* its sentence in the canonical wording; NULL if not parsed */
+    rd_rule *parsed; /* NULL: not a rule of the family */
+    char *canonical; /* its sentence in the canonical wording; NULL if not parsed */
 } scored_rule;
 
 /* A task with its rules, best first (score, then text, both descending). */
 typedef struct scored_task {
     const traces *from;
-    int64_t row;      /* in the traces in memory */
-    rd_task task;     /* examples as the prompts need them */
+    int64_t row;  /* in the traces in memory */
+    rd_task task; /* examples as the prompts need them */
     int64_t n_rules;
     scored_rule *rules;
-    int64_t applied;  /* examples that every rule was applied to: the first ones */
-    int64_t draws;    /* hypotheses, dropped ones too */
+    int64_t applied; /* examples that every rule was applied to: the first ones */
+    int64_t draws;   /* hypotheses, dropped ones too */
 } scored_task;
-/* Take the task at a row, without rules yet.  RD_EINPUT when its applications are not rule by rule. */
+/* Take the task at a row, without rules yet.  RD_EINPUT when its applications are not rule by rule.
+ */
 int scored_task_make(const traces *from, int64_t row, scored_task *t);
 void scored_task_add(scored_task *t, int64_t hypothesis_row); /* at most `draws` times */
 void scored_task_rank(scored_task *t);

@@ -1,7 +1,7 @@
 /* tables.c: a rank's rows of one HDF5 table in memory.
  *
- * Cells are eight bytes whatever the column's type, so that the code above deals with one kind of row;
- * narrowing happens column by column on the way to the file. */
+ * Cells are eight bytes whatever the column's type, so that the code above deals with one kind of
+ * row; narrowing happens column by column on the way to the file. */
 #include "tables.h"
 
 table table_make(const char *name, const table_column *columns, int n_columns)
@@ -64,7 +64,7 @@ int table_write(const table *t, rd_store *s, int64_t text_base)
 {
     int rc = RD_OK;
     rd_buf path = {0};
-    char *out = rd_new(char, t->rows * (int64_t)sizeof(int64_t));
+    char *out = rd_new(char, t->rows *(int64_t)sizeof(int64_t));
     for (int c = 0; c < t->n_columns; c++) {
         column_path(t, c, &path);
         narrow(t, c, text_base, out);

@@ -1,7 +1,8 @@
 /* traces.c: the schema of traces.h5, the records of finished tasks, and the way between the two.
  *
- * Rows and texts stand in task order and texts are interned per task, so the file does not depend on
- * which rank worked on what, and a range of tasks has its rows and its texts in contiguous ranges. */
+ * Rows and texts stand in task order and texts are interned per task, so the file does not depend
+ * on which rank worked on what, and a range of tasks has its rows and its texts in contiguous
+ * ranges. */
 #include "traces.h"
 
 #include <string.h>
@@ -107,7 +108,8 @@ static void add_task(const rd_task *task, traces *t)
     }
 }
 
-/* Correctness and scores are worked out here, from the answer and the gold output, and nowhere else. */
+/* Correctness and scores are worked out here, from the answer and the gold output, and nowhere
+ * else. */
 static int get_application(rd_cursor *record, const char *gold, int64_t hypothesis, int64_t example,
                            traces *t)
 {
@@ -240,8 +242,8 @@ static int check_links(const table *t, int column, int64_t first, int64_t n)
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t v = table_int(t, r, column);
         if (v < first || v >= first + n)
-            RD_FAIL(RD_EINPUT, "traces: %s/%s names row %lld, which belongs to another task", t->name,
-                    t->columns[column].name, (long long)v);
+            RD_FAIL(RD_EINPUT, "traces: %s/%s names row %lld, which belongs to another task",
+                    t->name, t->columns[column].name, (long long)v);
     }
 done:
     return rc;
@@ -252,7 +254,8 @@ static int check_rows(const traces *t)
     int rc = RD_OK;
     RD_TRY(check_links(&t->task, TASK_FAMILY, 0, RD_FAMILIES));
     RD_TRY(check_links(&t->task, TASK_FIRST_EXAMPLE, t->first_example, t->example.rows + 1));
-    RD_TRY(check_links(&t->task, TASK_FIRST_HYPOTHESIS, t->first_hypothesis, t->hypothesis.rows + 1));
+    RD_TRY(
+        check_links(&t->task, TASK_FIRST_HYPOTHESIS, t->first_hypothesis, t->hypothesis.rows + 1));
     RD_TRY(check_links(&t->hypothesis, HYP_TASK, t->first_task, t->task.rows));
     RD_TRY(check_links(&t->application, APP_HYPOTHESIS, t->first_hypothesis, t->hypothesis.rows));
     RD_TRY(check_links(&t->application, APP_EXAMPLE, t->first_example, t->example.rows));

@@ -53,8 +53,8 @@ enum {
 typedef struct traces {
     table task, example, hypothesis, application;
     rd_pool pool;
-    int64_t first_text;                        /* global id of the pool's string 0 (read) */
-    int64_t first_task, first_example;         /* global numbers of row 0 (read) */
+    int64_t first_text;                /* global id of the pool's string 0 (read) */
+    int64_t first_task, first_example; /* global numbers of row 0 (read) */
     int64_t first_hypothesis, first_application;
 } traces;
 
@@ -63,8 +63,8 @@ void traces_free(traces *t);
 
 /* ---------------------------------------------------------------- records of finished tasks */
 
-/* What the teacher said about one task, as bytes for the journal: rules, responses, answers, tokens.
- * n applications per rule, rule after rule. */
+/* What the teacher said about one task, as bytes for the journal: rules, responses, answers,
+ * tokens. n applications per rule, rule after rule. */
 void traces_put_task(rd_buf *record, int64_t n_rules, const rd_proposal *rules, int64_t n_examples,
                      const rd_application *applications, const rd_buf *answers, const bool *read);
 /* Append the rows of one task from its record.  n_examples: demonstrations, or all examples.

@@ -1,7 +1,7 @@
 /* describe.c: what an HDF5 file holds, ours or anybody's, as JSON and as text for a terminal.
  *
- * The file is walked once into a JSON document; the text form is printed from that document.  A group
- * whose members are all one-dimensional, equally long datasets is a table; /text/bytes with
+ * The file is walked once into a JSON document; the text form is printed from that document.  A
+ * group whose members are all one-dimensional, equally long datasets is a table; /text/bytes with
  * /text/offset is the text pool; any other dataset is an array. */
 #include "io_private.h"
 #include <string.h>
@@ -78,8 +78,8 @@ static int add_attributes(const walk *w, const char *object, rd_json_node *out)
 {
     int rc = RD_OK;
     attributes a = {.file = w->file, .path = w->path, .object = object, .out = out};
-    if (H5Aiterate_by_name(w->file, *object != '\0' ? object : "/", H5_INDEX_NAME, H5_ITER_INC, NULL,
-                           add_attribute, &a, H5P_DEFAULT) < 0)
+    if (H5Aiterate_by_name(w->file, *object != '\0' ? object : "/", H5_INDEX_NAME, H5_ITER_INC,
+                           NULL, add_attribute, &a, H5P_DEFAULT) < 0)
         RD_H5_FAIL(RD_EINPUT, w->path, "attributes");
 
 done:
@@ -192,7 +192,8 @@ static int describe_group(walk *w, const char *group, int depth)
     if (H5Literate_by_name(w->file, *group != '\0' ? group : "/", H5_INDEX_NAME, H5_ITER_INC, NULL,
                            add_name, rd_json_root(names), H5P_DEFAULT) < 0)
         RD_H5_FAIL(RD_EINPUT, w->path, group);
-    for (const rd_json_node *n = rd_json_first(rd_json_root(names)); n != NULL; n = rd_json_next(n)) {
+    for (const rd_json_node *n = rd_json_first(rd_json_root(names)); n != NULL;
+         n = rd_json_next(n)) {
         H5O_info_t info;
         rd_buf_clear(&name);
         rd_buf_printf(&name, "%s%s%s", group, *group != '\0' ? "/" : "", rd_json_string(n));

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define READ_LIMIT ((int64_t)1 << 30)
@@ -60,28 +59,46 @@ void rd_file_ignore_limit_signal(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
+/* fd's bytes from..end become zeros.  pwrite keeps no position, so nobody else is disturbed. */
+static int write_zeros(int fd, const char *path, int64_t from, int64_t end)
+{
+    int rc = RD_OK;
+    const int64_t size = (int64_t)1 << 20;
+    char *zeros = rd_new(char, size);
+    while (from < end) {
+        const int64_t n = end - from < size ? end - from : size;
+        const ssize_t put = pwrite(fd, zeros, (size_t)n, (off_t)from);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0)
+            RD_FAIL(RD_EIO, "%s: %s (%lld more bytes are needed)", path, strerror(errno),
+                    (long long)(end - from));
+        from += put;
+    }
+
+done:
+    rd_free(zeros);
+    return rc;
+}
+
 int rd_file_reserve(const char *path, int64_t end, int64_t *reserved)
 {
-    int rc = RD_OK, fd = -1;
+    int rc = RD_OK, fd = -1, failed;
     struct rlimit limit;
+    struct stat st;
     if (end <= *reserved) return RD_OK;
+    /* fallocate does not look at this limit. */
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         (uint64_t)end > (uint64_t)limit.rlim_cur)
         RD_FAIL(RD_EIO, "%s: %s (the limit on the file size is %llu bytes, up to %lld are needed)",
                 path, strerror(EFBIG), (unsigned long long)limit.rlim_cur, (long long)end);
     fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
-    int failed;
-    do
-        failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)*reserved, (off_t)(end - *reserved));
+    if (fd < 0 || fstat(fd, &st) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    do failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)*reserved, (off_t)(end - *reserved));
     while (failed && errno == EINTR);
-    if (failed && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
-        /* No reservation on this file system: the free space now is the best we can know. */
-        struct statvfs fs;
-        if (fstatvfs(fd, &fs) == 0 && fs.f_blocks > 0 &&
-            (double)fs.f_bavail * (double)fs.f_frsize < (double)(end - *reserved))
-            RD_FAIL(RD_EIO, "%s: %s (%lld more bytes are needed)", path, strerror(ENOSPC),
-                    (long long)(end - *reserved));
+    if (failed && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        /* The free space alone would say nothing of quotas; blocks once written are ours.  What
+         * stands in the file is left alone. */
+        RD_TRY(write_zeros(fd, path, *reserved > st.st_size ? *reserved : st.st_size, end));
     } else if (failed) {
         RD_FAIL(RD_EIO, "%s: %s (up to %lld more bytes are needed)", path, strerror(errno),
                 (long long)(end - *reserved));
@@ -109,14 +126,16 @@ static void sync_directory(const char *path)
     rd_free(dir);
 }
 
-int rd_file_publish(const char *temp, const char *path)
+int rd_file_publish(const char *temp, const char *path, int64_t size)
 {
     int rc = RD_OK;
     struct stat st;
     int fd = open(temp, O_WRONLY | O_CLOEXEC);
     if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
-    if (fstat(fd, &st) != 0 || ftruncate(fd, st.st_size) != 0)
-        RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (fstat(fd, &st) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (size > st.st_size) size = st.st_size;
+    /* Even to the same size: that frees blocks reserved behind the end. */
+    if (ftruncate(fd, (off_t)size) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
     if (fsync(fd) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
     if (rename(temp, path) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
     sync_directory(path);
@@ -143,7 +162,7 @@ int rd_file_write_atomic(const char *path, const void *bytes, size_t n)
     int closed = close(fd);
     fd = -1;
     if (closed != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
-    RD_TRY(rd_file_publish(temp, path));
+    RD_TRY(rd_file_publish(temp, path, (int64_t)n));
 
 done:
     if (fd >= 0) close(fd);

@@ -26,8 +26,7 @@ void rd_h5_quiet(void)
 
 static herr_t take_innermost(unsigned n, const H5E_error2_t *e, void *words)
 {
-    if (n == 0 && e->desc != NULL)
-        snprintf(words, sizeof(rd_h5_words), "%s", e->desc);
+    if (n == 0 && e->desc != NULL) snprintf(words, sizeof(rd_h5_words), "%s", e->desc);
     return 0;
 }
 
@@ -117,6 +116,18 @@ done:
     return rc;
 }
 
+int rd_h5_flush(hid_t file, const char *path, bool serial, int64_t *size)
+{
+    int rc = RD_OK;
+    hsize_t n = (hsize_t)INT64_MAX;
+    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 || (serial && H5Fget_filesize(file, &n) < 0))
+        RD_H5_FAIL(RD_EIO, path, "cannot be written");
+    *size = (int64_t)n;
+
+done:
+    return rc;
+}
+
 void rd_h5_discard(hid_t file, const char *temp, bool owner)
 {
     if (file < 0) return;
@@ -152,7 +163,8 @@ int rd_h5_dims(hid_t file, const char *path, const char *name, int max_rank, int
     *rank = H5Sget_simple_extent_dims(space, n, NULL);
     if (*rank < 0) RD_H5_FAIL(RD_EINPUT, path, name);
     if (*rank > max_rank)
-        RD_FAIL(RD_EINPUT, "%s: %s has %d dimensions, want at most %d", path, name, *rank, max_rank);
+        RD_FAIL(RD_EINPUT, "%s: %s has %d dimensions, want at most %d", path, name, *rank,
+                max_rank);
     for (int i = 0; dims != NULL && i < *rank; i++) dims[i] = (int64_t)n[i];
 
 done:
@@ -257,7 +269,8 @@ static int attribute_set(hid_t file, const char *path, const char *object, const
     int rc = RD_OK;
     hid_t attribute = H5I_INVALID_HID, target = H5I_INVALID_HID;
     hid_t space = H5Screate(H5S_SCALAR);
-    if (!rd_h5_exists(file, object)) RD_FAIL(RD_EINTERNAL, "%s: there is no %s in it", path, object);
+    if (!rd_h5_exists(file, object))
+        RD_FAIL(RD_EINTERNAL, "%s: there is no %s in it", path, object);
     target = H5Oopen(file, *object != '\0' ? object : "/", H5P_DEFAULT);
     if (target < 0) RD_H5_FAIL(RD_EIO, path, object);
     if (H5Aexists(target, name) > 0 && H5Adelete(target, name) < 0) RD_H5_FAIL(RD_EIO, path, name);

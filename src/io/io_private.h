@@ -1,4 +1,5 @@
-/* io's own helpers, shared by its sources and by nobody else: bytes on disk and HDF5's small change.
+/* io's own helpers, shared by its sources and by nobody else: bytes on disk and HDF5's small
+ * change.
  *
  * All functions are Local unless they say otherwise; with HDF5's MPI driver, those that create
  * something in a file are called by every rank with the same arguments. */
@@ -14,11 +15,12 @@
 int rd_file_slurp(const char *path, int64_t limit, rd_buf *out);
 /* PATH.tmp; the caller frees. */
 char *rd_file_temp_name(const char *path);
-/* Make sure that the file at path can grow to end bytes: reserves the blocks where the file system
- * can, otherwise looks at the free space.  *reserved (0 at first) remembers how far that went. */
+/* Make sure that the file at path can grow to end bytes, by having the file system assign the
+ * blocks. *reserved (0 at first) remembers how far that went. */
 int rd_file_reserve(const char *path, int64_t end, int64_t *reserved);
-/* Cut off what was reserved in vain, fsync, rename temp to path, fsync the directory. */
-int rd_file_publish(const char *temp, const char *path);
+/* Cut off what was reserved in vain (all behind the first size bytes), fsync, rename temp to path,
+ * fsync the directory. */
+int rd_file_publish(const char *temp, const char *path, int64_t size);
 /* Writing past a limit on the file size then fails with EFBIG instead of killing the process. */
 void rd_file_ignore_limit_signal(void);
 
@@ -31,9 +33,9 @@ typedef struct rd_h5_words {
 } rd_h5_words;
 const char *rd_h5_reason(rd_h5_words *w); /* returns w->text */
 /* Record "path: what: HDF5's reason" and go to done. */
-#define RD_H5_FAIL(code, path, what)                                  \
-    do {                                                              \
-        rd_h5_words words_;                                           \
+#define RD_H5_FAIL(code, path, what)                                          \
+    do {                                                                      \
+        rd_h5_words words_;                                                   \
         RD_FAIL((code), "%s: %s: %s", (path), (what), rd_h5_reason(&words_)); \
     } while (0)
 /* File access for the serial driver, without locks (they fail on many parallel file systems, and
@@ -43,6 +45,9 @@ hid_t rd_h5_serial_access(void);
  * equal files. */
 int rd_h5_create(const char *temp, const char *path, hid_t access, hid_t *file);
 int rd_h5_open_read(const char *path, hid_t *file);
+/* Everything to the file, which then needs *size bytes; unknown (INT64_MAX) with the MPI driver,
+ * which however sets the size itself at close.  Every rank calls it. */
+int rd_h5_flush(hid_t file, const char *path, bool serial, int64_t *size);
 /* Close a file whose contents no longer matter, after HDF5 failed on it: emptied first, so that
  * there is room for what HDF5 insists on writing at close (a file that it cannot close makes it
  * complain until the process ends). */
@@ -51,7 +56,8 @@ void rd_h5_discard(hid_t file, const char *temp, bool owner);
 hid_t rd_h5_memory_type(rd_dtype t);
 hid_t rd_h5_file_type(rd_dtype t); /* little-endian */
 bool rd_h5_exists(hid_t file, const char *name);
-/* A dataset's rank and dims (dims NULL: the rank only).  RD_EINPUT when absent or of another kind. */
+/* A dataset's rank and dims (dims NULL: the rank only).  RD_EINPUT when absent or of another kind.
+ */
 int rd_h5_dims(hid_t file, const char *path, const char *name, int max_rank, int *rank,
                int64_t *dims);
 /* A chunked, shuffled, deflated column of n rows; groups on the way are made.  With growth the

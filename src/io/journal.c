@@ -1,9 +1,9 @@
 /* journal.c: finished work units of a stage, so that a kill costs only the unit in hand.
  *
- * DIR/STAGE.F.journal, F the rank that wrote it, starts with a header (magic, key, n_units, crc) and
- * holds records (unit, length, crc of both and the bytes, bytes), all little-endian.  Rank r reads
- * the files r, r + size, r + 2 size, … and appends to file r, so that each file has one owner and a
- * restart on another number of ranks finds all of them. */
+ * DIR/STAGE.F.journal, F the rank that wrote it, starts with a header (magic, key, n_units, crc)
+ * and holds records (unit, length, crc of both and the bytes, bytes), all little-endian.  Rank r
+ * reads the files r, r + size, r + 2 size, … and appends to file r, so that each file has one owner
+ * and a restart on another number of ranks finds all of them. */
 #include "io_private.h"
 #include <dirent.h>
 #include <errno.h>

@@ -1,18 +1,19 @@
 /* json.c: JSON documents over cJSON, read strictly, with line numbers for error messages.
  *
  * cJSON forgives too much for a config (01, raw control characters, broken UTF-8, \u0000, the same
- * key twice) and keeps no positions.  So a scan of our own goes first: it holds the text to RFC 8259,
- * notes the line of every value in document order and words the complaint.  cJSON then builds the
- * tree, and a walk in the same order puts each line into its node's valueint, a field that cJSON
- * fills for numbers but that nothing here reads otherwise (numbers are taken from valuedouble). */
+ * key twice) and keeps no positions.  So a scan of our own goes first: it holds the text to RFC
+ * 8259, notes the line of every value in document order and words the complaint.  cJSON then builds
+ * the tree, and a walk in the same order puts each line into its node's valueint, a field that
+ * cJSON fills for numbers but that nothing here reads otherwise (numbers are taken from
+ * valuedouble). */
 #include "io_private.h"
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 128       /* below cJSON's own limit of 1000 */
-#define MAX_NUMBER 63       /* cJSON cuts longer numbers off without a word */
+#define MAX_DEPTH 128            /* below cJSON's own limit of 1000 */
+#define MAX_NUMBER 63            /* cJSON cuts longer numbers off without a word */
 #define EXACT 9007199254740992.0 /* 2^53 */
 
 struct rd_json {
@@ -40,7 +41,7 @@ typedef struct scan {
     int64_t n_lines, cap;
 } scan;
 
-#define SCAN_FAIL(s, fmt, ...)                                                              \
+#define SCAN_FAIL(s, fmt, ...)                                                             \
     return rd_error_set(RD_EINPUT, __FILE__, __LINE__, __func__, "%s:%d: " fmt, (s)->name, \
                         (s)->line, ##__VA_ARGS__)
 
@@ -275,8 +276,9 @@ static int refuse_duplicates(const cJSON *item, const char *name)
         uint64_t at = rd_hash_str(v->string, 0) & (uint64_t)mask;
         for (; slots[at] != NULL; at = (at + 1) & (uint64_t)mask)
             if (strcmp(slots[at]->string, v->string) == 0)
-                RD_FAIL(RD_EINPUT, "%s:%d: the key \"%s\" stands here for the second time (line %d)",
-                        name, v->valueint, v->string, slots[at]->valueint);
+                RD_FAIL(RD_EINPUT,
+                        "%s:%d: the key \"%s\" stands here for the second time (line %d)", name,
+                        v->valueint, v->string, slots[at]->valueint);
         slots[at] = v;
     }
 
@@ -467,6 +469,7 @@ rd_json_node *rd_json_set_number(rd_json_node *object, const char *key, double v
 
 rd_json_node *rd_json_set_int(rd_json_node *object, const char *key, int64_t value)
 {
+    RD_ASSERT(value >= -(int64_t)EXACT && value <= (int64_t)EXACT); /* larger ones change */
     return rd_json_set_number(object, key, (double)value);
 }
 
@@ -509,7 +512,8 @@ void rd_json_delete(rd_json_node *object, const char *key)
 
 /* ---------------------------------------------------------------- printing */
 
-/* Text that a model wrote may be no UTF-8; what is not becomes U+FFFD, so that the output is JSON. */
+/* Text that a model wrote may be no UTF-8; what is not becomes U+FFFD, so that the output is JSON.
+ */
 static void print_string(const char *s, rd_buf *out)
 {
     const char *end = s + strlen(s), *plain = s;

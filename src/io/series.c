@@ -78,12 +78,14 @@ done:
 static int finish_copy(const rd_series *s, hid_t file, int code)
 {
     int rc = code;
+    int64_t size = 0;
+    if (rc == RD_OK) rc = rd_h5_flush(file, s->path, true, &size);
     if (rc != RD_OK) {
         rd_h5_discard(file, s->temp, true);
         goto done;
     }
     if (H5Fclose(file) < 0) RD_H5_FAIL(RD_EIO, s->path, "cannot be written");
-    RD_TRY(rd_file_publish(s->temp, s->path));
+    RD_TRY(rd_file_publish(s->temp, s->path, size));
 
 done:
     if (rc != RD_OK) unlink(s->temp);
@@ -133,7 +135,8 @@ static int count_kept(hid_t file, const char *path, const char *key_name, int64_
     RD_TRY(rd_h5_dims(file, path, key_name, 1, &rank, n));
     keys = rd_new(int64_t, *n);
     set = H5Dopen2(file, key_name, H5P_DEFAULT);
-    if (set < 0 || (*n > 0 && H5Dread(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, keys) < 0))
+    if (set < 0 ||
+        (*n > 0 && H5Dread(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, keys) < 0))
         RD_H5_FAIL(RD_EINPUT, path, key_name);
     while (*n > 0 && keys[*n - 1] > keep) --*n;
 
@@ -290,8 +293,9 @@ static int append_column(hid_t file, const char *path, const char *table, const 
     }
     if (*before < 0) *before = rows;
     if (rows != *before)
-        RD_FAIL(RD_EINPUT, "%s: %s has %lld rows, its table has %lld: was it written by another run?",
-                path, name.data, (long long)rows, (long long)*before);
+        RD_FAIL(RD_EINPUT,
+                "%s: %s has %lld rows, its table has %lld: was it written by another run?", path,
+                name.data, (long long)rows, (long long)*before);
     const hsize_t start = (hsize_t)rows, count = (hsize_t)n, end = start + count;
     if (H5Dset_extent(set, &end) < 0) RD_H5_FAIL(RD_EIO, path, name.data);
     space = H5Dget_space(set);

@@ -32,8 +32,8 @@ struct rd_store {
     char *path, *temp;
     hid_t file;
     bool writing;
-    bool pending;       /* created and not yet renamed into place */
-    bool broken;        /* HDF5 failed: the temporary file's contents are undefined */
+    bool pending; /* created and not yet renamed into place */
+    bool broken;  /* HDF5 failed: the temporary file's contents are undefined */
     int64_t need, reserved;
     column *columns; /* written so far */
     int64_t n_columns;
@@ -77,9 +77,9 @@ static int create_file(rd_store *s)
     hid_t access = rd_h5_serial_access();
     if (s->comm.size > 1) {
         H5Pset_fapl_mpio(access, s->comm.mpi, MPI_INFO_NULL);
-        /* One rank reads metadata for all, and it is written in one collective call. */
+        /* One rank reads metadata for all.  Collective writing of it stays off: it fills the gaps
+         * between objects with whatever memory held, so that equal contents gave unequal files. */
         H5Pset_all_coll_metadata_ops(access, true);
-        H5Pset_coll_metadata_write(access, true);
     }
     const int rc = rd_h5_create(s->temp, s->path, access, &s->file);
     H5Pclose(access);
@@ -180,15 +180,6 @@ done:
     return rc;
 }
 
-static int flush(rd_store *s)
-{
-    int rc = RD_OK;
-    if (H5Fflush(s->file, H5F_SCOPE_GLOBAL) < 0) RD_H5_FAIL(RD_EIO, s->path, "cannot be written");
-
-done:
-    return rc;
-}
-
 static int close_file(rd_store *s)
 {
     int rc = RD_OK;
@@ -203,13 +194,14 @@ done:
 int rd_store_commit(rd_store **store)
 {
     int rc = RD_OK;
+    int64_t size = 0;
     rd_store *s = *store;
     if (!s->writing) RD_FAIL(RD_EINTERNAL, "%s: commit of a file open for reading", s->path);
     RD_TRY(check_lengths(s));
-    RD_TRY(agree_changed(s, flush(s)));
+    RD_TRY(agree_changed(s, rd_h5_flush(s->file, s->path, s->comm.size == 1, &size)));
     RD_TRY(agree_changed(s, close_file(s)));
     RD_TRY(rd_agree(&s->comm, rd_fault("store")));
-    RD_TRY(rd_agree(&s->comm, s->comm.rank == 0 ? rd_file_publish(s->temp, s->path) : RD_OK));
+    RD_TRY(rd_agree(&s->comm, s->comm.rank == 0 ? rd_file_publish(s->temp, s->path, size) : RD_OK));
     s->pending = false;
 
 done:
@@ -522,7 +514,9 @@ static int check_dims(rd_store *s, const char *name, int rank, const int64_t *di
     int64_t found[RD_STORE_MAX_RANK];
     rd_buf got = {0}, want = {0};
     RD_TRY(rd_h5_dims(s->file, s->path, name, RD_STORE_MAX_RANK, &found_rank, found));
-    if (found_rank == rank && memcmp(found, dims, (size_t)rank * sizeof(*dims)) == 0) goto done;
+    bool same = found_rank == rank;
+    for (int i = 0; same && i < rank; i++) same = found[i] == dims[i];
+    if (same) goto done;
     for (int i = 0; i < found_rank; i++)
         rd_buf_printf(&got, "%s%lld", i > 0 ? " x " : "", (long long)found[i]);
     for (int i = 0; i < rank; i++)

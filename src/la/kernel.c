@@ -1,14 +1,14 @@
 /* kernel.c: the local matrix product.
  *
- * The products of a small transformer have short inner dimensions and fit the second-level cache,
- * where a library's packing and threading cost more than they bring; and they must not depend on
- * the batch: with the library, a column of C changes in the last bits with the number of columns
- * beside it, so that a sampled sequence would depend on its neighbours.  Hence a kernel of our own:
+ * A sampled sequence must not depend on its neighbours in the batch.  With OpenBLAS 0.3.21 it
+ * would: a column of C changes in the last bits with the number of columns beside it (Haswell
+ * kernels: for nearly every number; AVX-512 kernels: for small ones).  Hence a kernel of our own,
+ * about as fast as the library's best on the shapes of a small transformer, and independent of
+ * which kernels the library picks for a processor it does not know:
  *
- *   - C is computed in tiles of up to 3 vectors x NR columns held in registers,
- *   - every element of C is one chain of fused multiply-adds in the order of k, cut every KC,
- * whatever the shape of the tile: the value depends on its row of A, its column of B and k, nothing
- * else,
+ *   - C is computed in tiles of up to MV vectors x NR columns held in registers,
+ *   - every element of C is one chain of multiply-adds in the order of k, cut every KC, whatever
+ * the shape of its tile: it depends on its row of A, its column of B and k alone,
  *   - A panels are copied once per column block to contiguous memory (transposed where needed),
  *     B is read in place.
  *
@@ -18,13 +18,14 @@
 #include <cblas.h>
 #include <string.h>
 
+/* The tile leaves several registers free: where one is short, the compiler spills sums and loses up
+ * to half of the speed. */
 #ifdef __AVX512F__
-enum { LANES = 16, NR = 8 };
+enum { LANES = 16, MV = 3, NR = 6 };
 #else
-enum { LANES = 8, NR = 4 };
+enum { LANES = 8, MV = 2, NR = 5 };
 #endif
 enum {
-    MV = 3,          /* vectors per tile */
     MR = MV * LANES, /* rows per tile */
     KC = 512,        /* depth of a packed panel: MR * KC floats on the stack */
     NC = 512         /* columns of B that stay in the second-level cache */
@@ -50,16 +51,16 @@ static inline __attribute__((always_inline)) void tile(const int mv, const int n
     const int64_t bk = b_rows ? 1 : B.bk, bj = b_rows ? B.bj : 1;
 #pragma GCC unroll 8
     for (int j = 0; j < nr; j++)
-#pragma GCC unroll 3
+#pragma GCC unroll 4
         for (int i = 0; i < mv; i++) acc[i][j] = (vec){0};
     for (int64_t p = 0; p < k; p++) {
         vec av[MV];
-#pragma GCC unroll 3
+#pragma GCC unroll 4
         for (int i = 0; i < mv; i++) av[i] = *(const vec *)(a + i * LANES);
 #pragma GCC unroll 8
         for (int j = 0; j < nr; j++) {
             float s = b[j * bj];
-#pragma GCC unroll 3
+#pragma GCC unroll 4
             for (int i = 0; i < mv; i++) acc[i][j] += av[i] * s;
         }
         a += lda;
@@ -67,58 +68,62 @@ static inline __attribute__((always_inline)) void tile(const int mv, const int n
     }
 #pragma GCC unroll 8
     for (int j = 0; j < nr; j++)
-#pragma GCC unroll 3
+#pragma GCC unroll 4
         for (int i = 0; i < mv; i++) {
             vec *out = (vec *)(c + j * ldc + i * LANES);
             *out = beta == 0 ? acc[i][j] * alpha : acc[i][j] * alpha + *out * beta;
         }
 }
 
-/* The tile with run-time extents. */
-static inline __attribute__((always_inline)) void tile_rows(const int mv, const bool b_rows,
-                                                            int64_t nr, int64_t k, const float *a,
-                                                            int64_t lda, operand B, float alpha,
-                                                            float beta, float *c, int64_t ldc)
+/* The tile with nr at run time. */
+static inline __attribute__((always_inline)) void
+tile_columns(const int mv, const bool b_rows, int64_t nr, int64_t k, const float *a, int64_t lda,
+             operand B, float alpha, float beta, float *c, int64_t ldc)
 {
     if (nr == NR) {
         tile(mv, NR, b_rows, k, a, lda, B, alpha, beta, c, ldc);
         return;
     }
-    while (nr >= 4) {
+    for (; nr >= 4; nr -= 4) {
         tile(mv, 4, b_rows, k, a, lda, B, alpha, beta, c, ldc);
-        B.b += 4 * (b_rows ? B.bj : 1);
+        B.b += 4 * B.bj;
         c += 4 * ldc;
-        nr -= 4;
     }
-    while (nr > 0) {
+    for (; nr > 0; nr--) {
         tile(mv, 1, b_rows, k, a, lda, B, alpha, beta, c, ldc);
-        B.b += b_rows ? B.bj : 1;
+        B.b += B.bj;
         c += ldc;
-        nr--;
     }
 }
 
-static inline __attribute__((always_inline)) void tile_any(const bool b_rows, int mv, int64_t nr,
-                                                           int64_t k, const float *a, int64_t lda,
-                                                           operand B, float alpha, float beta,
-                                                           float *c, int64_t ldc)
-{
-    if (mv == 3)
-        tile_rows(3, b_rows, nr, k, a, lda, B, alpha, beta, c, ldc);
-    else if (mv == 2)
-        tile_rows(2, b_rows, nr, k, a, lda, B, alpha, beta, c, ldc);
-    else
-        tile_rows(1, b_rows, nr, k, a, lda, B, alpha, beta, c, ldc);
-}
+typedef void tile_fn(int64_t nr, int64_t k, const float *a, int64_t lda, operand B, float alpha,
+                     float beta, float *c, int64_t ldc);
+
+/* One function per number of vectors and direction of B, each with the registers to itself. */
+#define TILE(name, mv, b_rows)                                                                     \
+    static __attribute__((noinline)) void name(int64_t nr, int64_t k, const float *a, int64_t lda, \
+                                               operand B, float alpha, float beta, float *c,       \
+                                               int64_t ldc)                                        \
+    {                                                                                              \
+        tile_columns(mv, b_rows, nr, k, a, lda, B, alpha, beta, c, ldc);                           \
+    }
+TILE(tile_1_rows, 1, true)
+TILE(tile_2_rows, 2, true)
+TILE(tile_3_rows, MV, true)
+TILE(tile_1_cols, 1, false)
+TILE(tile_2_cols, 2, false)
+TILE(tile_3_cols, MV, false)
 
 /* A panel of rows against n columns of B.  A ragged panel (rows not a multiple of LANES; A is then
  * padded with zeros) goes through a tile of its own so that nothing beyond C is touched. */
 static void panel(int64_t rows, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                   operand B, float beta, float *c, int64_t ldc)
 {
-    int mv = (int)((rows + LANES - 1) / LANES);
+    static tile_fn *const with_rows[] = {tile_1_rows, tile_2_rows, tile_3_rows};
+    static tile_fn *const with_cols[] = {tile_1_cols, tile_2_cols, tile_3_cols};
+    int64_t mv = (rows + LANES - 1) / LANES;
+    tile_fn *compute = B.bk == 1 ? with_rows[mv - 1] : with_cols[mv - 1];
     bool ragged = rows % LANES != 0;
-    bool b_rows = B.bk == 1;
     float edge[MR * NR];
     for (int64_t j = 0; j < n; j += NR) {
         int64_t nr = n - j < NR ? n - j : NR;
@@ -126,10 +131,7 @@ static void panel(int64_t rows, int64_t n, int64_t k, float alpha, const float *
         float *out = ragged ? edge : c + j * ldc;
         int64_t ldo = ragged ? MR : ldc;
         float scale = ragged ? 0 : beta;
-        if (b_rows)
-            tile_any(true, mv, nr, k, a, lda, Bj, alpha, scale, out, ldo);
-        else
-            tile_any(false, mv, nr, k, a, lda, Bj, alpha, scale, out, ldo);
+        compute(nr, k, a, lda, Bj, alpha, scale, out, ldo);
         if (!ragged) continue;
         for (int64_t jj = 0; jj < nr; jj++)
             for (int64_t i = 0; i < rows; i++) {

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { BLOCK = 32 };
+enum { BLOCK = 36 };
 
 static int64_t padded(int64_t n)
 {

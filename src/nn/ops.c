@@ -48,13 +48,14 @@ static inline __attribute__((always_inline)) vec exp_vec(vec x)
     return (vec)(bits & alive);
 }
 
-static inline dvec8 widen(const float *x)
+static inline __attribute__((always_inline)) dvec8 widen(const float *x)
 {
     return __builtin_convertvector(*(const vec8 *)x, dvec8);
 }
 
-static inline double sum8(dvec8 v)
+static inline __attribute__((always_inline)) double sum8(const dvec8 *p)
 {
+    const dvec8 v = *p;
     return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
 }
 
@@ -79,7 +80,8 @@ double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y)
         s0 += widen(tail);
         s1 += widen(tail + HALF);
     }
-    return sum8(s0 + s1);
+    s0 += s1;
+    return sum8(&s0);
 }
 
 float rd_max_f32(int64_t n, const float *x)
@@ -113,7 +115,8 @@ static double dot(int64_t n, const float *a, const float *b)
         s0 += widen(a + i) * widen(b + i);
         s1 += widen(a + i + HALF) * widen(b + i + HALF);
     }
-    double sum = sum8(s0 + s1);
+    s0 += s1;
+    double sum = sum8(&s0);
     for (; i < n; i++) sum += (double)a[i] * (double)b[i];
     return sum;
 }
@@ -139,7 +142,7 @@ void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const 
         dvec8 acc = {0};
         int64_t i = 0;
         for (; i + HALF <= D; i += HALF) acc += widen(xt + i) * widen(dyt + i) * widen(w + i);
-        double inner = sum8(acc);
+        double inner = sum8(&acc);
         for (; i < D; i++) inner += (double)xt[i] * (double)dyt[i] * (double)w[i];
         double s = inv[t];
         float scale = inv[t], back = (float)(s * s * s * inner / (double)D);

@@ -1,10 +1,11 @@
 /* acre.c: the blicket machine: scenes of objects, a light that is on, off or undetermined.
  *
- * Language of rules: sets of objects that turn the light on (any of them, wholly in the scene), one set
- * of objects that do nothing (a scene of only those is off), and what holds otherwise, in this order:
+ * Language of rules: sets of objects that turn the light on (any of them, wholly in the scene), one
+ * set of objects that do nothing (a scene of only those is off), and what holds otherwise, in this
+ * order:
  *
- *   The light is on if the scene has red metal cube, or blue rubber sphere and cyan metal cube; it is
- *   off if every object is one of gray metal cube, green metal cube; otherwise it is undetermined.
+ *   The light is on if the scene has red metal cube, or blue rubber sphere and cyan metal cube; it
+ * is off if every object is one of gray metal cube, green metal cube; otherwise it is undetermined.
  *
  * There are 48 objects, so a set is a 64-bit mask and a rule is run in nanoseconds.  No search is
  * needed for the right rule: what the demonstrations determine has a closed form,
@@ -23,13 +24,14 @@ enum { MAX_ON = 16, MAX_TEXT = 399, MAX_READ = 1024 };
 typedef enum { OFF, ON, UNDETERMINED, N_LABELS } label;
 typedef uint64_t objects; /* bit k: object k */
 
-static const char *const colours[N_COLOURS] = {"blue",   "green",  "cyan",   "red",
-                                               "yellow", "brown",  "purple", "gray"};
+static const char *const colours[N_COLOURS] = {"blue",   "green", "cyan",   "red",
+                                               "yellow", "brown", "purple", "gray"};
 static const char *const materials[N_MATERIALS] = {"metal", "rubber"};
 static const char *const shapes[N_SHAPES] = {"cube", "sphere", "cylinder"};
 static const char *const labels[N_LABELS] = {"off", "on", "undetermined"};
 
-/* on[] is sorted by size, then by value, without repetitions, so that equal rules are equal bytes. */
+/* on[] is sorted by size, then by value, without repetitions, so that equal rules are equal bytes.
+ */
 struct rd_rule {
     int n_on;
     label otherwise;
@@ -37,10 +39,22 @@ struct rd_rule {
     objects on[MAX_ON];
 };
 
-static int size_of(objects s) { return __builtin_popcountll(s); }
-static objects bit(int k) { return (objects)1 << k; }
-static int lowest(objects s) { return __builtin_ctzll(s); }
-static bool inside(objects a, objects b) { return (a & ~b) == 0; }
+static int size_of(objects s)
+{
+    return __builtin_popcountll(s);
+}
+static objects bit(int k)
+{
+    return (objects)1 << k;
+}
+static int lowest(objects s)
+{
+    return __builtin_ctzll(s);
+}
+static bool inside(objects a, objects b)
+{
+    return (a & ~b) == 0;
+}
 
 /* ---------------------------------------------------------------- names and scenes */
 
@@ -114,7 +128,10 @@ static int label_read(const char *v)
     return -1;
 }
 
-static bool acre_valid_output(const char *v) { return label_read(v) >= 0; }
+static bool acre_valid_output(const char *v)
+{
+    return label_read(v) >= 0;
+}
 
 /* ---------------------------------------------------------------- rules */
 
@@ -165,10 +182,10 @@ static rd_rule *rule_copy(const rd_rule *r)
     return copy;
 }
 
-/* The right rule claims no more than the evidence determines, and must be the cheapest of those that
- * fit.  So a label for what is not determined costs more than anything else; a single trigger costs
- * more than the joint sets it could stand for (of which only the whole is known to work); and an
- * object called harmless has no place in a set of triggers. */
+/* The right rule claims no more than the evidence determines, and must be the cheapest of those
+ * that fit.  So a label for what is not determined costs more than anything else; a single trigger
+ * costs more than the joint sets it could stand for (of which only the whole is known to work); and
+ * an object called harmless has no place in a set of triggers. */
 static double acre_cost(const rd_rule *r)
 {
     double c = r->otherwise == UNDETERMINED ? 1 : 40;
@@ -179,9 +196,15 @@ static double acre_cost(const rd_rule *r)
     return c + (r->off ? 1 + 0.2 * size_of(r->off) : 0);
 }
 
-static int acre_steps(const rd_rule *r) { return r->n_on + (r->off != 0) + 1; }
+static int acre_steps(const rd_rule *r)
+{
+    return r->n_on + (r->off != 0) + 1;
+}
 
-static void acre_free(rd_rule *r) { rd_free(r); }
+static void acre_free(rd_rule *r)
+{
+    rd_free(r);
+}
 
 static bool acre_run(const rd_rule *r, const char *input, rd_buf *answer, rd_buf *work)
 {
@@ -405,7 +428,8 @@ static void closed_form(const objects *scene, const label *out, int64_t n, rd_ru
     *r = (rd_rule){.otherwise = UNDETERMINED, .off = off_union(scene, out, n)};
     for (int64_t i = 0; i < n; i++)
         if (out[i] == ON) rule_add_on(r, scene[i] & ~r->off);
-    for (int i = r->n_on - 1; i >= 0; i--) /* sorted by size: a subset stands before its supersets */
+    for (int i = r->n_on - 1; i >= 0;
+         i--) /* sorted by size: a subset stands before its supersets */
         for (int k = 0; k < i; k++)
             if (inside(r->on[k], r->on[i])) {
                 rule_drop_on(r, i);
@@ -522,8 +546,7 @@ static void readings_add(candidate_set *set, const table *b, const rd_rule *exac
             r.otherwise = (label)l;
             hypothesis_add(set, b, &r);
         }
-    for (int l = 0; l < N_LABELS; l++)
-        hypothesis_add(set, b, &(rd_rule){.otherwise = (label)l});
+    for (int l = 0; l < N_LABELS; l++) hypothesis_add(set, b, &(rd_rule){.otherwise = (label)l});
 }
 
 static int acre_search(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands)
@@ -588,7 +611,7 @@ static void acre_slip(const rd_rule *r, const char *input, const char *answer, r
     (void)r;
     (void)input;
     int l = label_read(answer);
-    int other = l == UNDETERMINED              ? (rd_rng_chance(rng, 0.5) ? ON : OFF)
+    int other = l == UNDETERMINED               ? (rd_rng_chance(rng, 0.5) ? ON : OFF)
                 : rd_rng_chance(rng, 2.0 / 3.0) ? UNDETERMINED
                 : l == ON                       ? OFF
                                                 : ON;
@@ -597,8 +620,8 @@ static void acre_slip(const rd_rule *r, const char *input, const char *answer, r
 
 /* ---------------------------------------------------------------- generating */
 
-/* A task under construction.  Object 0 is the trigger and object 1 the harmless one of the habituation
- * scenes; then come the other possible triggers and the other harmless objects. */
+/* A task under construction.  Object 0 is the trigger and object 1 the harmless one of the
+ * habituation scenes; then come the other possible triggers and the other harmless objects. */
 typedef struct draft {
     int difficulty, n_objects, n_possible;
     int64_t n; /* demonstrations so far */
@@ -813,8 +836,8 @@ static bool acre_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     for (int k = 0; k < d.n_objects; k++) d.name[k] = (int)names[k];
     d.scene = rd_new(objects, t->n_demos);
     d.out = rd_new(label, t->n_demos);
-    bool good = demos_draw(&d, rng, n_evidence) &&
-                draft_finish(&d, t, n_undetermined, want_joint, rng);
+    bool good =
+        demos_draw(&d, rng, n_evidence) && draft_finish(&d, t, n_undetermined, want_joint, rng);
     rd_free(d.scene);
     rd_free(d.out);
     return good;
@@ -822,8 +845,8 @@ static bool acre_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
 
 /* ---------------------------------------------------------------- rule classes */
 
-/* What remains when objects lose their names: how many scenes of which label and size there are, the
- * sizes of the trigger sets and of the harmless set.  Order plays no part. */
+/* What remains when objects lose their names: how many scenes of which label and size there are,
+ * the sizes of the trigger sets and of the harmless set.  Order plays no part. */
 static void class_put(const objects *scene, const label *out, int64_t n, const rd_rule *r,
                       rd_buf *text)
 {

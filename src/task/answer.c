@@ -3,22 +3,26 @@
  * Both readings look at what follows the last separator (all of it when there is none), so that a
  * worked response may hold whatever its steps say.
  *
- * Strict.  Values written as in Python: of a list family the first [...] on one line, as the official
- * evaluation reads it, and it must be exact; of the other families the whole text.  Plain values: the
- * whole text must be the answer's template filled with a value.
+ * Strict.  Values written as in Python: of a list family the first [...] on one line, as the
+ * official evaluation reads it, and it must be exact; of the other families the whole text.  Plain
+ * values: the whole text must be the answer's template filled with a value.
  *
- * Tolerant, besides: white space around the answer and between words; case; quotes, asterisks and full
- * stops around it; a lead such as "Output:"; for lists [..] anywhere, over several lines, with any
- * blanks and leading zeros, or else exactly one run of integers separated by blanks or commas (two
- * runs are ambiguous: no answer), "empty" for the empty list; for ACRE exactly one of the three labels
- * among other words; for MiniSCAN commas between words and the four colour words in lower case. */
+ * Tolerant, besides: white space around the answer and between words; case; quotes, asterisks and
+ * full stops around it; a lead such as "Output:"; for lists [..] anywhere, over several lines, with
+ * any blanks and leading zeros, or else exactly one run of integers separated by blanks or commas
+ * (two runs are ambiguous: no answer), "empty" for the empty list; for ACRE exactly one of the
+ * three labels among other words; for MiniSCAN commas between words and the four colour words in
+ * lower case. */
 #include "prompts.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-static bool is_list(rd_family f) { return f == RD_LIST_FUNCTION || f == RD_ARC1D; }
+static bool is_list(rd_family f)
+{
+    return f == RD_LIST_FUNCTION || f == RD_ARC1D;
+}
 
 /* ---------------------------------------------------------------- strict */
 
@@ -63,8 +67,10 @@ static bool strict_read(const wordings *w, rd_family f, const char *text, rd_buf
         strcmp(text + n - strlen(tail), tail) != 0)
         return false;
     char *value = rd_strndup(text + head, n - head - strlen(tail));
-    if (is_list(f)) plain_canonical(value, out);
-    else rd_buf_puts(out, value);
+    if (is_list(f))
+        plain_canonical(value, out);
+    else
+        rd_buf_puts(out, value);
     rd_free(value);
     return true;
 }
@@ -198,7 +204,8 @@ static bool phrase_tolerant(const char *text, rd_buf *out)
 
 /* ---------------------------------------------------------------- both */
 
-bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool strict, rd_buf *out)
+bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool strict,
+                    rd_buf *out)
 {
     const wordings *w = &p->family[f];
     rd_buf value = {0};
@@ -207,9 +214,9 @@ bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool
         found = strict_read(w, f, after_steps(w, response), &value);
     } else {
         const char *tail = after_steps_tolerant(w, response);
-        found = is_list(f)        ? list_tolerant(tail, &value)
-                : f == RD_ACRE    ? label_tolerant(tail, &value)
-                                  : phrase_tolerant(tail, &value);
+        found = is_list(f)     ? list_tolerant(tail, &value)
+                : f == RD_ACRE ? label_tolerant(tail, &value)
+                               : phrase_tolerant(tail, &value);
     }
     found = found && value.data && rd_family_ops(f)->valid_output(value.data);
     if (found) rd_buf_add(out, value.data, value.len);

@@ -1,7 +1,8 @@
 /* baseline.c: what needs no understanding: the answers a method must beat.
  *
- * Each baseline answers a query from the task's demonstrations alone; only "position" looks at other
- * tasks: it answers the k-th query with what the k-th query's answer most often was in training. */
+ * Each baseline answers a query from the task's demonstrations alone; only "position" looks at
+ * other tasks: it answers the k-th query with what the k-th query's answer most often was in
+ * training. */
 #include "families.h"
 
 #include <stdlib.h>
@@ -236,11 +237,11 @@ static void list_answer(list_rule rule, const rd_task *t, const char *input, rd_
     }
 }
 
-#define LIST_BASELINE(name, rule)                                                            \
-    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out)        \
-    {                                                                                        \
-        (void)b;                                                                             \
-        list_answer(rule, t, query_input(t, q), out);                                        \
+#define LIST_BASELINE(name, rule)                                                     \
+    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out) \
+    {                                                                                 \
+        (void)b;                                                                      \
+        list_answer(rule, t, query_input(t, q), out);                                 \
     }
 LIST_BASELINE(list_empty, L_EMPTY)
 LIST_BASELINE(list_first, L_FIRST)
@@ -290,11 +291,11 @@ static void cells_shift(const rd_task *t, int64_t q, int32_t by, rd_buf *out)
     ints_print(&l, out);
 }
 
-#define SHIFT_BASELINE(name, by)                                                             \
-    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out)        \
-    {                                                                                        \
-        (void)b;                                                                             \
-        cells_shift(t, q, by, out);                                                          \
+#define SHIFT_BASELINE(name, by)                                                      \
+    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out) \
+    {                                                                                 \
+        (void)b;                                                                      \
+        cells_shift(t, q, by, out);                                                   \
     }
 SHIFT_BASELINE(cells_right_1, 1)
 SHIFT_BASELINE(cells_right_2, 2)
@@ -302,13 +303,13 @@ SHIFT_BASELINE(cells_right_3, 3)
 
 /* ---------------------------------------------------------------- ACRE */
 
-#define LABEL_BASELINE(name, label)                                                          \
-    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out)        \
-    {                                                                                        \
-        (void)b;                                                                             \
-        (void)t;                                                                             \
-        (void)q;                                                                             \
-        rd_buf_puts(out, label);                                                             \
+#define LABEL_BASELINE(name, label)                                                   \
+    static void name(const rd_baselines *b, const rd_task *t, int64_t q, rd_buf *out) \
+    {                                                                                 \
+        (void)b;                                                                      \
+        (void)t;                                                                      \
+        (void)q;                                                                      \
+        rd_buf_puts(out, label);                                                      \
     }
 LABEL_BASELINE(always_off, "off")
 LABEL_BASELINE(always_on, "on")
@@ -394,7 +395,11 @@ static void words_reversed(const rd_baselines *b, const rd_task *t, int64_t q, r
 
 /* ---------------------------------------------------------------- the tables */
 
-#define COMMON {"majority", majority}, {"copy", copy}, {"identity", identity}, {"position", position}
+#define COMMON                                                      \
+    {"majority", majority}, {"copy", copy}, {"identity", identity}, \
+    {                                                               \
+        "position", position                                        \
+    }
 
 static const baseline list_baselines[] = {
     COMMON,
@@ -428,7 +433,10 @@ static const baseline scan_baselines[] = {
     {"words_reversed", words_reversed},
 };
 
-#define TABLE(t) {(t), (int)(sizeof(t) / sizeof *(t))}
+#define TABLE(t)                            \
+    {                                       \
+        (t), (int)(sizeof(t) / sizeof *(t)) \
+    }
 static const struct {
     const baseline *item;
     int n;
@@ -439,7 +447,10 @@ static const struct {
     [RD_MINISCAN] = TABLE(scan_baselines),
 };
 
-int rd_baseline_count(rd_family f) { return tables[f].n; }
+int rd_baseline_count(rd_family f)
+{
+    return tables[f].n;
+}
 
 const char *rd_baseline_name(rd_family f, int k)
 {

@@ -1,12 +1,13 @@
 /* candidates.c: the rules that a search keeps, one per behaviour.
  *
- * A search meets tens of thousands of rules per task; few of them can still matter.  Rules are kept in
- * bands by score: one band per number of demonstrations reproduced, each short and sorted, so
+ * A search meets tens of thousands of rules per task; few of them can still matter.  Rules are kept
+ * in bands by score: one band per number of demonstrations reproduced, each short and sorted, so
  * that an addition is a comparison with the band's last entry and seldom more.  Equal behaviour
  * implies equal score, hence duplicates are only looked for inside a band.
  *
- * Rules that are partly right get the widest choice of scores: finish takes the best of each band in
- * turn, because preference pairs need score gaps, not sixty rules that all miss one demonstration. */
+ * Rules that are partly right get the widest choice of scores: finish takes the best of each band
+ * in turn, because preference pairs need score gaps, not sixty rules that all miss one
+ * demonstration. */
 #include "families.h"
 
 #include <stdlib.h>
@@ -76,8 +77,10 @@ void candidate_set_add_take(candidate_set *s, rd_rule *r, double cost, int32_t s
         rd_rule_free(s->family, &r); /* the same behaviour is there, no dearer */
         return;
     }
-    if (at == b->n && b->n < b->limit) b->n++;
-    else if (at == b->n) at = b->n - 1;
+    if (at == b->n && b->n < b->limit)
+        b->n++;
+    else if (at == b->n)
+        at = b->n - 1;
     if (b->item[at].rule) rd_rule_free(s->family, &b->item[at].rule);
     for (; at > 0 && entry_before(s, score, cost, soft, &b->item[at - 1]); at--)
         b->item[at] = b->item[at - 1];

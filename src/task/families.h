@@ -13,12 +13,12 @@ typedef struct family_ops {
     /* A valid canonical value of this family, for the strict loader. */
     bool (*valid_input)(const char *v);
     bool (*valid_output)(const char *v);
-    /* One draw: fills rule, rule_class and examples (an array of n_demos + n_queries from rd_new); family,
-     * split, id, n_demos and n_queries are set by the caller.  false when this draw must be rejected:
-     * what was filled by then is freed by the caller. */
+    /* One draw: fills rule, rule_class and examples (an array of n_demos + n_queries from rd_new);
+     * family, split, id, n_demos and n_queries are set by the caller.  false when this draw must be
+     * rejected: what was filled by then is freed by the caller. */
     bool (*draw)(const rd_gen_opts *opts, rd_rng *rng, rd_task *t);
-    /* Class of a loaded task, for the rule-held-out split and the leakage report; nothing is written
-     * when it cannot be determined. */
+    /* Class of a loaded task, for the rule-held-out split and the leakage report; nothing is
+     * written when it cannot be determined. */
     void (*classify)(const rd_task *t, rd_buf *out);
     int (*search)(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands);
     rd_rule *(*parse)(const char *text);
@@ -44,7 +44,8 @@ typedef struct ints {
 } ints;
 bool ints_read(const char *text, ints *out); /* strict: Python's str(list) */
 void ints_print(const ints *l, rd_buf *out);
-/* Share of equal cells after aligning at the start: matches / max(length), 1 when both are empty. */
+/* Share of equal cells after aligning at the start: matches / max(length), 1 when both are empty.
+ */
 double ints_agreement(const ints *a, const ints *b);
 
 /* Candidates kept by behaviour (candidates.c): add takes the rule; a cheaper rule of the same

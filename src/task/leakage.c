@@ -1,7 +1,7 @@
 /* leakage.c: what a test split has in common with its training split.
  *
- * Everything is compared as 64-bit hashes in sorted arrays, so that sets of a hundred thousand tasks
- * take a second.  Scenes of ACRE are compared as sets: the order of objects says nothing. */
+ * Everything is compared as 64-bit hashes in sorted arrays, so that sets of a hundred thousand
+ * tasks take a second.  Scenes of ACRE are compared as sets: the order of objects says nothing. */
 #include "families.h"
 
 #include <ctype.h>
@@ -91,11 +91,13 @@ static uint64_t renamed(renaming *r, const char *name, size_t len)
 }
 
 /* A text with its names replaced by numbers: runs of letters and digits (quoted: of anything). */
-static uint64_t text_renamed(renaming *r, const char *text, char quote, const char *keep, uint64_t h)
+static uint64_t text_renamed(renaming *r, const char *text, char quote, const char *keep,
+                             uint64_t h)
 {
     while (*text) {
         size_t n = 0;
-        if (quote && *text == quote) n = strcspn(text + 1, (char[]){quote, 0}) + 2;
+        if (quote && *text == quote)
+            n = strcspn(text + 1, (char[]){quote, 0}) + 2;
         else if (!quote)
             while (isalnum((unsigned char)text[n])) n++;
         if (n == 0 || (n == strlen(keep) && !strncmp(text, keep, n))) {
@@ -110,8 +112,8 @@ static uint64_t text_renamed(renaming *r, const char *text, char quote, const ch
     return h;
 }
 
-/* Equal for tasks that differ in their words (MiniSCAN), colours (1D-ARC; 0 stays the background) or
- * objects (ACRE) only.  Numbers of List Function mean what they are. */
+/* Equal for tasks that differ in their words (MiniSCAN), colours (1D-ARC; 0 stays the background)
+ * or objects (ACRE) only.  Numbers of List Function mean what they are. */
 static uint64_t task_key_renamed(const rd_task *t)
 {
     renaming inputs = {0}, outputs = {0};

@@ -57,6 +57,8 @@ static const uint8_t kin[][6] = {
     {S_TAKE, S_TAKEL, S_DROP, S_DROPL, S_DEL},
     {S_FRONT, S_END, S_REMV, S_REM1},
     {S_REV, S_SORT, S_SORTD, S_ROTL, S_ROTR, S_SWAPE},
+    {S_FOLD, S_ZIGZAG, S_REV},
+    {S_REVPART, S_AFTER, S_REMV},
     {S_UNIQ, S_UNIQL, S_EXTRA, S_COUNTS, S_PAIRS},
     {S_RUNSUM, S_RUNMAX, S_RUNMIN, S_RUNPROD},
     {S_DIFF, S_ADIFF, S_NSUM, S_NPROD},
@@ -86,26 +88,42 @@ static const uint8_t kin[][6] = {
 };
 enum { KIN_GROUPS = sizeof kin / sizeof kin[0], KIN = sizeof kin[0] };
 
+/* Steps that cost little and can stand anywhere: those of difficulty 0 but "replace". */
+static const uint8_t simple[] = {S_TAKE,  S_TAKEL, S_DROP, S_DROPL,  S_REV,
+                                 S_FRONT, S_END,   S_DEL,  S_ADDALL, S_SWAPE};
+enum { SIMPLE = sizeof simple };
+
+/* Does the program hold difficulty 0's primitives only?  Its mutants then do so, too: a student
+ * that learns from pairs must not be able to tell the worse rule by its vocabulary. */
+static bool is_basic(const lf_prog *p)
+{
+    for (int k = 0; k < p->n; k++) {
+        int op = p->a[k].op;
+        if (op != P_SEQ && op != I_NUM && op != S_REPL && !memchr(simple, op, SIMPLE)) return false;
+    }
+    return true;
+}
+
 /* Another member of a kin group of op, or -1.  Unused places of a row are 0 = S_LEAVE. */
-static int kin_of(int op, rd_rng *rng)
+static int kin_of(int op, bool basic, rd_rng *rng)
 {
     int found[KIN_GROUPS * KIN], n = 0;
     for (int g = 0; g < (int)KIN_GROUPS; g++) {
         bool in = op != S_LEAVE && memchr(kin[g], op, KIN) != NULL;
         for (int k = 0; in && k < (int)KIN; k++)
-            if (kin[g][k] != S_LEAVE && kin[g][k] != op) found[n++] = kin[g][k];
+            if (kin[g][k] != S_LEAVE && kin[g][k] != op &&
+                (!basic || memchr(simple, kin[g][k], SIMPLE)))
+                found[n++] = kin[g][k];
     }
     return n ? found[rd_rng_below(rng, n)] : -1;
 }
 
-/* A step that costs little and can stand anywhere. */
 static int simple_step(lf_prog *p, rd_rng *rng)
 {
-    static const uint8_t ops[] = {S_TAKE, S_TAKEL, S_DROP, S_DROPL, S_REV,
-                                  S_FRONT, S_END,  S_DEL,  S_ADDALL, S_SWAPE};
-    int op = ops[rd_rng_below(rng, (int64_t)sizeof ops)];
+    int op = simple[rd_rng_below(rng, SIMPLE)];
     bool value = op == S_FRONT || op == S_END;
-    int k = lf_ops[op].args[0] ? lf_num(p, (int)rd_rng_range(rng, value ? 0 : 1, value ? 9 : 3)) : -1;
+    int k =
+        lf_ops[op].args[0] ? lf_num(p, (int)rd_rng_range(rng, value ? 0 : 1, value ? 9 : 3)) : -1;
     return lf_add(p, op, k, -1, -1);
 }
 
@@ -158,18 +176,18 @@ static bool change_link(lf_prog *p, int node, int *root, rd_rng *rng)
 }
 
 /* One random change; false when the drawn place does not allow one. */
-static bool change(lf_prog *p, int *root, rd_rng *rng)
+static bool change(lf_prog *p, int *root, bool basic, rd_rng *rng)
 {
     int node = (int)rd_rng_below(rng, p->n);
     lf_node *x = &p->a[node];
     if (x->op == I_NUM || x->op == C_CELL) {
         /* Rule texts of the generator hold no negative numbers, so neither do their neighbours. */
-        x->v += x->v > 0 && rd_rng_chance(rng, 0.5) ? -1 : 1;
+        x->v += x->v > 0 && rd_rng_chance(rng, x->v == 1 ? 0.2 : 0.5) ? -1 : 1;
         return true;
     }
     if (x->op == P_SEQ) return change_link(p, node, root, rng);
     if (rd_rng_chance(rng, 0.3) && swap_arguments(p, node)) return true;
-    int other = kin_of(x->op, rng);
+    int other = kin_of(x->op, basic, rng);
     if (other < 0 || strcmp(lf_ops[other].args, lf_ops[x->op].args) != 0) return false;
     x->op = (uint8_t)other;
     return true;
@@ -182,16 +200,17 @@ typedef struct behaviour {
 } behaviour;
 
 /* Compare a mutant with its origin on all inputs of the task. */
-static behaviour judge(const rd_rule *m, const ints *in, const ints *want, const ints *had, int64_t n,
-                       int64_t n_demos)
+static behaviour judge(const rd_rule *m, const ints *in, const ints *want, const ints *had,
+                       int64_t n, int64_t n_demos)
 {
     behaviour b = {0};
     for (int64_t k = 0; k < n; k++) {
         ints got;
         bool defined = lf_run(&m->p, m->root, &in[k], &got);
         if (!defined) got.n = -1;
-        bool same_as_origin = got.n == had[k].n &&
-                              (got.n <= 0 || !memcmp(got.v, had[k].v, (size_t)got.n * sizeof got.v[0]));
+        bool same_as_origin =
+            got.n == had[k].n &&
+            (got.n <= 0 || !memcmp(got.v, had[k].v, (size_t)got.n * sizeof got.v[0]));
         if (!same_as_origin) b.differs = true;
         if (k >= n_demos || !defined) continue;
         double agreement = ints_agreement(&got, &want[k]);
@@ -205,24 +224,26 @@ static behaviour judge(const rd_rule *m, const ints *in, const ints *want, const
  * all demonstrations wins, else the one closest to them. */
 rd_rule *lf_mutate(const rd_rule *r, const rd_task *t, rd_rng *rng)
 {
-    enum { TRIES = 24 };
+    enum { TRIES = 48 };
     int64_t n = t->n_demos + t->n_queries;
     ints *in = rd_new(ints, 3 * n), *want = in + n, *had = want + n;
     for (int64_t k = 0; k < n; k++) {
-        bool known = ints_read(t->examples[k].input, &in[k]) &&
-                     ints_read(t->examples[k].output, &want[k]);
+        bool known =
+            ints_read(t->examples[k].input, &in[k]) && ints_read(t->examples[k].output, &want[k]);
         if (!known) in[k].n = want[k].n = 0;
         if (!lf_run(&r->p, r->root, &in[k], &had[k])) had[k].n = -1;
     }
     rd_rule *best = NULL;
     double best_soft = -1;
+    bool basic = is_basic(&r->p);
     lf_prog p = {0};
     for (int k = 0; k < TRIES; k++) {
         p.n = 0;
         int root = lf_copy(&p, &r->p, r->root);
-        bool changed = change(&p, &root, rng);
-        if (changed && rd_rng_chance(rng, 0.15)) changed = change(&p, &root, rng);
-        if (!changed || lf_size(&p, root) > LF_MAX_NODES || lf_same(&p, root, &r->p, r->root)) continue;
+        bool changed = change(&p, &root, basic, rng);
+        if (changed && rd_rng_chance(rng, 0.15)) changed = change(&p, &root, basic, rng);
+        if (!changed || lf_size(&p, root) > LF_MAX_NODES || lf_same(&p, root, &r->p, r->root))
+            continue;
         rd_rule *m = lf_rule_make(&p, root);
         behaviour b = judge(m, in, want, had, n, t->n_demos);
         bool graded = b.score > 0 && b.score < t->n_demos;
@@ -270,7 +291,8 @@ static bool without_last_step(const rd_rule *r, const ints *in, const ints *answ
 }
 
 /* Run the rule with one constant off by one; false when that changes nothing. */
-static bool constant_off(const rd_rule *r, const ints *in, const ints *answer, rd_rng *rng, ints *out)
+static bool constant_off(const rd_rule *r, const ints *in, const ints *answer, rd_rng *rng,
+                         ints *out)
 {
     int numbers[LF_MAX_NODES], n = 0;
     for (int k = 0; k < r->p.n && n < LF_MAX_NODES; k++)
@@ -279,9 +301,9 @@ static bool constant_off(const rd_rule *r, const ints *in, const ints *answer, r
     rd_rule *m = lf_rule_make(&r->p, r->root);
     int at = numbers[rd_rng_below(rng, n)]; /* the copy is compact and in the same order */
     m->p.a[at].v += rd_rng_chance(rng, 0.5) && m->p.a[at].v > 0 ? -1 : 1;
-    bool changed = lf_run(&m->p, m->root, in, out) &&
-                   (out->n != answer->n ||
-                    memcmp(out->v, answer->v, (size_t)out->n * sizeof out->v[0]) != 0);
+    bool changed =
+        lf_run(&m->p, m->root, in, out) &&
+        (out->n != answer->n || memcmp(out->v, answer->v, (size_t)out->n * sizeof out->v[0]) != 0);
     lf_rule_free(m);
     return changed;
 }

@@ -1,8 +1,8 @@
 /* listfn_bank.c: the steps a search tries and the bank of lists they lead to.
  *
- * The bank holds one rule, the cheapest, per behaviour on the demonstrations.  Level 1 applies every
- * template to the input, level 2 the useful ones to the cheapest of these, level 3 a handful to the
- * cheapest of level 2. */
+ * The bank holds one rule, the cheapest, per behaviour on the demonstrations.  Level 1 applies
+ * every template to the input, level 2 the useful ones to the cheapest of these, level 3 a handful
+ * to the cheapest of level 2. */
 #include "listfn_search.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 static int32_t *pool_room(search *s, int n)
 {
-    if (s->pool_n + n > s->pool_cap) {
+    if (!s->pool || s->pool_n + n > s->pool_cap) { /* never NULL, even for empty lists only */
         s->pool_cap = 2 * (s->pool_cap + n) + 4096;
         rd_resize(s->pool, s->pool_cap);
     }
@@ -41,7 +41,8 @@ uint64_t lf_column_hash(const search *s, const column *c)
     for (int d = 0; d < s->nd; d++) {
         h = (h ^ (uint64_t)(c->len[d] + 7)) * 0x9e3779b97f4a7c15u;
         const int32_t *v = s->pool + c->off[d];
-        for (int i = 0; i < c->len[d]; i++) h = (h ^ (uint32_t)v[i] ^ h >> 29) * 0xbf58476d1ce4e5b9u;
+        for (int i = 0; i < c->len[d]; i++)
+            h = (h ^ (uint32_t)v[i] ^ h >> 29) * 0xbf58476d1ce4e5b9u;
     }
     return h ^ h >> 32;
 }
@@ -150,15 +151,16 @@ static int ranked_compare(const void *pa, const void *pb)
     return a->index - b->index;
 }
 
-/* Apply the templates of a tier to the `keep` cheapest entries of a level. */
-static void expand(search *s, int level, int keep, int tier)
+/* Apply the templates from a tier on to the entries of a level that are number `from` to `keep` in
+ * the order of cost. */
+static void expand(search *s, int level, int from, int keep, int tier)
 {
     ranked *r = rd_new(ranked, s->bank_n);
     int n = 0;
     for (int32_t e = 0; e < s->bank_n; e++)
         if (s->bank[e].level == level && s->bank[e].defined) r[n++] = (ranked){s->bank[e].cost, e};
     qsort(r, (size_t)n, sizeof *r, ranked_compare);
-    for (int k = 0; k < n && k < keep; k++)
+    for (int k = from; k < n && k < keep; k++)
         for (int t = 0; t < s->steps_n; t++)
             if (s->steps[t].tier >= tier) apply(s, r[k].index, &s->steps[t], level + 1);
     rd_free(r);
@@ -169,13 +171,15 @@ void lf_bank_build(search *s)
     s->slots_n = 1024;
     s->slots = rd_new(int32_t, s->slots_n);
     for (int32_t k = 0; k < s->slots_n; k++) s->slots[k] = -1;
-    bank_entry input = {.parent = -1, .step = lf_add(&s->lib, S_LEAVE, -1, -1, -1), .defined = true};
+    bank_entry input = {
+        .parent = -1, .step = lf_add(&s->lib, S_LEAVE, -1, -1, -1), .defined = true};
     input.cost = lf_ops[S_LEAVE].cost;
     input.c = lf_column_of(s, s->in);
     bank_add(s, &input);
-    expand(s, 0, 1, 1);
-    expand(s, 1, 70, 2);
-    expand(s, 2, 220, 3);
+    expand(s, 0, 0, 1, 1);
+    expand(s, 1, 0, 70, 2);
+    expand(s, 1, 70, 2000, 4);
+    expand(s, 2, 0, 400, 3);
 }
 
 int lf_bank_pipe(search *s, int entry)
@@ -269,7 +273,10 @@ static void position_steps(search *s)
 {
     static const uint8_t cuts[] = {S_TAKE, S_TAKEL, S_DROP, S_DROPL};
     for (int c = 0; c < 4; c++) {
-        for (int k = 1; k <= 8; k++) step(s, k <= 2 ? 3 : k <= 4 ? 2 : 1, cuts[c], num(s, k), -1, -1);
+        for (int k = 1; k <= 8; k++) {
+            int tier = k == 1 || (k == 2 && cuts[c] == S_DROP) ? 4 : k == 2 ? 3 : k <= 4 ? 2 : 1;
+            step(s, tier, cuts[c], num(s, k), -1, -1);
+        }
         for (int k = 0; k < NAMED; k++) step(s, k < 2 ? 2 : 1, cuts[c], named(s, k), -1, -1);
         step(s, 1, cuts[c], two(s, I_DIV, leaf(s, I_LEN), num(s, 2)), -1, -1);
     }
@@ -293,11 +300,33 @@ static void position_steps(search *s)
     step(s, 1, S_SWAP, one(s, I_POSOF, leaf(s, I_MAX)), one(s, I_POSOF, leaf(s, I_MIN)), -1);
 }
 
+/* The first element or two say what to do with the rest; a later step drops them. */
+static void tail_steps(search *s)
+{
+    int first1 = two(s, I_ADD, leaf(s, I_FIRST), num(s, 1));
+    int first2 = two(s, I_ADD, leaf(s, I_FIRST), num(s, 2));
+    step(s, 1, S_SLICE, first2, two(s, I_ADD, kth(s, 2), num(s, 2)), -1);
+    step(s, 1, S_SLICE, first1, two(s, I_ADD, kth(s, 2), num(s, 1)), -1);
+    step(s, 1, S_TAKE, first1, -1, -1);
+    step(s, 1, S_DROP, first1, -1, -1);
+    step(s, 1, S_DEL, first1, -1, -1);
+    step(s, 1, S_REPL, first2, kth(s, 2), -1);
+    step(s, 1, S_REPL, first1, leaf(s, I_LEN), -1);
+    step(s, 1, S_REPL, first1, leaf(s, I_FIRST), -1);
+    step(s, 1, S_REPL, first1, leaf(s, I_LAST), -1);
+    step(s, 2, S_INS, leaf(s, I_LAST), leaf(s, I_FIRST), -1);
+    step(s, 1, S_INS, kth(s, 2), first2, -1);
+    for (int op = E_ADD; op <= E_MUL; op++) {
+        step(s, 1, S_MAP, two(s, op, leaf(s, E_X), elem_of(s, leaf(s, I_FIRST))), -1, -1);
+        step(s, 1, S_MAP, two(s, op, leaf(s, E_X), elem_of(s, leaf(s, I_LAST))), -1, -1);
+    }
+}
+
 static void value_steps(search *s)
 {
     for (int k = 0; k < NAMED; k++) {
-        step(s, k < 5 ? 2 : 1, S_FRONT, named(s, k), -1, -1);
-        step(s, k < 5 ? 2 : 1, S_END, named(s, k), -1, -1);
+        step(s, k < 2 ? 3 : k < 6 ? 2 : 1, S_FRONT, named(s, k), -1, -1);
+        step(s, k < 2 ? 3 : k < 6 ? 2 : 1, S_END, named(s, k), -1, -1);
         step(s, k < 4 ? 2 : 1, S_REMV, named(s, k), -1, -1);
         step(s, k < 4 ? 2 : 1, S_REM1, named(s, k), -1, -1);
         for (int at = 1; at <= 8; at++) {
@@ -334,21 +363,25 @@ static void value_steps(search *s)
 static void plain_steps(search *s)
 {
     static const uint8_t always[] = {S_REV, S_SORT, S_SORTD, S_UNIQ, S_TRIM};
-    static const uint8_t often[] = {S_REMEXT, S_SWAPE,  S_ROTL,  S_ROTR, S_UNIQL, S_RUNSUM,
-                                    S_RUNPROD, S_RUNMAX, S_RUNMIN, S_DIFF, S_ADIFF, S_NSUM,
-                                    S_NPROD,  S_FILLIN, S_COUNTS, S_EXTRA, S_PAIRS, S_TALLY,
-                                    S_ZIGZAG};
-    for (size_t k = 0; k < sizeof always; k++) step(s, 3, always[k], -1, -1, -1);
+    static const uint8_t often[] = {S_REMEXT, S_SWAPE,   S_ROTL,   S_ROTR,   S_UNIQL,
+                                    S_RUNSUM, S_RUNPROD, S_RUNMAX, S_RUNMIN, S_DIFF,
+                                    S_ADIFF,  S_NSUM,    S_NPROD,  S_FILLIN, S_COUNTS,
+                                    S_EXTRA,  S_PAIRS,   S_TALLY,  S_ZIGZAG};
+    for (size_t k = 0; k < sizeof always; k++)
+        step(s, always[k] == S_TRIM ? 4 : 5, always[k], -1, -1, -1);
     for (size_t k = 0; k < sizeof often; k++) step(s, 2, often[k], -1, -1, -1);
+    step(s, 3, S_FOLD, -1, -1, -1);
     step(s, 1, S_REVPART, num(s, 0), -1, -1);
-    static const uint8_t scalars[] = {I_FIRST, I_LAST, I_LEN,  I_MAX, I_MIN,
+    for (int v = 0; v <= 3; v++) step(s, 1, S_AFTER, num(s, v), -1, -1);
+    step(s, 1, S_AFTER, leaf(s, I_MAX), -1, -1);
+    static const uint8_t scalars[] = {I_FIRST, I_LAST, I_LEN,  I_MAX,  I_MIN,
                                       I_SUM,   I_PROD, I_MEAN, I_NDIST};
     for (size_t k = 0; k < sizeof scalars; k++)
-        step(s, k == 0 || k == 1 ? 1 : 3, S_RETURN, leaf(s, scalars[k]), -1, -1);
+        step(s, k < 2 ? 1 : k < 7 ? 4 : 3, S_RETURN, leaf(s, scalars[k]), -1, -1);
     for (int k = 2; k <= 9; k++) step(s, k <= 4 ? 2 : 1, S_RETURN, kth(s, k), -1, -1);
-    for (int k = 0; k < 6; k++) step(s, k == 1 ? 2 : 1, S_RETURN, one(s, I_KTH, named(s, k)), -1, -1);
-    for (int k = 0; k < 4; k++)
-        step(s, 1, S_RETURN, one(s, I_POSOF, named(s, k)), -1, -1);
+    for (int k = 0; k < 6; k++)
+        step(s, k == 1 ? 2 : 1, S_RETURN, one(s, I_KTH, named(s, k)), -1, -1);
+    for (int k = 0; k < 4; k++) step(s, 1, S_RETURN, one(s, I_POSOF, named(s, k)), -1, -1);
 }
 
 /* Small sets of predicates and expressions; larger ones are worked through in listfn_cells.c. */
@@ -382,6 +415,10 @@ static int small_pred(search *s, int k)
     case 23: return two(s, Q_LT, x, leaf(s, E_POS));
     case 24: return two(s, Q_GT, x, elem_num(s, 9));
     case 25: return two(s, Q_LT, x, elem_num(s, 10));
+    case 26: return two(s, Q_LE, x, elem_of(s, leaf(s, I_FIRST)));
+    case 27: return two(s, Q_GE, x, elem_of(s, leaf(s, I_FIRST)));
+    case 28: return two(s, Q_MULT, x, num(s, 4));
+    case 29: return two(s, Q_MULT, x, num(s, 5));
     default: return -1;
     }
 }
@@ -410,7 +447,7 @@ static int small_elem(search *s, int k)
 static void element_steps(search *s)
 {
     for (int k = 0; small_pred(s, k) >= 0; k++) {
-        step(s, k < 18 ? 2 : 1, S_FILTER, small_pred(s, k), -1, -1);
+        step(s, k < 18 || k >= 28 ? 2 : 1, S_FILTER, small_pred(s, k), -1, -1);
         step(s, k < 4 ? 2 : 1, S_POSNS, small_pred(s, k), -1, -1);
         step(s, 1, S_TAKEW, small_pred(s, k), -1, -1);
         step(s, 1, S_DROPW, small_pred(s, k), -1, -1);
@@ -448,8 +485,7 @@ static void build_steps(search *s)
             int from = a < 5 ? named(s, a) : a == 5 ? num(s, 0) : a == 6 ? num(s, 1) : kth(s, 2);
             int to = b < 5 ? named(s, b) : b == 5 ? num(s, 0) : b == 6 ? num(s, 1) : kth(s, 2);
             if (a == b || (a > 4 && b > 4 && a < 7 && b < 7)) continue;
-            for (int k = 1; k <= 3; k++)
-                step(s, k <= 2 && a < 7 && b < 7 ? 1 : 1, S_RANGE, from, to, num(s, k));
+            for (int k = 1; k <= 3; k++) step(s, 1, S_RANGE, from, to, num(s, k));
             step(s, 1, S_RANGE, from, to, leaf(s, I_FIRST));
             step(s, 1, S_RANGE, from, to, leaf(s, I_MIN));
         }
@@ -470,6 +506,7 @@ void lf_templates(search *s)
     plain_steps(s);
     position_steps(s);
     value_steps(s);
+    tail_steps(s);
     element_steps(s);
     build_steps(s);
 }

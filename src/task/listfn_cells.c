@@ -1,8 +1,8 @@
 /* listfn_cells.c: element-wise rules: from the wanted list back to expressions and predicates.
  *
  * All elements of a base list over all demonstrations are the cells.  An expression is a vector of
- * values over the cells, a predicate a bit mask.  Replacements are met in the middle: wanted = a op b
- * is solved for b and b looked up.  Selections compare masks; conditional replacements look for a
+ * values over the cells, a predicate a bit mask.  Replacements are met in the middle: wanted = a op
+ * b is solved for b and b looked up.  Selections compare masks; conditional replacements look for a
  * mask that the cells explained by one expression contain and those of another complement. */
 #include "listfn_search.h"
 
@@ -26,7 +26,6 @@ typedef struct predicate {
 } predicate;
 
 struct cells {
-    const search *s;
     int n, nd;
     int16_t start[LF_DEMOS + 1];
     int16_t demo[LF_CELLS], place[LF_CELLS];
@@ -52,7 +51,8 @@ static uint64_t vector_hash(const int32_t *v, int n)
 
 static uint32_t bloom_key(int32_t a, int32_t b, int32_t c)
 {
-    uint64_t h = ((uint64_t)(uint32_t)a * 0x9e3779b97f4a7c15u) ^ ((uint64_t)(uint32_t)b * 0xbf58476d1ce4e5b9u);
+    uint64_t h = ((uint64_t)(uint32_t)a * 0x9e3779b97f4a7c15u) ^
+                 ((uint64_t)(uint32_t)b * 0xbf58476d1ce4e5b9u);
     h = (h ^ (uint32_t)c ^ h >> 31) * 0x94d049bb133111ebu;
     return (uint32_t)(h >> 40) & (BLOOM - 1);
 }
@@ -180,7 +180,8 @@ static void deepen(cells *c, search *s)
             for (int b = 0; b < c->n_atoms && c->ne < EXPRS; b++) {
                 bool symmetric = op == E_ADD || op == E_MUL || op >= E_MIN;
                 if ((symmetric && b < a) || (c->e[a].constant && c->e[b].constant)) continue;
-                if ((op == E_DIV || op == E_MOD) && (c->e[a].constant || b < c->n_elements)) continue;
+                if ((op == E_DIV || op == E_MOD) && (c->e[a].constant || b < c->n_elements))
+                    continue;
                 if (op >= E_MIN && c->e[a].constant) continue;
                 if (!c->e[a].full || !c->e[b].full) continue;
                 int32_t *v = expr_room(c);
@@ -224,7 +225,8 @@ static void pred_add(cells *c, const search *s, int node, const mask *m)
     c->q[c->nq++] = (predicate){node, (float)lf_cost(&s->lib, node), *m};
 }
 
-static void relation(cells *c, search *s, int op, int a, int b, const int32_t *va, const int32_t *vb)
+static void relation(cells *c, search *s, int op, int a, int b, const int32_t *va,
+                     const int32_t *vb)
 {
     mask m = {{0}};
     bool any = false, all = true;
@@ -251,7 +253,8 @@ static void relations_with(cells *c, search *s, int a, const int32_t *va, int nu
 
 static int int_compare(const void *a, const void *b)
 {
-    return *(const int32_t *)a < *(const int32_t *)b ? -1 : *(const int32_t *)a > *(const int32_t *)b;
+    return *(const int32_t *)a < *(const int32_t *)b ? -1
+                                                     : *(const int32_t *)a > *(const int32_t *)b;
 }
 
 /* Thresholds of x: between two neighbouring values the roundest number stands for all. */
@@ -262,7 +265,7 @@ static void thresholds(cells *c, search *s, int a)
     int n = 0;
     for (int i = 0; i < c->n; i++)
         if (v[i] != UNDEFINED) sorted[n++] = v[i];
-    qsort(sorted, (size_t)n, sizeof *sorted, int_compare);
+    if (n) qsort(sorted, (size_t)n, sizeof *sorted, int_compare);
     for (int i = 0; i + 1 < n; i++) {
         if (sorted[i] == sorted[i + 1] || sorted[i] < 0 || sorted[i + 1] > 200) continue;
         int best = sorted[i], most = -1;
@@ -301,8 +304,15 @@ static void special_preds(cells *c, search *s)
 {
     int x = unary(s, E_X, -1), pos = unary(s, E_POS, -1), first = scalar_expr(s, I_FIRST);
     int len = scalar_expr(s, I_LEN), next = unary(s, E_NEXT, -1), prev = unary(s, E_PREV, -1);
-    int parity[] = {x, pos, next, prev, unary(s, E_CNT, -1), unary(s, E_DIGSUM, x),
-                    unary(s, E_TENS, x), unary(s, E_EARLIER, -1), unary(s, E_SMALLER, -1)};
+    int parity[] = {x,
+                    pos,
+                    next,
+                    prev,
+                    unary(s, E_CNT, -1),
+                    unary(s, E_DIGSUM, x),
+                    unary(s, E_TENS, x),
+                    unary(s, E_EARLIER, -1),
+                    unary(s, E_SMALLER, -1)};
     for (size_t k = 0; k < sizeof parity / sizeof parity[0]; k++) {
         interpreted(c, s, unary(s, Q_EVEN, parity[k]));
         interpreted(c, s, unary(s, Q_ODD, parity[k]));
@@ -336,6 +346,10 @@ static void special_preds(cells *c, search *s)
             interpreted(c, s, binary(s, Q_NE, own, unary(s, op, rest[k])));
         }
     }
+    int max = scalar_expr(s, I_MAX), min = scalar_expr(s, I_MIN);
+    interpreted(c, s, binary(s, Q_OR, binary(s, Q_EQ, x, max), binary(s, Q_EQ, x, min)));
+    interpreted(c, s, binary(s, Q_AND, binary(s, Q_GT, x, prev), binary(s, Q_GT, x, next)));
+    interpreted(c, s, binary(s, Q_AND, binary(s, Q_LT, x, prev), binary(s, Q_LT, x, next)));
     int half = binary(s, E_DIV, x, number_expr(s, 2));
     interpreted(c, s, binary(s, Q_EQ, half, first));
 }
@@ -356,13 +370,12 @@ static void add_preds(cells *c, search *s)
                 relation(c, s, op, c->e[a].node, c->e[b].node, vector_of(c, a), vector_of(c, b));
         int op = s->lib.a[c->e[a].node].op;
         if (op == E_X) thresholds(c, s, a);
-        for (int v = 0; v <= 9; v++)
-            relations_with(c, s, c->e[a].node, vector_of(c, a), v, 4);
+        for (int v = 0; v <= 9; v++) relations_with(c, s, c->e[a].node, vector_of(c, a), v, 4);
     }
     for (int k = 0; k < s->news_n; k++)
         relations_with(c, s, c->e[0].node, vector_of(c, 0), s->news[k], 4);
     special_preds(c, s);
-    qsort(c->q, (size_t)c->nq, sizeof *c->q, pred_compare);
+    if (c->nq) qsort(c->q, (size_t)c->nq, sizeof *c->q, pred_compare);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -378,7 +391,6 @@ cells *lf_cells_get(search *s, int entry)
     cells *c = NULL;
     if (total > 0 && total <= LF_CELLS) {
         c = rd_new(cells, 1);
-        c->s = s;
         c->nd = s->nd;
         c->list = rd_new(ints, s->nd);
         for (int d = 0; d < s->nd; d++) {
@@ -440,11 +452,13 @@ static void meet(cells *c, search *s, const int32_t *want, solutions *out)
         for (int form = 0; form < 4; form++) {
             int32_t p[3];
             bool possible = true;
-            for (int k = 0; k < 3 && possible; k++) possible = needed(form, want[probe[k]], va[probe[k]], &p[k]);
+            for (int k = 0; k < 3 && possible; k++)
+                possible = needed(form, want[probe[k]], va[probe[k]], &p[k]);
             if (!possible) continue;
             uint32_t key = bloom_key(p[0], p[1], p[2]);
             if (!(c->bloom[key / 8] >> key % 8 & 1)) continue;
-            for (int i = 0; i < c->n && possible; i++) possible = needed(form, want[i], va[i], &b[i]);
+            for (int i = 0; i < c->n && possible; i++)
+                possible = needed(form, want[i], va[i], &b[i]);
             int e = possible ? *expr_slot(c, b) : -1;
             if (e < 0 || (form == 0 && e < a)) continue;
             bool flip = form == 2;
@@ -462,7 +476,7 @@ static void wrapped(cells *c, search *s, const int32_t *want, solutions *out)
     static const struct {
         uint8_t op;
         int8_t by;
-    } forms[] = {{E_DIV, 2}, {E_DIV, 3}, {E_DIV, 10}, {E_MOD, 2}, {E_MOD, 3},
+    } forms[] = {{E_DIV, 2}, {E_DIV, 3},  {E_DIV, 10},  {E_MOD, 2},  {E_MOD, 3},
                  {E_MOD, 5}, {E_MOD, 10}, {E_MOD, 100}, {E_TENS, 0}, {E_DIGSUM, 0}};
     for (int a = c->n_atoms; a < c->ne; a++)
         for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {
@@ -517,7 +531,7 @@ static void conditional(cells *c, search *s, const int32_t *want, solutions *out
             }
         if (any) p[n++] = (partial){e, c->e[e].cost, m};
     }
-    qsort(p, (size_t)n, sizeof *p, partial_compare);
+    if (n) qsort(p, (size_t)n, sizeof *p, partial_compare);
     int kept = 0;
     for (int k = 0; k < n && kept < KEEP; k++) { /* drop what a cheaper one covers */
         bool covered = false;
@@ -536,7 +550,8 @@ static void conditional(cells *c, search *s, const int32_t *want, solutions *out
         if (yes_e < 0 || no_e < 0 || yes_e == no_e) continue;
         double cost = (double)lf_ops[E_IF].cost + c->q[q].cost + p[yes_e].cost + p[no_e].cost;
         if (out->n == LF_SOLUTIONS && cost >= out->item[out->n - 1].cost) continue;
-        int node = lf_add(&s->lib, E_IF, c->q[q].node, c->e[p[yes_e].expr].node, c->e[p[no_e].expr].node);
+        int node =
+            lf_add(&s->lib, E_IF, c->q[q].node, c->e[p[yes_e].expr].node, c->e[p[no_e].expr].node);
         lf_solution_add(out, node, cost);
     }
     rd_free(p);
@@ -623,7 +638,8 @@ static bool selects(const cells *c, const search *s, const mask *m, const column
     return true;
 }
 
-/* The cells a selection must keep; false when wanted is no subsequence.  unique: no other choice. */
+/* The cells a selection must keep; false when wanted is no subsequence.  unique: no other choice.
+ */
 static bool align(const cells *c, const search *s, const column *want, mask *m, bool *unique)
 {
     mask right = {{0}};

@@ -1,10 +1,11 @@
 /* listfn_dsl.c: programs of the List Function language and their interpreter.
  *
  * Semantics fixed here: positions count from 1; taking and dropping beyond the end is lenient;
- * replacing or deleting beyond the end leaves the list; swapping beyond it is undefined; a scalar that
- * does not exist (the first of nothing) gives the empty list when it is the whole result and leaves
- * the list alone in an edit; division, mean and remainder floor.  Lists hold at most LF_MAX_LEN
- * elements of |v| < 2^31 and a run takes at most FUEL element operations; beyond: undefined. */
+ * replacing or deleting beyond the end leaves the list; swapping beyond it is undefined; a scalar
+ * that does not exist (the first of nothing) gives the empty list when it is the whole result and
+ * leaves the list alone in an edit; division, mean and remainder floor.  Lists hold at most
+ * LF_MAX_LEN elements of |v| < 2^31 and a run takes at most FUEL element operations; beyond:
+ * undefined. */
 #include "listfn.h"
 
 #include <string.h>
@@ -85,12 +86,28 @@ static double number_cost(int v)
     return 0.9 + (m <= 2 ? 0.0 : m <= 10 ? 0.1 : 0.3) + (v < 0 ? 0.5 : 0.0);
 }
 
+/* Scalars that count rather than take a value from the list. */
+static bool is_size(int op)
+{
+    return op == I_LEN || op == I_NDIST || op == I_COUNT || op == I_POSOF;
+}
+
+/* Comparing two elements is more natural than a threshold, and both more than comparing an element
+ * with a count. */
+static double condition_weight(const lf_prog *p, const lf_node *x)
+{
+    int a = p->a[x->arg[0]].op, b = p->a[x->arg[1]].op;
+    if (a == I_NUM || b == I_NUM) return 0.2;
+    return is_size(a) != is_size(b) ? 0.5 : 0.0;
+}
+
 double lf_cost(const lf_prog *p, int node)
 {
     if (node < 0) return 0;
     const lf_node *x = &p->a[node];
     double cost = x->op == I_NUM ? number_cost(x->v) : (double)lf_ops[x->op].cost;
     for (int k = 0; k < LF_ARGS; k++) cost += lf_cost(p, x->arg[k]);
+    if (x->op >= B_GT && x->op <= B_NE) cost += condition_weight(p, x);
     return cost;
 }
 
@@ -234,7 +251,11 @@ bool lf_scalar(lf_env *e, int node, int64_t *out)
         *out = 0;
         for (int i = 0; i < l->n; i++) *out += lf_pred(e, x->arg[0], i);
         return true;
-    case I_FIRST: case I_LAST: case I_MAX: case I_MIN: case I_MEAN:
+    case I_FIRST:
+    case I_LAST:
+    case I_MAX:
+    case I_MIN:
+    case I_MEAN:
         if (!l->n) return false;
         statistics(e);
         *out = x->op == I_FIRST  ? l->v[0]
@@ -390,7 +411,8 @@ static bool positional(int op, const ints *l, const int64_t *s, ints *out)
 static bool scalar_step(int op, const ints *l, const int64_t *s, ints *out)
 {
     switch (op) {
-    case S_REMV: case S_REM1:
+    case S_REMV:
+    case S_REM1:
         for (int i = 0, gone = 0; i < l->n; i++) {
             if (l->v[i] == s[0] && (op == S_REMV || !gone))
                 gone = 1;
@@ -407,11 +429,16 @@ static bool scalar_step(int op, const ints *l, const int64_t *s, ints *out)
             if (!put(out, s[0])) return false;
         return true;
     case S_RANGE: {
-        int64_t step = s[2] < 0 ? -s[2] : s[2];
-        if (step == 0) return false;
-        for (int64_t v = s[0]; s[0] <= s[1] ? v <= s[1] : v >= s[1]; v += s[0] <= s[1] ? step : -step)
+        if (s[2] == 0) return false;
+        for (int64_t v = s[0]; s[2] > 0 ? v <= s[1] : v >= s[1]; v += s[2])
             if (!put(out, v)) return false;
         return true;
+    }
+    case S_AFTER: {
+        int from = 0;
+        for (int i = 0; i < l->n; i++)
+            if (l->v[i] == s[0]) from = i + 1;
+        return put_slice(out, l, from + 1, l->n);
     }
     case S_REVPART:
         for (int i = 0, begin = 0; i <= l->n; i++) {
@@ -460,9 +487,15 @@ static bool element_step(lf_env *e, const lf_node *x, ints *out)
         int64_t v = 0, w = 0;
         bool keep = lf_ops[x->op].args[0] == 'Q' && lf_pred(e, x->arg[0], i);
         switch (x->op) {
-        case S_FILTER: if (keep) put(out, l->v[i]); break;
-        case S_OMIT: if (!keep) put(out, l->v[i]); break;
-        case S_POSNS: if (keep) put(out, i + 1); break;
+        case S_FILTER:
+            if (keep) put(out, l->v[i]);
+            break;
+        case S_OMIT:
+            if (!keep) put(out, l->v[i]);
+            break;
+        case S_POSNS:
+            if (keep) put(out, i + 1);
+            break;
         case S_TAKEW:
             if (!keep) return true;
             put(out, l->v[i]);
@@ -478,7 +511,8 @@ static bool element_step(lf_env *e, const lf_node *x, ints *out)
             if (!lf_elem(e, x->arg[0], i, &v) || !lf_elem(e, x->arg[1], i, &w)) return false;
             if (!put(out, v) || !put(out, w)) return false;
             break;
-        case S_REPEACH: case S_UPTO:
+        case S_REPEACH:
+        case S_UPTO:
             if (!lf_elem(e, x->arg[0], i, &w)) return false;
             for (int64_t k = 1; k <= w; k++)
                 if (!put(out, x->op == S_UPTO ? k : l->v[i])) return false;
@@ -532,10 +566,18 @@ static bool group_step(int op, const ints *l, ints *out)
         int before = copies(l, i, l->v[i]), all = copies(l, l->n, l->v[i]);
         bool last = before + 1 == all;
         switch (op) {
-        case S_UNIQ: if (!before) put(out, l->v[i]); break;
-        case S_UNIQL: if (last) put(out, l->v[i]); break;
-        case S_EXTRA: if (before) put(out, l->v[i]); break;
-        case S_COUNTS: if (!before) put(out, all); break;
+        case S_UNIQ:
+            if (!before) put(out, l->v[i]);
+            break;
+        case S_UNIQL:
+            if (last) put(out, l->v[i]);
+            break;
+        case S_EXTRA:
+            for (int k = 1; !before && k < all; k++) put(out, l->v[i]);
+            break;
+        case S_COUNTS:
+            if (!before) put(out, all);
+            break;
         case S_PAIRS:
             if (!before && (!put(out, l->v[i]) || !put(out, all))) return false;
             break;
@@ -580,9 +622,17 @@ static bool plain_step(lf_env *e, const lf_node *x, ints *out)
     case S_ZIGZAG:
         for (int i = 0; i < n; i++) put(out, l->v[i % 2 ? n - 1 - i / 2 : i / 2]);
         return true;
-    case S_UNIQ: case S_UNIQL: case S_EXTRA: case S_COUNTS: case S_PAIRS:
-        return group_step(x->op, l, out);
-    case S_SORT: case S_SORTD: return order_step(e, x, out);
+    case S_FOLD:
+        for (int i = 1; i < n; i += 2) put(out, l->v[i]);
+        for (int i = (n - 1) / 2 * 2; n && i >= 0; i -= 2) put(out, l->v[i]);
+        return true;
+    case S_UNIQ:
+    case S_UNIQL:
+    case S_EXTRA:
+    case S_COUNTS:
+    case S_PAIRS: return group_step(x->op, l, out);
+    case S_SORT:
+    case S_SORTD: return order_step(e, x, out);
     default: return scan_step(x->op, l, out);
     }
 }
@@ -594,7 +644,8 @@ static bool combine_step(lf_env *e, const lf_node *x, ints *out)
     ints a, b;
     if (x->op == S_IF) {
         bool yes;
-        return lf_cond(e, x->arg[0], &yes) && pipe_run(e->p, x->arg[yes ? 1 : 2], e->l, out, e->fuel);
+        return lf_cond(e, x->arg[0], &yes) &&
+               pipe_run(e->p, x->arg[yes ? 1 : 2], e->l, out, e->fuel);
     }
     if (!pipe_run(e->p, x->arg[0], e->l, &a, e->fuel)) return false;
     if (!pipe_run(e->p, x->arg[1], e->l, &b, e->fuel)) return false;
@@ -623,7 +674,8 @@ bool lf_step(const lf_prog *p, int node, const ints *in, ints *out, int32_t *fue
         for (int c = x->arg[0]; c >= 0; c = p->a[c].arg[0])
             if (!put(out, p->a[c].v)) return false;
         return true;
-    case 'P': case 'B': return combine_step(&e, x, out);
+    case 'P':
+    case 'B': return combine_step(&e, x, out);
     default: break;
     }
     int64_t s[LF_ARGS] = {0};

@@ -6,11 +6,11 @@
 /* ---------------------------------------------------------------- random programs */
 
 /* Steps by difficulty: 1 constants only; 2 adds relative predicates, maps, joins; 3 everything. */
-static const uint8_t steps_easy[] = {S_TAKE, S_TAKEL, S_DROP,  S_DROPL, S_SLICE, S_DEL,   S_TRIM,
-                                     S_REMV, S_REPL,  S_INS,   S_SWAP,  S_SWAPE, S_FRONT, S_END,
-                                     S_ROTL, S_REV,   S_SORT,  S_UNIQ,  S_ADDALL, S_RETURN};
-static const uint8_t steps_middle[] = {S_FILTER, S_OMIT, S_MAP,  S_REPEACH, S_POSNS, S_JOIN,
-                                       S_FLAT2,  S_DELR, S_SORTD, S_REM1,   S_RANGE, S_REPV};
+static const uint8_t steps_easy[] = {S_TAKE, S_TAKEL, S_DROP, S_DROPL, S_SLICE,  S_DEL,   S_TRIM,
+                                     S_REMV, S_REPL,  S_INS,  S_SWAP,  S_SWAPE,  S_FRONT, S_END,
+                                     S_ROTL, S_REV,   S_SORT, S_UNIQ,  S_ADDALL, S_RETURN};
+static const uint8_t steps_middle[] = {S_FILTER, S_OMIT, S_MAP,   S_REPEACH, S_POSNS, S_JOIN,
+                                       S_FLAT2,  S_DELR, S_SORTD, S_REM1,    S_RANGE, S_REPV};
 static const uint8_t steps_hard[] = {S_IF,     S_RUNSUM, S_RUNMAX, S_RUNMIN, S_ADIFF, S_NSUM,
                                      S_COUNTS, S_EXTRA,  S_PAIRS,  S_ZIGZAG, S_ALT,   S_SORTBY,
                                      S_TAKEW,  S_DROPW,  S_FILLIN, S_UPTO};
@@ -56,14 +56,16 @@ static int random_chain(lf_prog *p, lf_type type, int depth, rd_rng *rng)
 int lf_random(lf_prog *p, lf_type type, int depth, rd_rng *rng)
 {
     if (type == T_P || type == T_C) return random_chain(p, type, depth, rng);
-    if (type == T_I && (depth <= 0 || rd_rng_chance(rng, 0.6))) return lf_num(p, random_number(rng));
+    if (type == T_I && (depth <= 0 || rd_rng_chance(rng, 0.6)))
+        return lf_num(p, random_number(rng));
     if (type == T_E && depth <= 0)
         return lf_add(p, (int)rd_rng_range(rng, E_X, E_SMALLER), -1, -1, -1);
     int op = type == T_Q && depth <= 0 ? Q_EVEN
              : type == T_B             ? (int)rd_rng_range(rng, B_GT, B_NOTIN)
                                        : random_op(type, depth <= 0 && type == T_S, rng);
     int arg[LF_ARGS] = {-1, -1, -1};
-    for (int k = 0; k < lf_arity(op); k++) arg[k] = lf_random(p, lf_arg_type(op, k), depth - 1, rng);
+    for (int k = 0; k < lf_arity(op); k++)
+        arg[k] = lf_random(p, lf_arg_type(op, k), depth - 1, rng);
     int n = lf_add(p, op, arg[0], arg[1], arg[2]);
     return n;
 }
@@ -102,18 +104,19 @@ void lf_class(const rd_rule *r, bool digits, rd_buf *out)
 
 /* ---------------------------------------------------------------- difficulty 0 */
 
-/* The eleven kinds with their constants: k from 1 to kmax, v from 0 to 9.  Weights are the square roots
- * of the number of programs of a kind: between uniform over kinds (which would repeat "reverse" all
- * the time) and uniform over programs (which would replace an element in half of the tasks). */
+/* The eleven kinds with their constants: k from 1 to kmax, v from 0 to 9.  Weights are the square
+ * roots of the number of programs of a kind: between uniform over kinds (which would repeat
+ * "reverse" all the time) and uniform over programs (which would replace an element in half of the
+ * tasks). */
 typedef struct basic {
     uint8_t op;
     int8_t kmax;
     bool value; /* has a value argument */
 } basic;
 static const basic basics[] = {
-    {S_TAKE, 3, false}, {S_TAKEL, 3, false}, {S_DROP, 2, false}, {S_DROPL, 2, false},
-    {S_REV, 0, false},  {S_FRONT, 0, true},  {S_END, 0, true},   {S_REPL, 3, true},
-    {S_SWAPE, 0, false}, {S_DEL, 3, false},  {S_ADDALL, 3, false},
+    {S_TAKE, 3, false},  {S_TAKEL, 3, false}, {S_DROP, 2, false},   {S_DROPL, 2, false},
+    {S_REV, 0, false},   {S_FRONT, 0, true},  {S_END, 0, true},     {S_REPL, 3, true},
+    {S_SWAPE, 0, false}, {S_DEL, 3, false},   {S_ADDALL, 3, false},
 };
 enum { BASICS = sizeof basics / sizeof basics[0] };
 static const double basic_weight[BASICS] = {1.7, 1.7, 1.4, 1.4, 1.0, 3.2, 3.2, 5.5, 1.0, 1.7, 1.7};
@@ -221,7 +224,8 @@ static int random_step(lf_prog *p, int difficulty, rd_rng *rng)
         } else if (type == T_I && difficulty == 1 && op != S_RETURN) {
             bool position = k == 0 ? op != S_FRONT && op != S_END && op != S_REMV && op != S_INS
                                    : op == S_INS || op == S_SLICE || op == S_SWAP;
-            arg[k] = lf_num(p, (int)rd_rng_range(rng, position, position ? 6 : 9));
+            int64_t most = position ? 6 : rd_rng_chance(rng, 0.5) ? 9 : 99;
+            arg[k] = lf_num(p, (int)rd_rng_range(rng, position, most));
         } else {
             arg[k] = lf_random(p, type, type == T_I ? 1 : 1 + (int)rd_rng_below(rng, 2), rng);
         }
@@ -257,9 +261,9 @@ static bool trivial_explains(const ints *in, const ints *out, int64_t n)
     static const struct {
         uint8_t op;
         int8_t k;
-    } trivial[] = {{S_LEAVE, 0}, {S_REV, 0},   {S_SORT, 0},  {S_SORTD, 0}, {S_UNIQ, 0},
-                   {S_TAKE, 0},  {S_TAKE, 1},  {S_TAKE, 2},  {S_TAKEL, 1}, {S_TAKEL, 2},
-                   {S_DROP, 1},  {S_DROPL, 1}, {S_DROP, 2},  {S_ROTL, 0},  {S_ROTR, 0}};
+    } trivial[] = {{S_LEAVE, 0}, {S_REV, 0},   {S_SORT, 0}, {S_SORTD, 0}, {S_UNIQ, 0},
+                   {S_TAKE, 0},  {S_TAKE, 1},  {S_TAKE, 2}, {S_TAKEL, 1}, {S_TAKEL, 2},
+                   {S_DROP, 1},  {S_DROPL, 1}, {S_DROP, 2}, {S_ROTL, 0},  {S_ROTR, 0}};
     lf_prog p = {0};
     bool found = false;
     for (size_t k = 0; k < sizeof trivial / sizeof trivial[0] && !found; k++) {
@@ -292,7 +296,8 @@ static bool general_examples(const lf_prog *p, int root, int64_t n_demos, int64_
 
 /* ---------------------------------------------------------------- a draw */
 
-static void fill(rd_task *t, const rd_rule *r, bool digits, const ints *in, const ints *out, int64_t n)
+static void fill(rd_task *t, const rd_rule *r, bool digits, const ints *in, const ints *out,
+                 int64_t n)
 {
     rd_buf b = {0};
     lf_print(r, 0, &b);
@@ -308,8 +313,8 @@ static void fill(rd_task *t, const rd_rule *r, bool digits, const ints *in, cons
     }
 }
 
-/* A program of the difficulty: 1 one step; 2 and 3 one to three; 0 one step in a quarter of the draws
- * (two-step draws are rejected more often, so fewer are asked for). */
+/* A program of the difficulty: 1 one step; 2 and 3 one to three; 0 one step in a quarter of the
+ * draws (two-step draws are rejected more often, so fewer are asked for). */
 static int random_program(lf_prog *p, int difficulty, rd_rng *rng)
 {
     if (difficulty == 0) {
@@ -326,7 +331,8 @@ bool lf_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
 {
     lf_prog p = {0};
     int64_t n_demos = opts->n_demos ? opts->n_demos : rd_listfn_ops.demos[opts->difficulty];
-    int64_t n = n_demos + (opts->n_queries ? opts->n_queries : rd_listfn_ops.queries[opts->difficulty]);
+    int64_t n =
+        n_demos + (opts->n_queries ? opts->n_queries : rd_listfn_ops.queries[opts->difficulty]);
     ints *in = rd_new(ints, 2 * n), *out = in + n;
     int root = random_program(&p, opts->difficulty, rng);
     bool digits = opts->difficulty == 0;

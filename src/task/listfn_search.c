@@ -3,7 +3,8 @@
  * First the bank: the lists that short pipelines make of the inputs (listfn_bank.c).  Then from the
  * outputs back: selections and replacements (listfn_cells.c), scalars, outputs put together from a
  * known front or back and a rest, interleaved outputs, and two rules under a condition.  Everything
- * met on the way is offered to the candidate set, which keeps right, partly right and wrong rules. */
+ * met on the way is offered to the candidate set, which keeps right, partly right and wrong rules.
+ */
 #include "listfn_search.h"
 
 #include <stdlib.h>
@@ -25,8 +26,8 @@ void lf_solution_add(solutions *list, int root, double cost)
     list->item[at] = (solution){root, (float)cost};
 }
 
-/* Runs the rule on everything and hands it over.  A rule that fits all demonstrations but is undefined
- * on a query is no answer and is dropped. */
+/* Runs the rule on everything and hands it over.  A rule that fits all demonstrations but is
+ * undefined on a query is no answer and is dropped. */
 static void offer_rule(search *s, rd_rule *r)
 {
     int32_t score = 0;
@@ -56,9 +57,8 @@ static void offer_rule(search *s, rd_rule *r)
     candidate_set_add_take(s->set, r, cost, score, soft / (double)s->t->n_demos, behaviour);
 }
 
-void lf_offer(search *s, int root, double cost)
+void lf_offer(search *s, int root)
 {
-    (void)cost;
     if (lf_size(&s->lib, root) <= LF_MAX_NODES) offer_rule(s, lf_rule_make(&s->lib, root));
 }
 
@@ -76,16 +76,19 @@ static int ranked_compare(const void *pa, const void *pb)
     return a->index - b->index;
 }
 
-static shortlist cheapest(const search *s, int keep, int max_level)
+/* All of level 1 and the `keep` cheapest of level 2. */
+static shortlist cheapest(const search *s, int keep)
 {
     ranked *r = rd_new(ranked, s->bank_n);
     int n = 0;
     for (int32_t e = 0; e < s->bank_n; e++)
-        if (s->bank[e].defined && s->bank[e].level <= max_level) r[n++] = (ranked){s->bank[e].cost, e};
+        if (s->bank[e].defined && s->bank[e].level <= 2) r[n++] = (ranked){s->bank[e].cost, e};
     qsort(r, (size_t)n, sizeof *r, ranked_compare);
-    shortlist l = {.n = n < keep ? n : keep};
-    l.entry = rd_new(int32_t, l.n);
-    for (int k = 0; k < l.n; k++) l.entry[k] = r[k].index;
+    shortlist l = {.entry = rd_new(int32_t, n)};
+    for (int k = 0, deep = 0; k < n; k++) {
+        if (s->bank[r[k].index].level == 2 && ++deep > keep) continue;
+        l.entry[l.n++] = r[k].index;
+    }
     rd_free(r);
     return l;
 }
@@ -112,7 +115,7 @@ static void offer_bank(search *s)
         if (s->nd == s->t->n_demos &&
             !candidate_set_wants(s->set, (double)b->cost, score, entry_soft(s, b)))
             continue;
-        lf_offer(s, lf_bank_pipe(s, e), (double)b->cost);
+        lf_offer(s, lf_bank_pipe(s, e));
     }
 }
 
@@ -136,6 +139,36 @@ static bool same_lengths(const search *s, const column *a, const column *b, int 
     for (int d = 0; d < s->nd; d++)
         if (a->len[d] != factor * b->len[d]) return false;
     return true;
+}
+
+/* Lists of the bank that only need another order.  Cheaper than trying every order on every list.
+ */
+static void solve_order(search *s, const column *want, solutions *list)
+{
+    static const uint8_t ops[] = {S_SORT, S_SORTD, S_REV};
+    for (int32_t e = 0; e < s->bank_n; e++) {
+        const column *c = &s->bank[e].c;
+        if (!s->bank[e].defined || !same_lengths(s, want, c, 1)) continue;
+        int64_t sum = 0;
+        for (int d = 0; d < s->nd && sum == 0; d++)
+            for (int i = 0; i < c->len[d]; i++)
+                sum += (int64_t)s->pool[c->off[d] + i] - s->pool[want->off[d] + i];
+        for (size_t k = 0; k < sizeof ops && sum == 0; k++) {
+            bool same = true;
+            int step = lf_add(&s->lib, ops[k], -1, -1, -1);
+            for (int d = 0; d < s->nd && same; d++) {
+                ints in, out;
+                int32_t fuel = 4000;
+                in.n = c->len[d];
+                memcpy(in.v, s->pool + c->off[d], (size_t)in.n * sizeof in.v[0]);
+                same = lf_step(&s->lib, step, &in, &out, &fuel) &&
+                       !memcmp(out.v, s->pool + want->off[d], (size_t)out.n * sizeof out.v[0]);
+            }
+            if (!same) continue;
+            int pipe = lf_append(&s->lib, lf_bank_pipe(s, e), lf_add(&s->lib, P_SEQ, step, -1, -1));
+            lf_solution_add(list, pipe, lf_cost(&s->lib, pipe));
+        }
+    }
 }
 
 static void solve_elements(search *s, const shortlist *base, const column *want, int depth,
@@ -196,7 +229,8 @@ static bool stands_at(const search *s, const column *part, const column *want, b
     for (int d = 0; d < s->nd; d++) {
         int n = part->len[d], from = front ? 0 : want->len[d] - n;
         if (n < 0 || n > want->len[d] ||
-            memcmp(s->pool + part->off[d], s->pool + want->off[d] + from, (size_t)n * sizeof(int32_t)) != 0)
+            memcmp(s->pool + part->off[d], s->pool + want->off[d] + from,
+                   (size_t)n * sizeof(int32_t)) != 0)
             return false;
         any = any || n > 0;
         all = all && n == want->len[d];
@@ -228,35 +262,49 @@ static void peel(search *s, const shortlist *base, const column *want, int depth
     }
 }
 
-/* Constants that all wanted lists begin with. */
+/* Constants that all wanted lists begin (front) or end with. */
 static void peel_constants(search *s, const shortlist *base, const column *want, int depth,
-                           solutions *list)
+                           bool front, solutions *list)
 {
-    const int32_t *v = s->pool + want->off[0];
-    int common = want->len[0], shortest = want->len[0];
-    for (int d = 1; d < s->nd; d++) {
-        int k = 0;
-        while (k < common && k < want->len[d] && s->pool[want->off[d] + k] == v[k]) k++;
-        common = k;
-        if (want->len[d] < shortest) shortest = want->len[d];
-    }
     int32_t head[LF_MAX_LEN];
-    memcpy(head, v, (size_t)common * sizeof *v);
+    int common = want->len[0];
+    for (int d = 0; d < s->nd; d++) {
+        int k = 0, n = want->len[d];
+        const int32_t *v = s->pool + want->off[d];
+        for (; k < common && k < n; k++) {
+            int32_t x = v[front ? k : n - 1 - k];
+            if (d > 0 && head[k] != x) break;
+            head[k] = x;
+        }
+        common = k;
+    }
+    for (int i = 0; !front && i < common / 2; i++) {
+        int32_t x = head[i];
+        head[i] = head[common - 1 - i];
+        head[common - 1 - i] = x;
+    }
     bool whole = true;
     for (int d = 0; d < s->nd; d++) whole = whole && want->len[d] == common;
     if (whole) {
         int step = const_step(s, head, common);
-        lf_solution_add(list, pipe_of(s, step), lf_cost(&s->lib, step));
+        if (front) lf_solution_add(list, pipe_of(s, step), lf_cost(&s->lib, step));
         return;
     }
     for (int n = common; n >= 1 && n >= common - 1; n--) {
         int16_t len[LF_DEMOS];
         for (int d = 0; d < s->nd; d++) len[d] = (int16_t)n;
-        column rest = cut(s, want, len, true);
+        column rest = cut(s, want, len, front);
         solutions other = {0};
         solve(s, base, &rest, depth - 1, &other);
-        int step = const_step(s, head, n);
-        join(s, pipe_of(s, step), lf_cost(&s->lib, step), &other, list);
+        int step = const_step(s, front ? head : head + common - n, n);
+        double cost = lf_cost(&s->lib, step);
+        if (front) {
+            join(s, pipe_of(s, step), cost, &other, list);
+            continue;
+        }
+        solutions self = {.n = 1, .item = {{pipe_of(s, step), (float)cost}}};
+        for (int i = 0; i < other.n && i < 4; i++)
+            join(s, other.item[i].root, (double)other.item[i].cost, &self, list);
     }
 }
 
@@ -266,7 +314,8 @@ static column every_second(search *s, const column *want, int from)
     ints part[LF_DEMOS];
     for (int d = 0; d < s->nd; d++) {
         part[d].n = 0;
-        for (int i = from; i < want->len[d]; i += 2) part[d].v[part[d].n++] = s->pool[want->off[d] + i];
+        for (int i = from; i < want->len[d]; i += 2)
+            part[d].v[part[d].n++] = s->pool[want->off[d] + i];
     }
     return lf_column_of(s, part);
 }
@@ -306,49 +355,50 @@ typedef struct scalar {
 } scalar;
 enum { SCALARS = 160 };
 
-static int scalar_add(search *s, scalar *list, int n, int node)
+static int scalar_add(search *s, const ints *of, scalar *list, int n, int node)
 {
     scalar x = {.node = node, .cost = (float)lf_cost(&s->lib, node)};
     for (int d = 0; d < s->nd; d++) {
         int32_t fuel = 10000;
-        lf_env e = lf_env_make(&s->lib, &s->in[d], &fuel);
+        lf_env e = lf_env_make(&s->lib, &of[d], &fuel);
         if (lf_scalar(&e, node, &x.v[d])) x.defined |= 1u << d;
     }
     if (n < SCALARS && x.defined) list[n++] = x;
     return n;
 }
 
-/* Scalars of the input; numbers last, from *first_number on. */
-static int scalar_list(search *s, scalar *list, int *first_number)
+/* Scalars of the lists `of`; numbers last, from *first_number on. */
+static int scalar_list(search *s, const ints *of, scalar *list, int *first_number)
 {
-    static const uint8_t ops[] = {I_FIRST, I_LAST, I_LEN, I_MAX, I_MIN, I_SUM, I_PROD, I_MEAN, I_NDIST};
+    static const uint8_t ops[] = {I_FIRST, I_LAST, I_LEN,  I_MAX,  I_MIN,
+                                  I_SUM,   I_PROD, I_MEAN, I_NDIST};
     int n = 0;
     for (size_t k = 0; k < sizeof ops; k++)
-        n = scalar_add(s, list, n, lf_add(&s->lib, ops[k], -1, -1, -1));
+        n = scalar_add(s, of, list, n, lf_add(&s->lib, ops[k], -1, -1, -1));
     for (int k = 2; k <= 8; k++)
-        n = scalar_add(s, list, n, lf_add(&s->lib, I_KTH, lf_num(&s->lib, k), -1, -1));
+        n = scalar_add(s, of, list, n, lf_add(&s->lib, I_KTH, lf_num(&s->lib, k), -1, -1));
     int back = lf_add(&s->lib, I_SUB, lf_add(&s->lib, I_LEN, -1, -1, -1), lf_num(&s->lib, 1), -1);
-    n = scalar_add(s, list, n, lf_add(&s->lib, I_KTH, back, -1, -1));
+    n = scalar_add(s, of, list, n, lf_add(&s->lib, I_KTH, back, -1, -1));
     static const uint8_t counted[] = {Q_EVEN, Q_ODD};
     for (size_t k = 0; k < sizeof counted; k++) {
         int q = lf_add(&s->lib, counted[k], lf_add(&s->lib, E_X, -1, -1, -1), -1, -1);
-        n = scalar_add(s, list, n, lf_add(&s->lib, I_COUNT, q, -1, -1));
+        n = scalar_add(s, of, list, n, lf_add(&s->lib, I_COUNT, q, -1, -1));
     }
     static const uint8_t as[] = {I_FIRST, I_LAST, I_MAX};
     for (size_t k = 0; k < sizeof as; k++) {
         int e = lf_add(&s->lib, E_I, lf_add(&s->lib, as[k], -1, -1, -1), -1, -1);
         int q = lf_add(&s->lib, Q_EQ, lf_add(&s->lib, E_X, -1, -1, -1), e, -1);
-        n = scalar_add(s, list, n, lf_add(&s->lib, I_COUNT, q, -1, -1));
+        n = scalar_add(s, of, list, n, lf_add(&s->lib, I_COUNT, q, -1, -1));
     }
     static const uint8_t placed[] = {I_MAX, I_MIN};
     for (size_t k = 0; k < sizeof placed; k++) {
         int v = lf_add(&s->lib, placed[k], -1, -1, -1);
-        n = scalar_add(s, list, n, lf_add(&s->lib, I_POSOF, v, -1, -1));
+        n = scalar_add(s, of, list, n, lf_add(&s->lib, I_POSOF, v, -1, -1));
     }
     *first_number = n;
-    for (int v = 0; v <= 10; v++) n = scalar_add(s, list, n, lf_num(&s->lib, v));
+    for (int v = 0; v <= 10; v++) n = scalar_add(s, of, list, n, lf_num(&s->lib, v));
     for (int k = 0; k < s->news_n; k++)
-        if (s->news[k] > 10) n = scalar_add(s, list, n, lf_num(&s->lib, s->news[k]));
+        if (s->news[k] > 10) n = scalar_add(s, of, list, n, lf_num(&s->lib, s->news[k]));
     return n;
 }
 
@@ -374,7 +424,8 @@ static void solve_single(search *s, const scalar *list, int n, int first_number,
                 bool same = !((op == I_ADD || op == I_MUL) && b < a);
                 for (int d = 0; d < s->nd && same; d++) {
                     int64_t v;
-                    same = lf_arithmetic(op - I_ADD + E_ADD, list[a].v[d], list[b].v[d], &v) && v == w[d];
+                    same = lf_arithmetic(op - I_ADD + E_ADD, list[a].v[d], list[b].v[d], &v) &&
+                           v == w[d];
                 }
                 if (!same) continue;
                 int node = lf_add(&s->lib, op, list[a].node, list[b].node, -1);
@@ -411,10 +462,75 @@ static void solve_tuple(search *s, const scalar *list, int n, int first_number, 
     lf_solution_add(out, pipe, cost);
 }
 
+/* The scalars that, returned as one-element lists, are want. */
+static int scalar_of(const search *s, const solution *found)
+{
+    return s->lib.a[s->lib.a[found->root].arg[0]].arg[0];
+}
+
+/* Is b, at every demonstration, want with element `at` (from the end when negative) replaced
+ * (grown 0) or taken out (grown 1)?  value gets those elements. */
+static bool edited(const search *s, const column *want, const column *b, int at, int grown,
+                   column *value)
+{
+    *value = *want;
+    for (int d = 0; d < s->nd; d++) {
+        int n = want->len[d], k = at < 0 ? n + at : at;
+        if (n != b->len[d] + grown || k < 0 || k >= n) return false;
+        const int32_t *w = s->pool + want->off[d], *l = s->pool + b->off[d];
+        if (memcmp(w, l, (size_t)k * sizeof *w) != 0) return false;
+        if (memcmp(w + k + 1, l + k + 1 - grown, (size_t)(n - k - 1) * sizeof *w) != 0)
+            return false;
+        value->off[d] += k;
+        value->len[d] = 1;
+    }
+    return true;
+}
+
+/* One element replaced or inserted, its value a scalar of the list before. */
+static void solve_edit(search *s, int entry, const column *want, solutions *list)
+{
+    ints of[LF_DEMOS];
+    scalar *sc = NULL;
+    int first_number = 0, n = 0;
+    const column b = s->bank[entry].c;
+    int grown = want->len[0] - b.len[0];
+    if (grown != 0 && grown != 1) return;
+    for (int at = -2; at < 8; at++) {
+        column value;
+        if (!edited(s, want, &b, at, grown, &value)) continue;
+        for (int d = 0; d < s->nd && !sc; d++) {
+            of[d].n = b.len[d];
+            memcpy(of[d].v, s->pool + b.off[d], (size_t)b.len[d] * sizeof(int32_t));
+        }
+        if (!sc) {
+            sc = rd_new(scalar, SCALARS);
+            n = scalar_list(s, of, sc, &first_number);
+        }
+        solutions found = {0};
+        solve_single(s, sc, n, first_number, &value, &found);
+        for (int k = 0; k < found.n && k < 4; k++) {
+            int v = scalar_of(s, &found.item[k]), place = lf_num(&s->lib, at + 1);
+            if (at < 0) {
+                place = lf_add(&s->lib, I_LEN, -1, -1, -1);
+                int back = -1 - at - grown; /* the list before may be shorter */
+                if (back < 0) continue;     /* at the end: the bank's business */
+                if (back) place = lf_add(&s->lib, I_SUB, place, lf_num(&s->lib, back), -1);
+            }
+            int step = grown ? lf_add(&s->lib, S_INS, v, place, -1)
+                             : lf_add(&s->lib, S_REPL, place, v, -1);
+            int pipe = lf_append(&s->lib, lf_bank_pipe(s, entry), pipe_of(s, step));
+            if (s->bank[entry].parent < 0) pipe = pipe_of(s, step);
+            lf_solution_add(list, pipe, lf_cost(&s->lib, pipe));
+        }
+    }
+    rd_free(sc);
+}
+
 static void solve_scalars(search *s, const column *want, solutions *list)
 {
     scalar *sc = rd_new(scalar, SCALARS);
-    int first_number, n = scalar_list(s, sc, &first_number);
+    int first_number, n = scalar_list(s, s->in, sc, &first_number);
     solve_single(s, sc, n, first_number, want, list);
     solve_tuple(s, sc, n, first_number, want, list);
     rd_free(sc);
@@ -451,7 +567,8 @@ static void conditions(search *s, const scalar *sc, int n, int first_number, con
 {
     for (int a = 0; a < first_number; a++) {
         for (int b = a + 1; b < n; b++)
-            for (int op = B_GT; op <= B_NE; op++) condition_add(s, best, op, sc[a].node, sc[b].node);
+            for (int op = B_GT; op <= B_NE; op++)
+                condition_add(s, best, op, sc[a].node, sc[b].node);
         condition_add(s, best, B_EVEN, sc[a].node, -1);
         condition_add(s, best, B_ODD, sc[a].node, -1);
         /* Thresholds for scalars of larger range. */
@@ -490,7 +607,7 @@ static void solve_condition(search *s, solutions *list)
     scalar *sc = rd_new(scalar, SCALARS);
     condition *cond = rd_new(condition, size);
     branch *best = rd_new(branch, size);
-    int first_number, n = scalar_list(s, sc, &first_number);
+    int first_number, n = scalar_list(s, s->in, sc, &first_number);
     for (uint32_t m = 0; m < size; m++) cond[m].node = -1;
     conditions(s, sc, n, first_number, cond);
     branches(s, best);
@@ -517,11 +634,15 @@ static void solve(search *s, const shortlist *base, const column *want, int dept
     if (e < 0 || depth > 1) solve_elements(s, base, want, depth, list);
     if (depth == 0) return;
     solve_scalars(s, want, list);
-    peel_constants(s, base, want, depth, list);
+    for (int k = 0; k < base->n && k < 60 && depth > 1; k++)
+        solve_edit(s, base->entry[k], want, list);
+    peel_constants(s, base, want, depth, true, list);
+    peel_constants(s, base, want, depth, false, list);
     if (depth > 1 || !list->n) {
         peel(s, base, want, depth, true, list);
         peel(s, base, want, depth, false, list);
     }
+    if (depth > 1) solve_order(s, want, list);
     if (depth > 1) solve_interleaved(s, base, want, list);
 }
 
@@ -553,7 +674,8 @@ static void search_end(search *s, rd_candidates *cands)
     rd_free(s->steps);
 }
 
-/* Neighbours of the right rules: a search meets few rules that miss only one or two demonstrations. */
+/* Neighbours of the right rules: a search meets few rules that miss only one or two demonstrations.
+ */
 static void offer_mutants(search *s, const solutions *right)
 {
     enum { ORIGINS = 4, EACH = 12 };
@@ -582,10 +704,10 @@ int lf_search(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands
     lf_templates(&s);
     lf_bank_build(&s);
     solutions list = {0};
-    shortlist base = cheapest(&s, 400, 2);
+    shortlist base = cheapest(&s, 700);
     solve(&s, &base, &s.target, 2, &list);
     solve_condition(&s, &list);
-    for (int k = 0; k < list.n; k++) lf_offer(&s, list.item[k].root, (double)list.item[k].cost);
+    for (int k = 0; k < list.n; k++) lf_offer(&s, list.item[k].root);
     offer_bank(&s);
     if (opts->max_partial > 0) offer_mutants(&s, &list);
     rd_free(base.entry);

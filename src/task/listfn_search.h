@@ -1,8 +1,8 @@
 /* listfn_search.h: the parts of the List Function search (private to listfn_{search,bank,cells}.c).
  *
  * All lists of the search are kept for the first LF_DEMOS demonstrations at once: a `column` is one
- * list per demonstration.  Trees live in one library program; nodes in it are shared freely, since a
- * rule is copied out of it when it is offered. */
+ * list per demonstration.  Trees live in one library program; nodes in it are shared freely, since
+ * a rule is copied out of it when it is offered. */
 #ifndef RD_TASK_LISTFN_SEARCH_H
 #define RD_TASK_LISTFN_SEARCH_H
 
@@ -30,7 +30,7 @@ typedef struct bank_entry {
 typedef struct template_step {
     int32_t node;
     float cost;
-    uint8_t tier; /* 1: on the input only; 2: on cheap lists too; 3: always */
+    uint8_t tier; /* 1 on the input only; 2 on cheap lists too; 3 as third step; 4, 5 after many */
 } template_step;
 
 /* A pipeline that gives a wanted column. */
@@ -47,9 +47,9 @@ typedef struct cells cells; /* listfn_cells.c */
 
 typedef struct search {
     const rd_task *t;
-    int nd;              /* demonstrations used by the bank */
-    int64_t n;           /* demonstrations and queries */
-    ints *in, *out;      /* of all examples (out: demonstrations only) */
+    int nd;         /* demonstrations used by the bank */
+    int64_t n;      /* demonstrations and queries */
+    ints *in, *out; /* of all examples (out: demonstrations only) */
     candidate_set *set;
     lf_prog lib;
     int32_t *pool;
@@ -77,7 +77,7 @@ void lf_bank_build(search *s);
 int lf_bank_pipe(search *s, int entry); /* its pipeline, as a node of the library */
 
 /* ---------------------------------------------------------------- offering (listfn_search.c) */
-void lf_offer(search *s, int root, double cost);
+void lf_offer(search *s, int root);
 void lf_solution_add(solutions *list, int root, double cost);
 
 /* ---------------------------------------------------------------- element-wise (listfn_cells.c) */

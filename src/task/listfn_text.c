@@ -32,7 +32,8 @@ static const char *choose(int op, uint64_t wording, uint64_t place)
     return lf_ops[op].words[wording ? mix(wording ^ mix(place)) % (uint64_t)n : 0];
 }
 
-static void print_node(const lf_prog *p, int node, uint64_t w, uint64_t place, bool bare, rd_buf *out);
+static void print_node(const lf_prog *p, int node, uint64_t w, uint64_t place, bool bare,
+                       rd_buf *out);
 
 static void print_pipe(const lf_prog *p, int root, uint64_t w, uint64_t place, rd_buf *out)
 {
@@ -49,7 +50,8 @@ static void print_constants(const lf_prog *p, int cell, rd_buf *out)
         rd_buf_printf(out, c == cell ? "%d" : " %d", (int)p->a[c].v);
 }
 
-static void print_node(const lf_prog *p, int node, uint64_t w, uint64_t place, bool bare, rd_buf *out)
+static void print_node(const lf_prog *p, int node, uint64_t w, uint64_t place, bool bare,
+                       rd_buf *out)
 {
     const lf_node *x = &p->a[node];
     if (x->op == I_NUM) {
@@ -115,8 +117,8 @@ static bool is_number(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Words are runs of letters, numbers (a minus directly before the digits belongs to them) and single
- * signs, "!=" "<=" ">=" being one. */
+/* Words are runs of letters, numbers (a minus directly before the digits belongs to them) and
+ * single signs, "!=" "<=" ">=" being one. */
 static int word_length(const char *s)
 {
     int n = 1;
@@ -145,7 +147,8 @@ static bool split_words(parser *q, const char *text)
         if (q->n == MAX_WORDS || (number && n > 9)) return false;
         word *w = &q->words[q->n++];
         *w = (word){.begin = (int16_t)(s - q->text), .len = (int16_t)n, .number = number};
-        for (int k = number && *s == '-'; number && k < n; k++) w->value = w->value * 10 + (s[k] - '0');
+        for (int k = number && *s == '-'; number && k < n; k++)
+            w->value = w->value * 10 + (s[k] - '0');
         if (*s == '-' && number) w->value = -w->value;
         s += n;
     }
@@ -154,7 +157,8 @@ static bool split_words(parser *q, const char *text)
 
 static bool word_is(const parser *q, int at, const char *s, int n)
 {
-    return at < q->n && q->words[at].len == n && !memcmp(q->text + q->words[at].begin, s, (size_t)n);
+    return at < q->n && q->words[at].len == n &&
+           !memcmp(q->text + q->words[at].begin, s, (size_t)n);
 }
 
 /* ---------------------------------------------------------------- parsing */
@@ -209,7 +213,8 @@ static match parse_pattern(parser *q, int op, const char *pattern, int at)
         bool bare = pattern[1] == '!';
         int k = pattern[1 + bare] - '1';
         lf_type type = lf_arg_type(op, k);
-        match m = type == T_C ? parse_constants(q, at) : parse_type(q, bare ? T_BARE : (int)type, at);
+        match m =
+            type == T_C ? parse_constants(q, at) : parse_type(q, bare ? T_BARE : (int)type, at);
         if (m.end < 0) return none;
         arg[k] = m.node;
         at = m.end;
@@ -289,7 +294,8 @@ rd_rule *lf_parse(const char *text)
     if (split_words(q, text) && q->n) {
         if (word_is(q, q->n - 1, ".", 1)) q->n--;
         match m = parse_steps(q, 0);
-        if (m.end == q->n && lf_size(&q->p, m.node) <= LF_MAX_NODES) r = lf_rule_make(&q->p, m.node);
+        if (m.end == q->n && lf_size(&q->p, m.node) <= LF_MAX_NODES)
+            r = lf_rule_make(&q->p, m.node);
     }
     rd_free(q->p.a);
     rd_free(q);

@@ -1,11 +1,11 @@
 /* prompt.c: prompts and wanted responses, worded by a JSON file.
  *
- * A file holds one object per family; each of its keys is a template with the placeholders listed in
- * `keys` below, each exactly once.  Values are written "python" (as in the task files) or "plain":
- * list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " , ".  With
- * plain values and a blank before each placeholder every element is a word with its leading blank
- * wherever it stands, hence always the same token.  A worked response is its steps and the answer,
- * joined by the separator; answer.c reads it back. */
+ * A file holds one object per family; each of its keys is a template with the placeholders listed
+ * in `keys` below, each exactly once.  Values are written "python" (as in the task files) or
+ * "plain": list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " ,
+ * ".  With plain values and a blank before each placeholder every element is a word with its
+ * leading blank wherever it stands, hence always the same token.  A worked response is its steps
+ * and the answer, joined by the separator; answer.c reads it back. */
 #include "prompts.h"
 
 #include <string.h>
@@ -36,49 +36,67 @@ static const struct {
 
 /* inputs/prompts/default.json says the same; a test compares them. */
 static const char *const defaults[RD_FAMILIES][P_KEYS] = {
-    [RD_LIST_FUNCTION] = {[P_VALUES] = "python", [P_STEPS] = "plain", [P_EXAMPLE] = EXAMPLE,
-        [P_PROPOSE] = "Every input and output below is a list of integers, and one rule turns each "
-                      "input into its output. State this rule in one sentence and write nothing "
-                      "else.\n\n{examples}\n",
-        [P_FOLLOW] = "Apply the rule to the input. Answer with the resulting list of integers and "
-                     "nothing else.\n" FOLLOW,
-        [P_IO] = "Every input and output below is a list of integers, and one rule turns each input "
-                 "into its output.\n\n{examples}\nWrite the output that belongs to the next input "
-                 "and nothing else.\n\nInput: {input}\n",
-        RESPONSES},
-    [RD_ARC1D] = {[P_VALUES] = "python", [P_STEPS] = "plain", [P_EXAMPLE] = EXAMPLE,
-        [P_PROPOSE] = "Every input and output below is a row of coloured cells, written as a list "
-                      "of integers in which 0 is empty. One rule turns each input into its output. "
-                      "State this rule in one sentence and write nothing else.\n\n{examples}\n",
-        [P_FOLLOW] = "The input is a row of coloured cells in which 0 is empty. Apply the rule to "
-                     "it. Answer with the resulting list of integers and nothing else.\n" FOLLOW,
-        [P_IO] = "Every input and output below is a row of coloured cells, written as a list of "
-                 "integers in which 0 is empty. One rule turns each input into its "
-                 "output.\n\n{examples}\nWrite the output that belongs to the next input and "
-                 "nothing else.\n\nInput: {input}\n",
-        RESPONSES},
-    [RD_ACRE] = {[P_VALUES] = "python", [P_STEPS] = "plain", [P_EXAMPLE] = EXAMPLE,
-        [P_PROPOSE] = "Each input below is a list of objects under a lamp. Some objects light the "
-                      "lamp. The output says whether the lamp is on, off, or undetermined when "
-                      "this cannot be known. State a rule for the lamp and write nothing "
-                      "else.\n\n{examples}\n",
-        [P_FOLLOW] = "Tell by the rule whether the lamp is on, off or undetermined for the objects "
-                     "of the input. Answer with that word and nothing else.\n" FOLLOW,
-        [P_IO] = "Each input below is a list of objects under a lamp. Some objects light the lamp. "
-                 "The output says whether the lamp is on, off, or undetermined when this cannot be "
-                 "known.\n\n{examples}\nWrite the output that belongs to the next input and nothing "
-                 "else.\n\nInput: {input}\n",
-        RESPONSES},
-    [RD_MINISCAN] = {[P_VALUES] = "python", [P_STEPS] = "plain", [P_EXAMPLE] = EXAMPLE,
-        [P_PROPOSE] = "The inputs below are phrases of an invented language and the outputs their "
-                      "translations. State its rules, with the order in which they apply, and "
-                      "write nothing else.\n\n{examples}\n",
-        [P_FOLLOW] = "Translate the input by the rules. Answer with the words of the translation, "
-                     "separated by blanks, and nothing else.\n" FOLLOW,
-        [P_IO] = "The inputs below are phrases of an invented language and the outputs their "
-                 "translations.\n\n{examples}\nWrite the output that belongs to the next input and "
-                 "nothing else.\n\nInput: {input}\n",
-        RESPONSES},
+    [RD_LIST_FUNCTION] =
+        {[P_VALUES] = "python",
+         [P_STEPS] = "plain",
+         [P_EXAMPLE] = EXAMPLE,
+         [P_PROPOSE] =
+             "Every input and output below is a list of integers, and one rule turns each "
+             "input into its output. State this rule in one sentence and write nothing "
+             "else.\n\n{examples}\n",
+         [P_FOLLOW] = "Apply the rule to the input. Answer with the resulting list of integers and "
+                      "nothing else.\n" FOLLOW,
+         [P_IO] =
+             "Every input and output below is a list of integers, and one rule turns each input "
+             "into its output.\n\n{examples}\nWrite the output that belongs to the next input "
+             "and nothing else.\n\nInput: {input}\n",
+         RESPONSES},
+    [RD_ARC1D] =
+        {[P_VALUES] = "python",
+         [P_STEPS] = "plain",
+         [P_EXAMPLE] = EXAMPLE,
+         [P_PROPOSE] =
+             "Every input and output below is a row of coloured cells, written as a list "
+             "of integers in which 0 is empty. One rule turns each input into its output. "
+             "State this rule in one sentence and write nothing else.\n\n{examples}\n",
+         [P_FOLLOW] = "The input is a row of coloured cells in which 0 is empty. Apply the rule to "
+                      "it. Answer with the resulting list of integers and nothing else.\n" FOLLOW,
+         [P_IO] = "Every input and output below is a row of coloured cells, written as a list of "
+                  "integers in which 0 is empty. One rule turns each input into its "
+                  "output.\n\n{examples}\nWrite the output that belongs to the next input and "
+                  "nothing else.\n\nInput: {input}\n",
+         RESPONSES},
+    [RD_ACRE] =
+        {[P_VALUES] = "python",
+         [P_STEPS] = "plain",
+         [P_EXAMPLE] = EXAMPLE,
+         [P_PROPOSE] = "Each input below is a list of objects under a lamp. Some objects light the "
+                       "lamp. The output says whether the lamp is on, off, or undetermined when "
+                       "this cannot be known. State a rule for the lamp and write nothing "
+                       "else.\n\n{examples}\n",
+         [P_FOLLOW] =
+             "Tell by the rule whether the lamp is on, off or undetermined for the objects "
+             "of the input. Answer with that word and nothing else.\n" FOLLOW,
+         [P_IO] =
+             "Each input below is a list of objects under a lamp. Some objects light the lamp. "
+             "The output says whether the lamp is on, off, or undetermined when this cannot be "
+             "known.\n\n{examples}\nWrite the output that belongs to the next input and nothing "
+             "else.\n\nInput: {input}\n",
+         RESPONSES},
+    [RD_MINISCAN] =
+        {[P_VALUES] = "python",
+         [P_STEPS] = "plain",
+         [P_EXAMPLE] = EXAMPLE,
+         [P_PROPOSE] = "The inputs below are phrases of an invented language and the outputs their "
+                       "translations. State its rules, with the order in which they apply, and "
+                       "write nothing else.\n\n{examples}\n",
+         [P_FOLLOW] = "Translate the input by the rules. Answer with the words of the translation, "
+                      "separated by blanks, and nothing else.\n" FOLLOW,
+         [P_IO] =
+             "The inputs below are phrases of an invented language and the outputs their "
+             "translations.\n\n{examples}\nWrite the output that belongs to the next input and "
+             "nothing else.\n\nInput: {input}\n",
+         RESPONSES},
 };
 
 /* ---------------------------------------------------------------- loading */
@@ -167,9 +185,12 @@ static int family_load(const char *path, const rd_json *doc, const rd_json_node 
         if (rd_json_kind(e) != RD_JSON_STRING)
             RD_FAIL(RD_EINPUT, "%s:%d: %s.%s: must be a string", path, at, family, keys[k].key);
         const char *text = rd_json_string(e);
-        if (k == P_VALUES) RD_TRY(style_read(path, at, k, text, &w->plain));
-        else if (k == P_STEPS) RD_TRY(style_read(path, at, k, text, &w->plain_steps));
-        else RD_TRY(template_check(path, at, k, text));
+        if (k == P_VALUES)
+            RD_TRY(style_read(path, at, k, text, &w->plain));
+        else if (k == P_STEPS)
+            RD_TRY(style_read(path, at, k, text, &w->plain_steps));
+        else
+            RD_TRY(template_check(path, at, k, text));
         rd_free(w->text[k]);
         w->text[k] = rd_strdup(text);
     }

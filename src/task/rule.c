@@ -16,7 +16,10 @@ const family_ops *rd_family_ops(rd_family f)
     return families[f];
 }
 
-const char *rd_family_name(rd_family f) { return rd_family_ops(f)->name; }
+const char *rd_family_name(rd_family f)
+{
+    return rd_family_ops(f)->name;
+}
 
 int rd_family_parse(const char *name, rd_family *f)
 {
@@ -50,7 +53,10 @@ int rd_rule_search(const rd_task *t, const rd_search_opts *opts, rd_candidates *
     return rd_family_ops(t->family)->search(t, &o, cands);
 }
 
-rd_rule *rd_rule_parse(rd_family f, const char *text) { return rd_family_ops(f)->parse(text); }
+rd_rule *rd_rule_parse(rd_family f, const char *text)
+{
+    return rd_family_ops(f)->parse(text);
+}
 
 void rd_rule_print(rd_family f, const rd_rule *r, uint64_t wording, rd_buf *out)
 {
@@ -69,9 +75,15 @@ bool rd_rule_equal(rd_family f, const rd_rule *a, const rd_rule *b)
     return equal;
 }
 
-double rd_rule_cost(rd_family f, const rd_rule *r) { return rd_family_ops(f)->cost(r); }
+double rd_rule_cost(rd_family f, const rd_rule *r)
+{
+    return rd_family_ops(f)->cost(r);
+}
 
-int rd_rule_steps(rd_family f, const rd_rule *r) { return rd_family_ops(f)->steps(r); }
+int rd_rule_steps(rd_family f, const rd_rule *r)
+{
+    return rd_family_ops(f)->steps(r);
+}
 
 void rd_rule_free(rd_family f, rd_rule **r)
 {

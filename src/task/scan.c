@@ -76,8 +76,7 @@ static bool function_apply(const scan_function *f, scan_line *l, int i)
         result.n += from->n;
     }
     l->item[first] = result;
-    memmove(&l->item[first + 1], &l->item[last + 1],
-            (size_t)(l->n - last - 1) * sizeof *l->item);
+    memmove(&l->item[first + 1], &l->item[last + 1], (size_t)(l->n - last - 1) * sizeof *l->item);
     l->n -= last - first;
     return true;
 }
@@ -94,8 +93,10 @@ static void line_put(const rd_rule *r, const scan_line *l, rd_buf *out)
 {
     for (int i = 0; i < l->n; i++) {
         if (i) rd_buf_putc(out, ' ');
-        if (l->item[i].function >= 0) rd_buf_puts(out, r->function[l->item[i].function].word);
-        else value_put(r, &l->item[i], out);
+        if (l->item[i].function >= 0)
+            rd_buf_puts(out, r->function[l->item[i].function].word);
+        else
+            value_put(r, &l->item[i], out);
     }
     rd_buf_putc(out, '\n');
 }
@@ -164,9 +165,9 @@ static const char *const order_words[N_WORDINGS][3] = {
     {"", " binds tightest", ", then "},
     {"do ", "", ", next "},
 };
-static const char *const reserved[] = {"is",    "means",    "becomes",  "gives", "x",
-                                       "y",     "apply",    "first",    "then",  "work",
-                                       "out",   "before",   "binds",    "do",    "next",
+static const char *const reserved[] = {"is",    "means",    "becomes",   "gives",      "x",
+                                       "y",     "apply",    "first",     "then",       "work",
+                                       "out",   "before",   "binds",     "do",         "next",
                                        "words", "tightest", "translate", "vocabulary", "lexicon"};
 
 bool scan_reserved(const char *word)
@@ -238,7 +239,10 @@ static const char *peek(const tokens *t, int ahead)
     return t->at + ahead < t->n ? t->word[t->at + ahead] : none;
 }
 
-static bool is_word(const char *w, const char *want) { return !strcasecmp(w, want); }
+static bool is_word(const char *w, const char *want)
+{
+    return !strcasecmp(w, want);
+}
 
 static bool accept(tokens *t, const char *want)
 {
@@ -254,7 +258,10 @@ static bool is_verb(const char *w)
     return false;
 }
 
-static bool is_name(const char *w) { return isalnum((unsigned char)*w) && !scan_reserved(w); }
+static bool is_name(const char *w)
+{
+    return isalnum((unsigned char)*w) && !scan_reserved(w);
+}
 
 /* "w is O" */
 static bool primitive_read(tokens *t, rd_rule *r)
@@ -355,7 +362,7 @@ static rd_rule *scan_parse(const char *text)
         t.at = 2;
     }
     while (t.at < t.n) {
-        bool read = starts_order(&t) ? order_read(&t, &r)
+        bool read = starts_order(&t)       ? order_read(&t, &r)
                     : is_verb(peek(&t, 1)) ? primitive_read(&t, &r)
                                            : function_read(&t, &r);
         if (!read || (t.at < t.n && !accept(&t, ";"))) return NULL;
@@ -388,9 +395,15 @@ static double scan_cost(const rd_rule *r)
     return c;
 }
 
-static int scan_steps(const rd_rule *r) { return 1 + r->n_functions; }
+static int scan_steps(const rd_rule *r)
+{
+    return 1 + r->n_functions;
+}
 
-static void scan_free(rd_rule *r) { rd_free(r); }
+static void scan_free(rd_rule *r)
+{
+    rd_free(r);
+}
 
 void scan_structure(const rd_rule *r, rd_buf *out)
 {
@@ -475,8 +488,7 @@ bool scan_change(rd_rule *r, rd_rng *rng)
         return true;
     default: /* a function forgotten */
         if (nf == 0) return false;
-        memmove(&r->function[f], &r->function[f + 1],
-                (size_t)(nf - f - 1) * sizeof *r->function);
+        memmove(&r->function[f], &r->function[f + 1], (size_t)(nf - f - 1) * sizeof *r->function);
         r->n_functions--;
         return true;
     }
@@ -531,12 +543,13 @@ static void answer_slip(const char *answer, rd_rng *rng, rd_buf *out)
     }
 }
 
-/* Half of the slips are in how the rule is used: one of its functions copies once too little, or two
- * change places. */
+/* Half of the slips are in how the rule is used: one of its functions copies once too little, or
+ * two change places. */
 static void scan_slip(const rd_rule *r, const char *input, const char *answer, rd_rng *rng,
                       rd_buf *out)
 {
-    for (int attempt = 0; r && r->n_functions && attempt < 4 && rd_rng_chance(rng, 0.8); attempt++) {
+    for (int attempt = 0; r && r->n_functions && attempt < 4 && rd_rng_chance(rng, 0.8);
+         attempt++) {
         rd_rule m = *r;
         int f = (int)rd_rng_below(rng, m.n_functions);
         size_t start = out->len;

@@ -4,29 +4,29 @@
  *
  *   postfix  x F    ->  x x x        prefix  F x  ->  x x        infix  x F y  ->  y x
  *
- * Functions are worked out one after the other, the tightest first, each from left to right (prefixes
- * from right to left), on what stands next to them: a function that finds another function there, not a value, has no
- * meaning and the input none either. */
+ * Functions are worked out one after the other, the tightest first, each from left to right
+ * (prefixes from right to left), on what stands next to them: a function that finds another
+ * function there, not a value, has no meaning and the input none either. */
 #ifndef RD_TASK_SCAN_H
 #define RD_TASK_SCAN_H
 
 #include "families.h"
 
 enum {
-    SCAN_WORD = 24,     /* longest word + 1 */
+    SCAN_WORD = 24, /* longest word + 1 */
     SCAN_PRIMITIVES = 12,
     SCAN_FUNCTIONS = 6,
-    SCAN_TEMPLATE = 8,  /* longest template */
-    SCAN_INPUT = 24,    /* words of an input */
-    SCAN_OUTPUT = 96,   /* words of an output */
-    SCAN_TEXT = 399     /* characters of a rule's text */
+    SCAN_TEMPLATE = 8, /* longest template */
+    SCAN_INPUT = 24,   /* words of an input */
+    SCAN_OUTPUT = 96,  /* words of an output */
+    SCAN_TEXT = 399    /* characters of a rule's text */
 };
 typedef enum { POSTFIX, PREFIX, INFIX } scan_kind;
 
 typedef struct scan_function {
     char word[SCAN_WORD];
     scan_kind kind;
-    int n;                   /* length of the template */
+    int n;                       /* length of the template */
     uint8_t is_y[SCAN_TEMPLATE]; /* 0: x, 1: y (infix only) */
 } scan_function;
 
@@ -51,8 +51,8 @@ typedef struct scan_line {
 } scan_line;
 /* The words of an input as items; false when one is unknown to the grammar. */
 bool scan_compile(const rd_rule *r, const char words[][SCAN_WORD], int n, scan_line *l);
-/* Work the functions out, down to one value.  work (may be NULL) gets each function's clause and the
- * line after it, all but the last. */
+/* Work the functions out, down to one value.  work (may be NULL) gets each function's clause and
+ * the line after it, all but the last. */
 bool scan_reduce(const rd_rule *r, scan_line *l, rd_buf *work);
 
 rd_rule *scan_copy(const rd_rule *r);

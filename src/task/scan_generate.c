@@ -1,18 +1,18 @@
 /* scan_generate.c: new MiniSCAN tasks.
  *
- * The published tasks are one grammar a hundred times, with other words.  Ours vary the grammar: the
- * number of words, kind and template of each function, the order in which functions bind.  What a
- * demonstration set must show is laid down here, so that the grammar can be found: every word alone,
- * every function alone twice, every neighbouring pair of the order together. */
+ * The published tasks are one grammar a hundred times, with other words.  Ours vary the grammar:
+ * the number of words, kind and template of each function, the order in which functions bind.  What
+ * a demonstration set must show is laid down here, so that the grammar can be found: every word
+ * alone, every function alone twice, every neighbouring pair of the order together. */
 #include "scan.h"
 
 #include <string.h>
 
 /* ---------------------------------------------------------------- words */
 
-static const char *const onsets[] = {"b",  "bl", "d",  "dr", "f",  "fl", "g",  "gr",
-                                     "h",  "k",  "kl", "l",  "m",  "n",  "p",  "pr",
-                                     "r",  "s",  "sk", "sm", "t",  "tr", "v",  "w", "z"};
+static const char *const onsets[] = {"b",  "bl", "d", "dr", "f", "fl", "g",  "gr", "h",
+                                     "k",  "kl", "l", "m",  "n", "p",  "pr", "r",  "s",
+                                     "sk", "sm", "t", "tr", "v", "w",  "z"};
 static const char *const nuclei[] = {"a", "e", "i", "o", "u", "ai", "au", "ea", "ie", "oo", "ou"};
 static const char *const codas[] = {"b", "ck", "f", "ft", "g",  "k",  "l",  "lm", "m",
                                     "n", "nd", "p", "rk", "rn", "sh", "st", "t",  "x"};
@@ -113,9 +113,18 @@ static void functions_draw(rd_rng *rng, int n, rd_rule *r)
 /* The examples under construction. */
 typedef struct sheet {
     const rd_rule *r;
+    const rd_rule *against; /* where not NULL, examples must refute it */
     rd_task *t;
     int64_t n;
 } sheet;
+
+static bool refuted(const rd_rule *r, const char *input, const char *answer)
+{
+    rd_buf other = {0};
+    bool same = rd_scan_ops.run(r, input, &other, NULL) && !strcmp(other.data, answer);
+    rd_buf_free(&other);
+    return !same;
+}
 
 /* false when the input has no meaning, is too long, or is there already. */
 static bool sheet_add(sheet *s, const char *input)
@@ -126,6 +135,7 @@ static bool sheet_add(sheet *s, const char *input)
     for (const char *p = answer.data; good && *p; p++) words += *p == ' ';
     good = good && words <= 14;
     for (int64_t i = 0; good && i < s->n; i++) good = strcmp(s->t->examples[i].input, input) != 0;
+    good = good && (!s->against || refuted(s->against, input, answer.data));
     if (good) {
         s->t->examples[s->n].input = rd_strdup(input);
         s->t->examples[s->n++].output = rd_buf_take(&answer);
@@ -201,6 +211,38 @@ static bool mixed_draw(sheet *s, rd_rng *rng, int most, int n, int must)
     return example_draw(s, rng, fn, (int)count, n, must);
 }
 
+/* An example that would come out otherwise if functions f and g changed places; true when there is
+ * one, or when both orders come to the same. */
+static bool order_shows(sheet *s, rd_rng *rng, int f, int g, bool *shown)
+{
+    rd_rule swapped = *s->r;
+    swapped.function[f] = s->r->function[g];
+    swapped.function[g] = s->r->function[f];
+    s->against = &swapped;
+    *shown = s->n < s->t->n_demos &&
+             example_draw(s, rng, (int64_t[]){f, g}, 2, s->r->n_primitives - 1, -1);
+    s->against = NULL;
+    return *shown || s->n < s->t->n_demos;
+}
+
+/* Neighbours in the order first; where two of them come to the same, those around them. */
+static bool orders_show(sheet *s, rd_rng *rng)
+{
+    bool shown[SCAN_FUNCTIONS][SCAN_FUNCTIONS] = {{false}};
+    int nf = s->r->n_functions;
+    for (int far = 1; far < nf; far++)
+        for (int f = 0; f + far < nf; f++) {
+            bool follows = far > 1;
+            for (int k = f + 1; k < f + far && follows; k++)
+                follows = shown[f][k] && shown[k][f + far];
+            if (follows)
+                shown[f][f + far] = true;
+            else if (!order_shows(s, rng, f, f + far, &shown[f][f + far]))
+                return false;
+        }
+    return true;
+}
+
 static bool demos_draw(sheet *s, rd_rng *rng, int most)
 {
     const rd_rule *r = s->r;
@@ -210,13 +252,9 @@ static bool demos_draw(sheet *s, rd_rng *rng, int most)
     /* the last primitive occurs alone only: the queries ask what was understood */
     for (int f = 0; f < r->n_functions; f++)
         for (int twice = 0; twice < 2; twice++)
-            if (s->n == s->t->n_demos ||
-                !example_draw(s, rng, &(int64_t){f}, 1, n - 1, -1))
+            if (s->n == s->t->n_demos || !example_draw(s, rng, &(int64_t){f}, 1, n - 1, -1))
                 return false;
-    for (int f = 0; f + 1 < r->n_functions; f++)
-        if (s->n == s->t->n_demos ||
-            !example_draw(s, rng, (int64_t[]){f, f + 1}, 2, n - 1, -1))
-            return false;
+    if (!orders_show(s, rng)) return false;
     for (int attempt = 0; s->n < s->t->n_demos; attempt++)
         if (!mixed_draw(s, rng, most, n - 1, -1) && attempt > 10) return false;
     return true;
@@ -235,8 +273,8 @@ static bool queries_draw(sheet *s, rd_rng *rng, int most)
 
 /* Lake et al.'s study: four words (a to d), then 1: x1 -> xxx, 2: x2y -> xyx, 3: x3y -> yx. */
 static const char *const lake_layout[] = {
-    "a",     "b",     "c",   "d",   "b1",  "a1",   "b2c",  "c2a",   "b3c",   "a3b",    "b13c",   "c3a2b",
-    "b3c1",  "c2a3b", "d1",  "d2b", "a2d", "d3a",  "c3d",  "d13b",  "c3d1",  "b3c2d",  "d2c3a1", "d2d3d1"};
+    "a",    "b",     "c",  "d",   "b1",  "a1",  "b2c", "c2a",  "b3c",  "a3b",   "b13c",   "c3a2b",
+    "b3c1", "c2a3b", "d1", "d2b", "a2d", "d3a", "c3d", "d13b", "c3d1", "b3c2d", "d2c3a1", "d2d3d1"};
 enum { LAKE_DEMOS = 14, LAKE_QUERIES = 10 };
 
 static bool lake_draw(rd_rng *rng, rd_task *t, rd_rule *r)
@@ -252,7 +290,7 @@ static bool lake_draw(rd_rng *rng, rd_task *t, rd_rule *r)
         memcpy(r->function[f].word, word, SCAN_WORD);
         r->n_functions++;
     }
-    sheet s = {r, t, 0};
+    sheet s = {r, NULL, t, 0};
     rd_buf text = {0};
     bool good = true;
     for (int k = 0; good && k < LAKE_DEMOS + LAKE_QUERIES; k++) {
@@ -273,7 +311,7 @@ static bool varied_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t, rd_rul
     int n = (int)rd_rng_range(rng, fewest[d], most[d]);
     primitives_draw(rng, n, d < 3 || rd_rng_chance(rng, 0.5), r);
     functions_draw(rng, functions[d], r);
-    sheet s = {r, t, 0};
+    sheet s = {r, NULL, t, 0};
     return demos_draw(&s, rng, together[d]) && queries_draw(&s, rng, together[d]);
 }
 

@@ -1,9 +1,10 @@
 /* scan_search.c: the grammar that a MiniSCAN task's demonstrations determine, and its neighbours.
  *
- * One-word inputs give the primitives; every other word is a function.  Inputs with one function give
- * its kind (from where it stands) and its templates (from the output); the order is tried out.  What
- * is left is a handful of grammars per task.  Around the cheapest one that is right, single changes
- * are tried systematically and pairs of changes at random, for hypotheses that are nearly right. */
+ * One-word inputs give the primitives; every other word is a function.  Inputs with one function
+ * give its kind (from where it stands) and its templates (from the output); the order is tried out.
+ * What is left is a handful of grammars per task.  Around the cheapest one that is right, single
+ * changes are tried systematically and pairs of changes at random, for hypotheses that are nearly
+ * right. */
 #include "scan.h"
 
 #include <string.h>
@@ -75,8 +76,8 @@ static void judge(scan_table *b, const rd_rule *r, verdict *v)
     for (int p = 0; p < r->n_primitives; p++) number[p] = vocabulary_number(b, r->meaning[p], true);
     for (int64_t i = 0; i < b->n; i++) {
         const example *e = &b->ex[i];
-        bool defined =
-            scan_compile(r, (const char(*)[SCAN_WORD])e->in, e->n_in, &l) && scan_reduce(r, &l, NULL);
+        bool defined = scan_compile(r, (const char(*)[SCAN_WORD])e->in, e->n_in, &l) &&
+                       scan_reduce(r, &l, NULL);
         int n = defined ? l.item[0].n : 0, equal = 0;
         uint64_t h = 0x9e3779b97f4a7c15u;
         for (int k = 0; k < n; k++) {
@@ -144,8 +145,10 @@ static bool lone_use(const rd_rule *r, const example *e, int f, scan_kind *kind,
     if (e->n_in < 2 || e->n_in > 3) return false;
     int at = -1;
     for (int k = 0; k < e->n_in; k++)
-        if (function_of(r, e->in[k]) == f) at = at < 0 ? k : 3;
-        else if (primitive_of(r, e->in[k]) < 0) return false;
+        if (function_of(r, e->in[k]) == f)
+            at = at < 0 ? k : 3;
+        else if (primitive_of(r, e->in[k]) < 0)
+            return false;
     if (at < 0 || at == 3 || (e->n_in == 3 && at != 1)) return false;
     *kind = e->n_in == 3 ? INFIX : at == 0 ? PREFIX : POSTFIX;
     *x = primitive_of(r, e->in[*kind == PREFIX ? 1 : 0]);
@@ -314,8 +317,8 @@ static void meanings_vary(scan_table *b, candidate_set *set, const rd_rule *best
 
 static void changes_random(scan_table *b, candidate_set *set, const rd_rule *best)
 {
-    rd_rng rng = rd_rng_make(0, "scan.search", (uint64_t)best->n_primitives,
-                             (uint64_t)best->n_functions);
+    rd_rng rng =
+        rd_rng_make(0, "scan.search", (uint64_t)best->n_primitives, (uint64_t)best->n_functions);
     for (int k = 0; k < RANDOM_CHANGES; k++) {
         rd_rule r = *best;
         bool changed = scan_change(&r, &rng);

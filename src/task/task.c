@@ -1,9 +1,9 @@
 /* task.c: tasks and sets of tasks: ownership, binary form, the ReDis JSON-lines files, the official
  * split.
  *
- * The loader is strict, because a value that is off by a blank would silently count as wrong in every
- * later stage.  The writer prints what Python's json.dumps would, byte for byte, so that a file that
- * was loaded and saved again is the same file. */
+ * The loader is strict, because a value that is off by a blank would silently count as wrong in
+ * every later stage.  The writer prints what Python's json.dumps would, byte for byte, so that a
+ * file that was loaded and saved again is the same file. */
 #include "families.h"
 
 #include <string.h>
@@ -164,8 +164,8 @@ static int example_read(const place *at, const rd_json_node *v, rd_example *e)
         RD_FAIL(RD_EINPUT, "%s:%d: \"%.80s\" is not an input of %s", at->path, at->line, e->input,
                 ops->name);
     if (!ops->valid_output(e->output))
-        RD_FAIL(RD_EINPUT, "%s:%d: \"%.80s\" is not an output of %s", at->path, at->line,
-                e->output, ops->name);
+        RD_FAIL(RD_EINPUT, "%s:%d: \"%.80s\" is not an output of %s", at->path, at->line, e->output,
+                ops->name);
 done:
     rd_buf_free(&input);
     return rc;
@@ -206,11 +206,12 @@ done:
     return rc;
 }
 
-static int line_read(const place *at, const char *text, size_t n, rd_task *t)
+int rd_task_parse(const char *text, size_t n, const char *name, int line, rd_family f, rd_task *t)
 {
     int rc = RD_OK;
     rd_json *doc = NULL;
-    t->family = at->family;
+    const place here = {name, line, f}, *at = &here;
+    *t = (rd_task){.family = f};
     if (n == 0) RD_FAIL(RD_EINPUT, "%s:%d: empty line", at->path, at->line);
     RD_TRY(rd_json_parse(text, n, at->path, at->line, &doc));
     const rd_json_node *root = rd_json_root(doc);
@@ -224,12 +225,13 @@ static int line_read(const place *at, const char *text, size_t n, rd_task *t)
     RD_TRY(rule_read(at, root, t));
 done:
     rd_json_free(&doc);
+    if (rc != RD_OK) rd_task_free(t);
     return rc;
 }
 
 /* The official held-out files keep the numbers of the whole file, in shuffled order: numbers must
  * differ, nothing more.  Open addressing over the tasks of this file. */
-static int ids_check(const place *at, const rd_taskset *set, int64_t first)
+static int ids_check(const char *path, const rd_taskset *set, int64_t first)
 {
     int rc = RD_OK;
     int64_t slots = 4;
@@ -241,7 +243,7 @@ static int ids_check(const place *at, const rd_taskset *set, int64_t first)
         while (slot[h & (uint64_t)(slots - 1)]) {
             int64_t other = slot[h & (uint64_t)(slots - 1)] - 1;
             if (set->task[other].id == id)
-                RD_FAIL(RD_EINPUT, "%s:%lld: idx %lld is also that of line %lld", at->path,
+                RD_FAIL(RD_EINPUT, "%s:%lld: idx %lld is also that of line %lld", path,
                         (long long)(i - first + 1), (long long)id, (long long)(other - first + 1));
             h++;
         }
@@ -256,21 +258,20 @@ int rd_task_load(const char *path, rd_family f, rd_taskset *set)
 {
     int rc = RD_OK;
     int64_t first = set->n;
+    int line = 0;
     rd_buf file = {0};
     rd_task t = {0};
-    place at = {path, 0, f};
     RD_TRY(rd_file_read(path, &file));
     if (file.len == 0) RD_FAIL(RD_EINPUT, "%s: no tasks: the file is empty", path);
     const char *p = file.data, *end = file.data + file.len;
     while (p < end) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         const char *stop = newline ? newline : end;
-        at.line++;
-        RD_TRY(line_read(&at, p, (size_t)(stop - p), &t));
+        RD_TRY(rd_task_parse(p, (size_t)(stop - p), path, ++line, f, &t));
         rd_taskset_add_take(set, &t);
         p = stop + 1;
     }
-    RD_TRY(ids_check(&at, set, first));
+    RD_TRY(ids_check(path, set, first));
 done:
     rd_task_free(&t);
     if (rc != RD_OK)
@@ -345,8 +346,10 @@ static void examples_put(const rd_task *t, int64_t from, int64_t to, rd_buf *out
     for (int64_t i = from; i < to; i++) {
         const rd_example *e = &t->examples[i];
         rd_buf_puts(out, i > from ? ", {\"input\": " : "{\"input\": ");
-        if (t->family == RD_ACRE) scene_put(e->input, out);
-        else json_string_put(e->input, strlen(e->input), out);
+        if (t->family == RD_ACRE)
+            scene_put(e->input, out);
+        else
+            json_string_put(e->input, strlen(e->input), out);
         rd_buf_puts(out, ", \"output\": ");
         json_string_put(e->output, strlen(e->output), out);
         if (e->type) {

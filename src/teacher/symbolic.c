@@ -1,27 +1,30 @@
 /* symbolic.c: the embedded teacher.
  *
- * It searches the family's DSL for rules of a task and proposes some of them with a realistic spread:
- * right, nearly right, wrong.  It applies a rule text by parsing it back, running it, and making the
- * mistakes that it is told to make.  Nothing it says depends on what it was asked before: proposals are
- * a function of (seed, task content, draw number), applications of (seed, family, rule text, input,
- * application key), so that any rank may answer and any unit may be repeated. */
+ * It searches the family's DSL for rules of a task and proposes some of them with a realistic
+ * spread: right, nearly right, wrong.  It applies a rule text by parsing it back, running it, and
+ * making the mistakes that it is told to make.  Nothing it says depends on what it was asked
+ * before: proposals are a function of (seed, task content, draw number), applications of (seed,
+ * family, rule text, input, application key), so that any rank may answer and any unit may be
+ * repeated. */
 #include "kinds.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-    PARSED_SLOTS = 512, /* rules kept parsed; a task's rules are applied to all its examples in a row */
-    MUTATIONS = 96,     /* attempts per task */
-    MUTATION_CHAIN = 4  /* most mutations one after the other */
+    PARSED_SLOTS =
+        512,        /* rules kept parsed; a task's rules are applied to all its examples in a row */
+    MUTATIONS = 96, /* attempts per task */
+    LONG_CHAIN = 3,     /* mutations that the second half of the attempts adds */
+    MUTATION_CHAIN = 7  /* most mutations one after the other */
 };
 
 /* Costs count primitives: a rule that needs two more is proposed 1/e as often. */
 static const double cost_scale = 2.0;
 
-/* Said of a text that is no rule of the family or is undefined on the input.  It holds no bracket, no
- * number and no label, so that even the tolerant reading finds no answer in it (for MiniSCAN, where
- * any words are an answer, a wrong one). */
+/* Said of a text that is no rule of the family or is undefined on the input.  It holds no bracket,
+ * no number and no label, so that even the tolerant reading finds no answer in it (for MiniSCAN,
+ * where any words are an answer, a wrong one). */
 static const char no_answer[] = "I cannot apply this rule.";
 /* Proposed when neither search nor mutation gave any rule. */
 static const char no_rule[] = "There is no rule that I can see.";
@@ -122,8 +125,9 @@ static void spread_free(spread *sp)
     }
 }
 
-/* Demonstrations with outputs and the query inputs: what the search may look at.  Position, id and the
- * gold outputs of the queries stay out, so a repeated task gets the same rules wherever it stands. */
+/* Demonstrations with outputs and the query inputs: what the search may look at.  Position, id and
+ * the gold outputs of the queries stay out, so a repeated task gets the same rules wherever it
+ * stands. */
 static uint64_t content_hash(const rd_task *t)
 {
     uint64_t h = rd_hash_str(rd_family_name(t->family), (uint64_t)t->n_demos);
@@ -151,7 +155,8 @@ static void pools_from_search(spread *sp, const rd_task *t, rd_buf *scratch)
         const rd_candidate *c = &sp->cands.item[i];
         uint64_t text = canonical_hash(sp->family, c->rule, scratch);
         if (c->score >= t->n_demos) {
-            /* The list is sorted by cost within a score, so the first right rule is the cheapest. */
+            /* The list is sorted by cost within a score, so the first right rule is the cheapest.
+             */
             if (sp->pools[RIGHT].n == 0) sp->cheapest = c->cost;
             pool_add(&sp->pools[RIGHT], c->rule, exp((sp->cheapest - c->cost) / cost_scale), text);
         } else if (c->score > 0) {
@@ -170,15 +175,15 @@ static bool already_there(const spread *sp, uint64_t text)
     return false;
 }
 
-/* One mutant of a right rule (of the best rule there is when none is right), or NULL.  Chains of several
- * mutations reach the low scores that the wide margins of ACRE and MiniSCAN ask for. */
-static rd_rule *mutant(const spread *sp, const rd_task *t, rd_rng *rng)
+/* One mutant of a right rule (of the best rule there is when none is right), or NULL.  Chains of
+ * several mutations reach the low scores that the wide margins of ACRE and MiniSCAN ask for. */
+static rd_rule *mutant(const spread *sp, const rd_task *t, int attempt, rd_rng *rng)
 {
     const pool *from = &sp->pools[RIGHT];
     if (from->n == 0) from = &sp->pools[NEAR];
     if (from->n == 0) return NULL;
     int64_t base = from == &sp->pools[RIGHT] ? rd_rng_pick(rng, from->weight, from->n) : 0;
-    int64_t chain = 1;
+    int64_t chain = attempt < MUTATIONS / 2 ? 1 : 1 + LONG_CHAIN;
     while (chain < MUTATION_CHAIN && rd_rng_chance(rng, 0.4)) chain++;
     rd_rule *r = rd_rule_mutate(sp->family, from->rule[base], t, rng);
     for (int64_t i = 1; r && i < chain; i++) {
@@ -196,13 +201,14 @@ static void pools_from_mutation(spread *sp, const rd_task *t, uint64_t seed, rd_
     rd_rule *made[MUTATIONS];
     for (int i = 0; i < MUTATIONS; i++) {
         rd_rng rng = rd_rng_make(seed, "teacher.mutate", sp->content, (uint64_t)i);
-        made[i] = mutant(sp, t, &rng);
+        made[i] = mutant(sp, t, i, &rng);
     }
     for (int i = 0; i < MUTATIONS; i++) {
         if (!made[i]) continue;
         uint64_t text = canonical_hash(sp->family, made[i], scratch);
         int32_t score = already_there(sp, text) ? -1 : demo_score(sp->family, made[i], t, scratch);
-        /* A mutant that still fits is left out: right rules come from the search or the generator. */
+        /* A mutant that still fits is left out: right rules come from the search or the generator.
+         */
         if (score < 0 || score >= t->n_demos) {
             rd_rule_free(sp->family, &made[i]);
             continue;
@@ -238,8 +244,8 @@ done:
     return rc;
 }
 
-/* The grade of a draw.  luck < skill: the teacher's best guess is right.  luck >= (1 + skill) / 2: it
- * never finds a right rule for this task, in any number of draws.  Between: only by sampling. */
+/* The grade of a draw.  luck < skill: the teacher's best guess is right.  luck >= (1 + skill) / 2:
+ * it never finds a right rule for this task, in any number of draws.  Between: only by sampling. */
 static grade draw_grade(const symbolic *s, const spread *sp, bool greedy, rd_rng *rng)
 {
     double share[GRADES] = {s->opts.share_right * sp->skill, s->opts.share_near,

@@ -23,7 +23,7 @@ static int copy_table(rd_store *from, const char *table, int n, const char *cons
                       int64_t keep, rd_series *to)
 {
     int rc = RD_OK;
-    char name[128];
+    char name[256];
     int64_t rows = 0, *step = NULL;
     double *values = NULL, *row = NULL;
     snprintf(name, sizeof(name), "%s/step", table);

@@ -1,8 +1,11 @@
 /* muon.c: momentum, orthogonalised by Newton-Schulz steps (Jordan et al. 2024).
  *
- * The steps are products only, X <- a X + (b A + c A^2) X with A the Gram matrix on the smaller side,
- * and cost about as much as a tenth to a fifth of a small model's backward pass; so the matrices are
- * dealt over the replicas and the results are sent round, one broadcast per replica. */
+ * A step is X <- P X with P = a I + b A + c A^2 and A the Gram matrix of X on its smaller side.  It
+ * is products only, but many: at 2,048 tokens a step they come near half the flops of the passes of
+ * a model of width 256.  Hence three savings.  The matrices are dealt over the replicas and the
+ * results sent round, one broadcast per replica.  Products known to be symmetric are computed to
+ * three quarters.  And where X is oblong the steps are taken on A, which they turn into P A P, and
+ * only their product is applied to X. */
 #include "train_impl.h"
 
 #include <math.h>
@@ -13,7 +16,10 @@ enum { NEWTON_SCHULZ_STEPS = 5 };
 /* Work space for matrices of one shape. */
 typedef struct shape_space {
     int64_t m, n, mb, nb;
-    rd_mat other, gram, poly;
+    rd_mat other;                /* m x n */
+    rd_mat gram, poly, all, tmp; /* k x k, k the smaller of m and n */
+    bool left;                   /* the Gram matrix is X X^T, else X^T X */
+    bool oblong;                 /* steps on the Gram matrix are cheaper */
 } shape_space;
 
 typedef struct muon_matrix {
@@ -45,12 +51,23 @@ static int find_space(train_muon *u, const rd_mat *w, int *index)
         if (s->m == w->m && s->n == w->n && s->mb == w->mb && s->nb == w->nb) return RD_OK;
     }
     shape_space *s = &u->space[u->n_spaces++];
-    *s = (shape_space){.m = w->m, .n = w->n, .mb = w->mb, .nb = w->nb};
+    *s = (shape_space){.m = w->m, .n = w->n, .mb = w->mb, .nb = w->nb, .left = w->m < w->n};
+    s->oblong = 2 * (w->m + w->n - k) >= 3 * k;
     RD_TRY(rd_mat_create(u->g, w->m, w->n, w->mb, w->nb, &s->other));
     RD_TRY(rd_mat_create(u->g, k, k, block, block, &s->gram));
     RD_TRY(rd_mat_create(u->g, k, k, block, block, &s->poly));
+    RD_TRY(rd_mat_create(u->g, k, k, block, block, &s->all));
+    RD_TRY(rd_mat_create(u->g, k, k, block, block, &s->tmp));
 done:
     return rc;
+}
+
+static double step_flops(const shape_space *s)
+{
+    double k = (double)(s->left ? s->m : s->n), area = (double)s->m * (double)s->n;
+    double symmetric = 1.5 * k * k * k, product = 2 * area * k;
+    if (s->oblong) return 1.75 * product + (4 * NEWTON_SCHULZ_STEPS - 3) * symmetric;
+    return NEWTON_SCHULZ_STEPS * (1.75 * product + symmetric);
 }
 
 /* The most expensive matrix first, each to the replica with the least work; then the updates are
@@ -100,11 +117,9 @@ int muon_create(rd_model *model, train_muon **muon)
         const rd_param *p = &model->params[i];
         if (!p->is_matrix) continue;
         muon_matrix *x = &u->matrix[u->n++];
-        double k = (double)(p->w.m < p->w.n ? p->w.m : p->w.n);
-        double area = (double)p->w.m * (double)p->w.n;
-        *x = (muon_matrix){.param = p,
-                           .flops = NEWTON_SCHULZ_STEPS * (4 * area * k + 2 * k * k * k)};
+        *x = (muon_matrix){.param = p};
         RD_TRY(find_space(u, &p->w, &x->space));
+        x->flops = step_flops(&u->space[x->space]);
     }
     deal_matrices(u);
     *muon = u;
@@ -122,6 +137,8 @@ void muon_free(train_muon **muon)
         rd_mat_free(&u->space[i].other);
         rd_mat_free(&u->space[i].gram);
         rd_mat_free(&u->space[i].poly);
+        rd_mat_free(&u->space[i].all);
+        rd_mat_free(&u->space[i].tmp);
     }
     rd_free(u->space);
     rd_free(u->matrix);
@@ -132,38 +149,71 @@ void muon_free(train_muon **muon)
 
 /* ---------------------------------------------------------------- orthogonalisation */
 
-/* P <- a I + b A + P, where P holds c A^2 on entry. */
-static void finish_polynomial(double a, double b, const rd_mat *A, rd_mat *P)
+/* n rows or columns of A from `from` on.  1 x 1 grids only. */
+static int part_of(const rd_mat *A, bool rows, int64_t from, int64_t n, rd_mat *part)
 {
+    float *a = A->a + (rows ? from : from * A->ld);
+    return rd_mat_view_of(A->grid, a, rows ? n : A->m, rows ? A->n : n, A->ld, part);
+}
+
+/* C = op(A) op(B) where C is known to be symmetric: its left half and the lower right quarter are
+ * computed, the rest is mirrored. */
+static int symmetric_product(char ta, char tb, const rd_mat *A, const rd_mat *B, rd_mat *C)
+{
+    int rc = RD_OK;
+    enum { SMALLEST = 64, ROUND = 16 };
+    int64_t k = C->m, half = (k / 2 + ROUND - 1) / ROUND * ROUND;
+    rd_mat lower, first, second, c;
+    if (k < SMALLEST || C->grid->rows * C->grid->cols > 1) return rd_gemm(ta, tb, 1, A, B, 0, C);
+    RD_TRY(part_of(B, tb == 'T', 0, half, &first));
+    RD_TRY(part_of(C, false, 0, half, &c));
+    RD_TRY(rd_gemm(ta, tb, 1, A, &first, 0, &c));
+    RD_TRY(part_of(A, ta == 'N', half, k - half, &lower));
+    RD_TRY(part_of(B, tb == 'T', half, k - half, &second));
+    RD_TRY(rd_mat_view_of(C->grid, C->a + half * C->ld + half, k - half, k - half, C->ld, &c));
+    RD_TRY(rd_gemm(ta, tb, 1, &lower, &second, 0, &c));
+    for (int64_t j = half; j < k; j++)
+        for (int64_t i = 0; i < half; i++) C->a[j * C->ld + i] = C->a[i * C->ld + j];
+done:
+    return rc;
+}
+
+/* P = a I + b A + c A^2. */
+static int polynomial(const rd_mat *A, rd_mat *P)
+{
+    int rc = RD_OK;
+    const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
+    RD_TRY(symmetric_product('N', 'N', A, A, P));
     for (int64_t j = 0; j < A->ln; j++) {
         int64_t column = rd_mat_global_col(A, j);
         const float *from = A->a + j * A->ld;
         float *to = P->a + j * P->ld;
-        for (int64_t i = 0; i < A->lm; i++) to[i] += (float)b * from[i];
+        for (int64_t i = 0; i < A->lm; i++) to[i] = b * from[i] + c * to[i];
         for (int64_t i = 0; i < A->lm; i++)
-            if (rd_mat_global_row(A, i) == column) to[i] += (float)a;
+            if (rd_mat_global_row(A, i) == column) to[i] += a;
     }
+done:
+    return rc;
 }
 
-/* X, with the singular vectors kept and the singular values brought near 1.  Collective on the
- * replica.  Y is work space of the same shape; the result is in X (the steps are odd in number, so
- * X's start is copied to Y). */
-static int orthogonalise(rd_mat *X, shape_space *s)
+static int apply(const shape_space *s, const rd_mat *P, const rd_mat *X, rd_mat *Y)
+{
+    return rd_gemm('N', 'N', 1, s->left ? P : X, s->left ? X : P, 0, Y);
+}
+
+static int gram(const shape_space *s, const rd_mat *X, rd_mat *A)
+{
+    return symmetric_product(s->left ? 'N' : 'T', s->left ? 'T' : 'N', X, X, A);
+}
+
+/* Steps on X itself, to and fro between two matrices; X's start is in `from`. */
+static int steps_on_matrix(rd_mat *from, rd_mat *to, shape_space *s)
 {
     int rc = RD_OK;
-    const double a = 3.4445, b = -4.7750, c = 2.0315;
-    rd_mat *from = &s->other, *to = X, *A = &s->gram, *P = &s->poly;
-    bool left = X->m < X->n; /* the Gram matrix is X X^T, else X^T X */
-    double norm2;
-    RD_TRY(rd_mat_norm2(X, &norm2));
-    float scale = (float)(1 / (sqrt(norm2) + 1e-12));
-    for (int64_t j = 0; j < X->ln; j++)
-        for (int64_t i = 0; i < X->lm; i++) from->a[j * from->ld + i] = scale * X->a[j * X->ld + i];
     for (int k = 0; k < NEWTON_SCHULZ_STEPS; k++) {
-        RD_TRY(rd_gemm(left ? 'N' : 'T', left ? 'T' : 'N', 1, from, from, 0, A));
-        RD_TRY(rd_gemm('N', 'N', (float)c, A, A, 0, P));
-        finish_polynomial(a, b, A, P);
-        RD_TRY(rd_gemm('N', 'N', 1, left ? P : from, left ? from : P, 0, to));
+        RD_TRY(gram(s, from, &s->gram));
+        RD_TRY(polynomial(&s->gram, &s->poly));
+        RD_TRY(apply(s, &s->poly, from, to));
         rd_mat *swap = from;
         from = to;
         to = swap;
@@ -171,7 +221,45 @@ static int orthogonalise(rd_mat *X, shape_space *s)
 done:
     return rc;
 }
-_Static_assert(NEWTON_SCHULZ_STEPS % 2 == 1, "the result of an odd number of steps is in X");
+
+/* Steps on the Gram matrix.  All matrices here are polynomials in A: they commute and are symmetric. */
+static int steps_on_gram(const rd_mat *from, rd_mat *to, shape_space *s)
+{
+    int rc = RD_OK;
+    rd_mat *A = &s->gram, *P = &s->poly, *Q = &s->all, *R = &s->tmp, *swap;
+    RD_TRY(gram(s, from, A));
+    RD_TRY(polynomial(A, Q));
+    for (int k = 1; k < NEWTON_SCHULZ_STEPS; k++) {
+        const rd_mat *last = k == 1 ? Q : P;
+        RD_TRY(symmetric_product('N', 'N', last, A, R));
+        RD_TRY(symmetric_product('N', 'N', R, last, A));
+        RD_TRY(polynomial(A, P));
+        RD_TRY(symmetric_product('N', 'N', P, Q, R));
+        swap = Q;
+        Q = R;
+        R = swap;
+    }
+    RD_TRY(apply(s, Q, from, to));
+done:
+    return rc;
+}
+
+/* X with the singular vectors kept and the singular values brought near 1.  Collective on the
+ * replica. */
+static int orthogonalise(rd_mat *X, shape_space *s)
+{
+    int rc = RD_OK;
+    rd_mat *Y = &s->other;
+    double norm2;
+    RD_TRY(rd_mat_norm2(X, &norm2));
+    float scale = (float)(1 / (sqrt(norm2) + 1e-12));
+    for (int64_t j = 0; j < X->ln; j++)
+        for (int64_t i = 0; i < X->lm; i++) Y->a[j * Y->ld + i] = scale * X->a[j * X->ld + i];
+    RD_TRY(s->oblong ? steps_on_gram(Y, X, s) : steps_on_matrix(Y, X, s));
+done:
+    return rc;
+}
+_Static_assert(NEWTON_SCHULZ_STEPS % 2 == 1, "the result of an odd number of steps is in `to`");
 
 /* Momentum and Nesterov's look-ahead of one matrix: M <- mu M + G, U = G + mu M. */
 static void look_ahead(int64_t n, float mu, float scale, const float *restrict g,

@@ -1,7 +1,9 @@
-/* fuzz_json: whatever the JSON reader accepts must print to JSON that it reads as the same document.
+/* fuzz_json: whatever the JSON reader accepts must print to JSON that it reads as the same
+ * document.
  *
  * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER).  The main below needs no such tool: it
- * feeds the files that it is given, or, without arguments, mutations of the seeds (-n N of them). */
+ * feeds the files that it is given, or, without arguments, mutations of the seeds (-n N of them).
+ */
 #include "rd/io.h"
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
 #ifndef RD_LIBFUZZER
 static const char *const seeds[] = {
-    "{\"run\": {\"name\": \"q\", \"seed\": 1, \"max_hours\": 0.5e-1}, \"stages\": [\"a\", null, true]}",
+    "{\"run\": {\"name\": \"q\", \"seed\": 1, \"max_hours\": 0.5e-1}, \"stages\": [\"a\", null, "
+    "true]}",
     "[{\"k\": \"\\ud83d\\ude00 \\u00e9 \\n\"}, [[[-0.0]]], \"r\xc3\xa9sum\xc3\xa9\", 1e308, {}]",
     "{\"a\": {\"b\": [1, 2, {\"c\": \"\"}]}, \"A\": [false]}"};
 

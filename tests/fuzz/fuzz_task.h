@@ -1,0 +1,92 @@
+/* fuzz_task.h: what fuzz_rule and fuzz_task_line share: seeds from generated tasks, mutations of
+ * words and characters, and a main that needs no fuzzing engine: it feeds the files that it is
+ * given, or, without arguments, mutations (-n N of them). */
+#ifndef RD_FUZZ_TASK_H
+#define RD_FUZZ_TASK_H
+
+#include "rd/task.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { FUZZ_CAP = 8192 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+/* One unmutated input, at most cap bytes. */
+__attribute__((unused)) static size_t fuzz_seed(rd_rng *r, char *text, size_t cap);
+
+static inline void fuzz_task(rd_rng *r, rd_family f, rd_task *t)
+{
+    rd_gen_opts o = {.family = f, .difficulty = (int)rd_rng_below(r, 4)};
+    o.seed = (uint64_t)rd_rng_below(r, 20);
+    RD_ASSERT(rd_task_generate(&o, RD_SPLIT_TRAIN, rd_rng_below(r, 3), t) == RD_OK);
+}
+
+#ifndef RD_LIBFUZZER
+/* Start and length of some word of the text. */
+static size_t fuzz_word(rd_rng *r, const char *text, size_t n, size_t *len)
+{
+    size_t at = (size_t)rd_rng_below(r, (int64_t)n);
+    while (at > 0 && text[at - 1] != ' ') at--;
+    *len = 0;
+    while (at + *len < n && text[at + *len] != ' ') ++*len;
+    return at;
+}
+
+static size_t fuzz_mutate(rd_rng *r, char *text, size_t n)
+{
+    static const char marks[] = ";;,.:()[]{}\"\\ 0x1-'\n\xc3\x01";
+    char word[64];
+    for (int64_t k = rd_rng_below(r, 5); k > 0 && n > 2; k--) {
+        size_t at = (size_t)rd_rng_below(r, (int64_t)n), len, to;
+        switch (rd_rng_below(r, 6)) {
+        case 0: text[at] = marks[rd_rng_below(r, (int64_t)sizeof marks - 1)]; break;
+        case 1: memmove(text + at, text + at + 1, --n - at); break;
+        case 2: n = rd_rng_chance(r, 0.3) ? at : n; break;
+        case 3: /* repeat a piece, which makes depth */
+            if (2 * n - at <= FUZZ_CAP) memmove(text + n, text + at, n - at), n += n - at;
+            break;
+        case 4: /* leave a word out */
+            at = fuzz_word(r, text, n, &len);
+            memmove(text + at, text + at + len, n - at - len);
+            n -= len;
+            break;
+        default: /* one word in the place of a character elsewhere */
+            at = fuzz_word(r, text, n, &len);
+            if (len >= sizeof word || n + len > FUZZ_CAP) break;
+            memcpy(word, text + at, len);
+            to = (size_t)rd_rng_below(r, (int64_t)n);
+            memmove(text + to + len, text + to, n - to);
+            memcpy(text + to, word, len);
+            n += len;
+        }
+    }
+    return n;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t n = 20000;
+    static char text[FUZZ_CAP];
+    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
+        n = strtoll(argv[2], NULL, 10);
+    } else if (argc > 1) {
+        for (int i = 1; i < argc; i++) {
+            rd_buf b = {0};
+            if (rd_file_read(argv[i], &b) != RD_OK) return 1;
+            const size_t len = b.len < FUZZ_CAP ? b.len : FUZZ_CAP;
+            memcpy(text, b.data, len);
+            rd_buf_free(&b);
+            LLVMFuzzerTestOneInput((const uint8_t *)text, len);
+        }
+        return 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        rd_rng r = rd_rng_make(1, "fuzz_task", (uint64_t)i, 0);
+        size_t len = fuzz_mutate(&r, text, fuzz_seed(&r, text, FUZZ_CAP / 2));
+        LLVMFuzzerTestOneInput((const uint8_t *)text, len);
+    }
+    printf("%lld inputs\n", (long long)n);
+    return 0;
+}
+#endif
+#endif

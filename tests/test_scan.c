@@ -1,0 +1,154 @@
+/* ranks: 1 */
+/* MiniSCAN: grammars as text, the order of binding, the inducer, nearly right grammars. */
+#include "rule_checks.h"
+
+static const char rule[] = "Words: dax is RED; fep is BLUE; x kiki is x x x; x blick y is x y x; "
+                           "blorp x is x x; x wug y is y "
+                           "x; apply kiki first, then blick, then blorp, then wug.";
+
+static void runs(const char *text, const char *input, const char *want)
+{
+    rd_buf y = {0};
+    rd_rule *r = rd_rule_parse(RD_MINISCAN, text);
+    bool defined = r && rd_rule_run(RD_MINISCAN, r, input, &y, NULL);
+    ok(want ? defined && !strcmp(y.data, want) : !defined, "%s: %s", input,
+       defined ? y.data : "none");
+    rd_rule_free(RD_MINISCAN, &r);
+    rd_buf_free(&y);
+}
+
+static void meaning(void)
+{
+    runs(rule, "dax", "RED");
+    runs(rule, "dax kiki", "RED RED RED");
+    runs(rule, "dax blick fep", "RED BLUE RED");
+    runs(rule, "dax wug fep kiki", "BLUE BLUE BLUE RED");
+    runs(rule, "dax wug fep blick dax", "BLUE RED BLUE RED");
+    runs(rule, "dax wug fep wug dax",
+         "RED BLUE RED"); /* from left to right: (fep dax), then turned */
+    runs(rule, "blorp dax blick fep", "RED BLUE RED RED BLUE RED");
+    runs(rule, "blorp blorp fep", "BLUE BLUE BLUE BLUE");
+    runs(rule, "fep kiki kiki", "BLUE BLUE BLUE BLUE BLUE BLUE BLUE BLUE BLUE");
+    runs(rule, "kiki dax", NULL);
+    runs(rule, "dax fep", NULL);
+    runs(rule, "dax zup", NULL);
+    runs(rule, "dax kiki kiki kiki kiki kiki kiki kiki", NULL); /* longer than an output may be */
+    runs("dax MEANS RED; x kiki becomes x x", "dax kiki", "RED RED");
+    runs("Words: dax is RED; x wug y is y x; x blick y is x; work out blick before wug.",
+         "dax wug dax blick dax", "RED RED");
+    rd_buf y = {0}, work = {0};
+    rd_rule *r = rd_rule_parse(RD_MINISCAN, rule);
+    rd_rule_run(RD_MINISCAN, r, "dax wug fep kiki", &y, &work);
+    is_str(work.data,
+           "dax is RED\nfep is BLUE\nRED wug BLUE kiki\nx kiki is x x x\nRED wug BLUE BLUE BLUE\n"
+           "x wug y is y x\n",
+           "worked: words, line, then function by function");
+    rd_rule_free(RD_MINISCAN, &r);
+    rd_buf_free(&y);
+    rd_buf_free(&work);
+}
+
+static void no_rules(void)
+{
+    static const char *const texts[] = {
+        "",
+        ".",
+        ";",
+        "Words:",
+        "Words: ; ;",
+        "Words: dax is RED; dax is BLUE.",
+        "Words: dax is.",
+        "Words: x kiki is x y.",
+        "Words: x kiki is.",
+        "Words: x kiki y is x z.",
+        "Words: is is is.",
+        "Words: dax is RED; x kiki is x x; x wug y is y x; apply kiki first.",
+        "Words: dax is RED; x kiki is x x; x wug y is y x; apply kiki first, then kiki.",
+        "Words: dax is RED; x kiki is x x x x x x x x x.",
+        "Words: dax is RED BLUE."};
+    bool none = true;
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        rd_rule *r = rd_rule_parse(RD_MINISCAN, texts[k]);
+        if (r) diag("taken for a rule: %s", texts[k]);
+        none &= !r;
+        rd_rule_free(RD_MINISCAN, &r);
+    }
+    ok(none, "what is no rule is not taken for one");
+}
+
+static void generated(void)
+{
+    rule_findings s = {0};
+    int64_t mutants = 0, good = 0, slips = 0, different = 0;
+    rd_rng rng = rd_rng_make(3, "test", 0, 0);
+    for (int d = 0; d <= 4; d++)
+        for (int i = 0; i < 30; i++) {
+            rd_task t;
+            rd_gen_opts o = {.family = RD_MINISCAN, .difficulty = d % 4, .seed = 6};
+            if (d == 4) o = (rd_gen_opts){RD_MINISCAN, 2, 6, .lake_grammar = true};
+            if (rd_task_generate(&o, RD_SPLIT_TRAIN, i, &t) != RD_OK) continue;
+            rule_findings_add(&s, &t, 256, false);
+            rule_mutants_check(&t, &rng, &mutants, &good, &slips, &different);
+            rd_task_free(&t);
+        }
+    is_i64(s.tasks, 150, "tasks were generated");
+    ok(s.solved >= 149, "the cheapest consistent rule answers every query of %d", (int)s.solved);
+    ok(s.scores && s.order, "scores, costs and their order");
+    ok(s.round_trips, "every candidate is read back from every wording");
+    is_i64(s.partial, 150, "every task has nearly right candidates");
+    ok(mutants > 1100 && good == mutants, "mutants: %d, different and told: %d", (int)mutants,
+       (int)good);
+    is_i64(different, slips, "a slip is another answer");
+    diag("%.3f ms, %.0f candidates per task", 1e3 * s.seconds / (double)s.tasks,
+         (double)s.candidates / (double)s.tasks);
+}
+
+static void official(const char *data)
+{
+    char path[512];
+    rd_taskset set = {0};
+    rule_findings s = {0};
+    int64_t gaps = 0, same = 0;
+    snprintf(path, sizeof path, "%s/scan.jsonl", data);
+    is_rc(rd_task_load(path, RD_MINISCAN, &set), RD_OK, path);
+    for (int64_t i = 0; i < set.n; i++) {
+        rd_candidates c = {0};
+        int64_t low = 0;
+        rule_findings_add(&s, &set.task[i], 2, false);
+        rd_rule_search(&set.task[i], NULL, &c);
+        for (int64_t k = 0; k < c.n; k++) low += c.item[k].score <= 9;
+        gaps += low >= 10;
+        rd_candidates_free(RD_MINISCAN, &c);
+    }
+    is_i64(s.solved, 100, "all official tasks");
+    is_i64(s.hits, 1000, "all their queries");
+    is_i64(gaps, 100, "at least ten candidates with a score of 9 or less everywhere");
+    is_rc(rd_task_classify(&set), RD_OK, "classes");
+    for (int64_t i = 0; i < set.n; i++)
+        same += set.task[i].rule_class && !strcmp(set.task[i].rule_class, set.task[0].rule_class);
+    is_i64(same, 100, "they are one grammar");
+    /* the lake option makes tasks of that grammar and layout */
+    rd_task t;
+    rd_gen_opts o = {.family = RD_MINISCAN, .difficulty = 2, .lake_grammar = true};
+    is_rc(rd_task_generate(&o, RD_SPLIT_TRAIN, 0, &t), RD_OK, "the published layout, generated");
+    int64_t outputs = 0;
+    for (int64_t i = 0; i < t.n_demos + t.n_queries; i++)
+        outputs += !strcmp(t.examples[i].output, set.task[0].examples[i].output);
+    is_i64(outputs, 24, "has the published outputs");
+    rd_task_free(&t);
+    rd_taskset_free(&set);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    meaning();
+    no_rules();
+    generated();
+    const char *data = rd_test_data();
+    if (data)
+        official(data);
+    else
+        skip("no official files");
+    return rd_test_end();
+}

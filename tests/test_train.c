@@ -1,0 +1,308 @@
+/* ranks: 1 2 4 */
+/* Whole runs: learning, equality over ranks and micro-batches, stopping and going on, failures. */
+#include "rd_test.h"
+#include "train_data.h"
+
+#include <sys/stat.h>
+
+static rd_grid *grid, alone;
+static rd_tok *tok;
+static char datasets[300];
+
+/* DIR/name, empty. */
+static const char *run_dir(const char *name)
+{
+    static char path[400];
+    snprintf(path, sizeof path, "%s/%s", rd_test_dir(), name);
+    if (rd_test_world.rank == 0) rd_dir_make(path);
+    rd_barrier(&rd_test_world);
+    return path;
+}
+
+/* Trained from the same start; the model is the caller's. */
+static int run(const rd_grid *g, const rd_train_opts *o, bool orpo, rd_model **model,
+               rd_train_report *report)
+{
+    *model = data_model(g, tok);
+    return orpo ? rd_train_orpo(g, *model, tok, datasets, o, report)
+                : rd_train_sft(g, *model, tok, datasets, o, report);
+}
+
+static bool same_weights(const rd_model *a, const rd_model *b)
+{
+    return memcmp(a->weights, b->weights, (size_t)a->storage * sizeof(float)) == 0;
+}
+
+static double distance(const rd_model *a, const rd_model *b)
+{
+    double d = 0;
+    for (int64_t i = 0; i < a->storage; i++)
+        d = fmax(d, fabs((double)a->weights[i] - (double)b->weights[i]));
+    return d;
+}
+
+/* A column of a stage's table. */
+static double *column(const char *dir, const char *name, int64_t *n)
+{
+    rd_store *s;
+    rd_comm self = rd_comm_self();
+    char path[400];
+    *n = 0;
+    snprintf(path, sizeof path, "%s/metrics.h5", dir);
+    if (rd_store_open(&self, path, "redistill.metrics", 1, &s) != RD_OK) return NULL;
+    rd_store_rows(s, name, n);
+    double *x = rd_new(double, *n);
+    rd_store_read(s, name, RD_F64, 0, *n, x);
+    rd_store_close(&s);
+    return x;
+}
+
+static void test_learning(void)
+{
+    rd_model *a, *b, *c;
+    rd_train_report r, s;
+    char dir[300];
+    snprintf(dir, sizeof dir, "%s", run_dir("first"));
+    rd_train_opts o = data_options(dir);
+    o.epochs = 20;
+    is_rc(run(grid, &o, false, &a, &r), RD_OK, "SFT");
+    is_i64(r.empty, 1, "one row without a response");
+    is_i64(r.over_long, 1, "one row over max_len");
+    ok(r.last_loss < 0.2 * r.first_loss, "it learns (%.3f to %.3f in %d steps)", r.first_loss,
+       r.last_loss, (int)r.steps);
+    ok(r.steps > 60 && r.rows >= 20 * 230 && r.tokens >= 256 * (r.steps - 1), "counts");
+
+    int64_t n, m;
+    double *loss = column(dir, "sft/loss", &n), *tokens = column(dir, "sft/tokens", &m);
+    ok(n > 0 && n == r.steps && m == n && tokens[n - 1] == (double)r.tokens, "one row of metrics per step");
+
+    /* Twice the same. */
+    o.dir = run_dir("second");
+    is_rc(run(grid, &o, false, &b, &s), RD_OK, "SFT again");
+    double *again = column(o.dir, "sft/loss", &m);
+    ok(same_weights(a, b) && m == n && memcmp(loss, again, (size_t)n * sizeof *loss) == 0,
+       "twice the same is the same, bit by bit");
+    rd_free(again);
+
+    /* One rank alone, each rank for itself in its own directory. */
+    char name[32];
+    snprintf(name, sizeof name, "alone-%d", rd_test_world.rank);
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", rd_test_dir(), name);
+    rd_dir_make(path);
+    o.dir = path;
+    is_rc(run(&alone, &o, false, &c, &s), RD_OK, "SFT on one rank");
+    again = column(o.dir, "sft/loss", &m);
+    double worst = 0;
+    for (int64_t i = 0; i < n && i < m; i++) worst = fmax(worst, fabs(loss[i] / again[i] - 1));
+    ok(n == m && worst < 1e-4, "losses on %d ranks as on one (%.1e)", grid->data, worst);
+    if (grid->data <= 2)
+        ok(same_weights(a, c), "and the same bits of the weights");
+    else
+        diag("weights differ by at most %.1e", distance(a, c));
+
+    /* Finished: the same command loads what is there. */
+    o.dir = dir;
+    rd_model_free(&b);
+    is_rc(run(grid, &o, false, &b, &s), RD_OK, "the finished stage");
+    ok(s.was_done && same_weights(a, b) && s.steps == r.steps && s.last_loss == r.last_loss,
+       "is found finished");
+    snprintf(path, sizeof path, "%s/checkpoints/sft-final.h5", dir);
+    rd_model_config cfg;
+    is_rc(rd_checkpoint_config(grid, path, &cfg), RD_OK, "the checkpoint's model");
+    is_i64(cfg.width, 32, "its width");
+    rd_model_init(b, 9);
+    is_rc(rd_checkpoint_load_weights(grid, path, b), RD_OK, "its weights");
+    ok(same_weights(a, b), "are those of the run");
+    rd_free(loss), rd_free(again), rd_free(tokens);
+    rd_model_free(&a), rd_model_free(&b), rd_model_free(&c);
+}
+
+static void test_micro_batches(bool orpo)
+{
+    rd_model *a, *b;
+    rd_train_report r;
+    rd_train_opts o = data_options(run_dir(orpo ? "micro-orpo-a" : "micro-a"));
+    o.tokens = 256;       /* one step */
+    o.optim.kind = "adamw";
+    o.optim.clip = 0;
+    o.optim.beta1 = o.optim.beta2 = 0; /* the step's direction is the gradient's sign ... */
+    o.optim.eps = 10;                  /* ... or, with a large epsilon, the gradient itself */
+    o.optim.lr = 10;
+    o.optim.weight_decay = 0;
+    o.rehearsal = orpo ? 0.3 : 0;
+    is_rc(run(grid, &o, orpo, &a, &r), RD_OK, "large micro-batches");
+    o.dir = run_dir(orpo ? "micro-orpo-b" : "micro-b");
+    o.micro_tokens = 1; /* one row or pair each */
+    is_rc(run(grid, &o, orpo, &b, &r), RD_OK, "small micro-batches");
+    ok(distance(a, b) < 2e-6 && !same_weights(a, b), "the gradient does not depend on them (%.1e)",
+       distance(a, b));
+    rd_model_free(&a), rd_model_free(&b);
+}
+
+static void test_orpo(void)
+{
+    rd_model *a, *b;
+    rd_train_report r;
+    int64_t n;
+    char dir[300];
+    snprintf(dir, sizeof dir, "%s", run_dir("orpo"));
+    rd_train_opts o = data_options(dir);
+    is_rc(run(grid, &o, false, &a, &r), RD_OK, "SFT");
+    o.stage = "align";
+    o.epochs = 10;
+    double *acc;
+    is_rc(rd_train_orpo(grid, a, tok, datasets, &o, &r), RD_OK, "ORPO");
+    is_i64(r.pairs, 10 * DATA_PAIRS, "ten epochs of pairs");
+    acc = column(dir, "align/accuracy", &n);
+    double first = 0, last = 0; /* four steps at each end, the very last holds what is left */
+    for (int64_t i = 0; i < 4 && n > 8; i++) {
+        first += acc[i] / 4;
+        last += acc[n - 2 - i] / 4;
+    }
+    ok(n == r.steps && last > 0.9 && last > first, "pairs get ordered (%.2f to %.2f)", first, last);
+    rd_free(acc);
+    acc = column(dir, "sft/loss", &n);
+    ok(n > 3, "the metrics of SFT are still there");
+    rd_free(acc);
+    o.variant = RD_ORPO_FULL;
+    o.dir = run_dir("orpo-full");
+    is_rc(run(grid, &o, true, &b, &r), RD_OK, "ORPO, full variant");
+    ok(r.last_loss < r.first_loss, "its loss falls (%.3f to %.3f)", r.first_loss, r.last_loss);
+    rd_model_free(&a), rd_model_free(&b);
+}
+
+/* Stop by the stop file, go on, and compare with the run that was not stopped. */
+static void test_stopping(void)
+{
+    rd_model *whole, *part;
+    rd_train_report r, s;
+    char dir[300], file[330];
+    struct stat st;
+    rd_train_opts o = data_options(run_dir("whole"));
+    o.branch_at = 0.5;
+    is_rc(run(grid, &o, false, &whole, &r), RD_OK, "a run in one go");
+    snprintf(dir, sizeof dir, "%s", run_dir("parts"));
+    snprintf(file, sizeof file, "%s/stop", dir);
+    o.dir = dir;
+    o.checkpoint_every = 3;
+    /* Only the last rank looks for the request: all must stop. */
+    rd_stop_begin(0, rd_test_world.rank == rd_test_world.size - 1 ? file : NULL);
+    if (rd_test_world.rank == 0) rd_file_write_atomic(file, "", 0);
+    rd_barrier(&rd_test_world);
+    is_rc(run(grid, &o, false, &part, &s), RD_ESTOP, "stopped");
+    ok(s.steps >= 1 && s.steps < r.steps, "after %d of %d steps", (int)s.steps, (int)r.steps);
+    rd_barrier(&rd_test_world);
+    if (rd_test_world.rank == 0) unlink(file);
+    rd_barrier(&rd_test_world);
+    rd_stop_begin(0, NULL);
+
+    /* A failure in between leaves what was there. */
+    rd_fault_arm("checkpoint:0");
+    rd_model_free(&part);
+    is_rc(run(grid, &o, false, &part, &s), RD_EFAULT, "a failing checkpoint");
+    rd_model_free(&part);
+    o.checkpoint_every = 2;
+    is_rc(run(grid, &o, false, &part, &s), RD_OK, "continued to the end");
+    ok(same_weights(whole, part) && s.last_loss == r.last_loss, "with the same bits");
+    int64_t n, m;
+    double *a = column(run_dir("whole"), "sft/loss", &n), *b = column(dir, "sft/loss", &m);
+    ok(n == m && memcmp(a, b, (size_t)n * sizeof *a) == 0, "and the same metrics");
+    snprintf(file, sizeof file, "%s/checkpoints/sft-branch.h5", dir);
+    ok(stat(file, &st) == 0, "a branch was kept");
+    rd_free(a), rd_free(b);
+    rd_model_free(&whole), rd_model_free(&part);
+}
+
+/* Newest checkpoint damaged: the one before it is used; one of another run is not. */
+static void test_damage(void)
+{
+    rd_model *whole, *part;
+    rd_train_report r, s;
+    char dir[300], file[360];
+    rd_train_opts o = data_options(run_dir("damage-whole"));
+    is_rc(run(grid, &o, false, &whole, &r), RD_OK, "a run in one go");
+    snprintf(dir, sizeof dir, "%s", run_dir("damage"));
+    o.dir = dir;
+    o.checkpoint_every = 4;
+    /* End the run at the final checkpoint by making its place a directory that is not empty. */
+    snprintf(file, sizeof file, "%s/checkpoints/sft-final.h5/x", dir);
+    if (rd_test_world.rank == 0) rd_dir_make(file);
+    rd_barrier(&rd_test_world);
+    int rc = run(grid, &o, false, &part, &s);
+    ok(rc == RD_EIO || rc == RD_EINPUT, "a final checkpoint that cannot be written (%d)", rc);
+    rd_error_clear();
+    rd_model_free(&part);
+    int64_t newest = (r.steps - 1) / 4 * 4;
+    if (rd_test_world.rank == 0) {
+        rmdir(file);
+        *strrchr(file, '/') = 0;
+        rmdir(file);
+        snprintf(file, sizeof file, "%s/checkpoints/sft-%06d.h5", dir, (int)newest);
+        if (truncate(file, 5000) != 0) perror(file);
+    }
+    rd_barrier(&rd_test_world);
+    is_rc(run(grid, &o, false, &part, &s), RD_OK, "the newest is damaged: continued");
+    ok(same_weights(whole, part), "from the one before, with the same bits");
+    const char *const *warnings;
+    int64_t n = rd_warnings(&warnings), told = 0;
+    for (int64_t i = 0; i < n; i++) told += strstr(warnings[i], "truncated file") != NULL;
+    ok(told == 1, "and a warning");
+    rd_model_free(&part);
+    o.key = 78;
+    is_rc(run(grid, &o, false, &part, &s), RD_OK, "another key");
+    ok(!s.was_done && same_weights(whole, part), "starts anew");
+    rd_model_free(&whole), rd_model_free(&part);
+}
+
+static void test_failures(void)
+{
+    rd_model *m;
+    rd_train_report r;
+    rd_train_opts o = data_options(run_dir("failures"));
+    char spec[32];
+    snprintf(spec, sizeof spec, "sft:%d", rd_test_world.size - 1);
+    rd_fault_arm(spec);
+    is_rc(run(grid, &o, false, &m, &r), RD_EFAULT, "a fault on the last rank is everyone's");
+    rd_model_free(&m);
+    o.stage = "align";
+    rd_fault_arm("align:0");
+    is_rc(run(grid, &o, true, &m, &r), RD_EFAULT, "the same in ORPO on the first");
+    rd_model_free(&m);
+    o.stage = "sft";
+    m = data_model(grid, tok);
+    if (rd_test_world.rank == rd_test_world.size - 1) m->params[3].w.a[5] = NAN;
+    is_rc(rd_train_sft(grid, m, tok, datasets, &o, &r), RD_ENUMERIC, "a weight that is not a number");
+    rd_model_free(&m);
+    o.kinds[0] = o.kinds[1] = false;
+    is_rc(run(grid, &o, false, &m, &r), RD_EINPUT, "no rows of the wanted kind");
+    rd_model_free(&m);
+    m = data_model(grid, tok);
+    is_rc(rd_train_sft(grid, m, tok, "/nonexistent/datasets.h5", &o, &r), RD_EINPUT, "no data");
+    rd_model_free(&m);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    is_rc(rd_grid_create(0, 1, 1, &grid), RD_OK, "grid");
+    is_rc(rd_la_attach(grid, 1), RD_OK, "products");
+    alone = *grid;
+    alone.data = 1;
+    alone.my_data = 0;
+    alone.world = alone.replicas = rd_comm_self();
+    tok = data_tokenizer();
+    snprintf(datasets, sizeof datasets, "%s/datasets.h5", rd_test_dir());
+    is_rc(data_write(&rd_test_world, datasets), RD_OK, "datasets.h5");
+    test_learning();
+    test_micro_batches(false);
+    test_micro_batches(true);
+    test_orpo();
+    test_stopping();
+    test_damage();
+    test_failures();
+    rd_tok_free(&tok);
+    rd_la_detach(grid);
+    rd_grid_free(&grid);
+    return rd_test_end();
+}
