@@ -18,7 +18,13 @@ PYTHON ?= python3
 MPIRUN ?= mpirun
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
+# GCC 12 with 512-bit vectors preferred writes some constants wrongly ({a,a,a,a,b,b,b,b} becomes a
+# broadcast of a) when it vectorises straight-line code.  So wide vectors are left to the numeric
+# layers, which are compiled without that pass.
 OPT ?= -O3 -march=native
+X86 := $(filter x86_64,$(shell uname -m))
+NARROW := $(if $(X86),-mprefer-vector-width=256)
+WIDE := -fno-tree-slp-vectorize
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
 PKG_HDF5 ?= $(shell for p in hdf5-openmpi hdf5-mpich hdf5; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 PKG_SCALAPACK ?= $(shell for p in scalapack-openmpi scalapack-mpich scalapack; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
@@ -31,7 +37,7 @@ SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -f
 endif
 CFLAGS ?= $(OPT) -g
 CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -ffp-contract=fast -MMD -MP
+ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -ffp-contract=fast $(VECTORS) -MMD -MP
 SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
 LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
 
@@ -56,6 +62,8 @@ C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 .PHONY: all check check-asan check-valgrind prove tests lint layers format info deps quickstart bench fuzz clean help
 all: $(BIN)
 
+$(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
+VECTORS := $(NARROW)
 $(BUILD)/obj/%.o: src/%.c | $(BUILD)/git.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@

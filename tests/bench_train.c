@@ -1,19 +1,20 @@
 /* bench */
-/* Whole SFT steps (plan, packing, passes, all-reduce, Muon and AdamW, metrics) through rd_train_sft:
- * tokens per second, the share of the measured product rate, and where the time goes.
+/* Whole SFT steps (plan, packing, passes, all-reduce, Muon and AdamW, metrics) through
+ * rd_train_sft: tokens per second, the share of the measured product rate, and where the time goes.
  *
- *   (a) the quickstart's student: width 96, 3 layers, vocabulary 400; 2,048 tokens in rows of 40 ... 80
- *   (b) a 5 M parameter model: width 256, 6 layers; 8 rows of 256
+ *   (a) the quickstart's student: width 96, 3 layers, vocabulary 400; 2,048 tokens in rows of 40
+ * ... 80 (b) a 5 M parameter model: width 256, 6 layers; 8 rows of 256, with AdamW and with Muon,
+ * whose own products (near half of the passes at this batch) are not counted as work done
  *
- * Flops per token are counted as rd_model_config_flops does.  Under mpirun -n N the rates are those of
- * all ranks, and the product rate is N times that of one. */
+ * Flops per token are counted as rd_model_config_flops does.  Under mpirun -n N the rates are those
+ * of all ranks, and the product rate is N times that of one. */
 #include "rd_test.h"
 #include "rd/train.h"
 
 enum { ROWS = 512 };
 
 typedef struct shape {
-    const char *name;
+    const char *name, *optimizer;
     rd_model_config cfg;
     int64_t min_len, max_len, steps;
 } shape;
@@ -65,8 +66,8 @@ static double clock_seconds(const char *part)
 
 static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double rate)
 {
-    static const char *const parts[] = {"forward", "head", "backward", "allreduce", "optimizer",
-                                        "checkpoint"};
+    static const char *const parts[] = {"forward",   "head",      "backward",
+                                        "allreduce", "optimizer", "checkpoint"};
     rd_model *model;
     rd_train_opts o;
     rd_train_report r = {0};
@@ -75,6 +76,7 @@ static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double ra
     snprintf(dir, sizeof dir, "%s/%s", rd_test_dir(), s->name);
     rd_train_defaults(&o);
     o.dir = dir;
+    o.optim.kind = s->optimizer;
     o.tokens = 2048 * s->steps;
     o.max_len = s->max_len + 1;
     if (write_rows(&g->world, path, s) != RD_OK) rd_die("%s", rd_error_get()->message);
@@ -82,7 +84,8 @@ static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double ra
     rd_model_init(model, 1);
     rd_clock_reset();
     if (rd_train_sft(g, model, tok, path, &o, &r) != RD_OK) rd_die("%s", rd_error_get()->message);
-    double flops = rd_model_config_flops(&s->cfg, (double)(r.tokens / r.rows)) * r.tokens_per_second;
+    double flops =
+        rd_model_config_flops(&s->cfg, (double)(r.tokens / r.rows)) * r.tokens_per_second;
     if (g->world.rank == 0) {
         double ms = 1e3 / (double)r.steps, rest = r.seconds;
         printf("%s: %.2f M parameters, %lld steps of %lld tokens\n", s->name,
@@ -101,15 +104,48 @@ static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double ra
 
 int main(int argc, char **argv)
 {
-    static const shape shapes[] = {
-        {"student",
-         {.vocab = 400, .width = 96, .layers = 3, .heads = 6, .kv_heads = 6, .ffn = 256,
-          .rope_theta = 1e4, .norm_eps = 1e-5, .tied = true},
-         40, 80, 100},
-        {"five-million",
-         {.vocab = 1024, .width = 256, .layers = 6, .heads = 8, .kv_heads = 8, .ffn = 704,
-          .rope_theta = 1e4, .norm_eps = 1e-5, .tied = true},
-         256, 256, 12}};
+    static const shape shapes[] = {{"student",
+                                    "muon",
+                                    {.vocab = 400,
+                                     .width = 96,
+                                     .layers = 3,
+                                     .heads = 6,
+                                     .kv_heads = 6,
+                                     .ffn = 256,
+                                     .rope_theta = 1e4,
+                                     .norm_eps = 1e-5,
+                                     .tied = true},
+                                    40,
+                                    80,
+                                    100},
+                                   {"five-million",
+                                    "adamw",
+                                    {.vocab = 1024,
+                                     .width = 256,
+                                     .layers = 6,
+                                     .heads = 8,
+                                     .kv_heads = 8,
+                                     .ffn = 1024,
+                                     .rope_theta = 1e4,
+                                     .norm_eps = 1e-5,
+                                     .tied = true},
+                                    256,
+                                    256,
+                                    12},
+                                   {"five-million-muon",
+                                    "muon",
+                                    {.vocab = 1024,
+                                     .width = 256,
+                                     .layers = 6,
+                                     .heads = 8,
+                                     .kv_heads = 8,
+                                     .ffn = 1024,
+                                     .rope_theta = 1e4,
+                                     .norm_eps = 1e-5,
+                                     .tied = true},
+                                    256,
+                                    256,
+                                    12}};
     rd_grid *g;
     rd_tok *tok;
     static const char *const letters[] = {"abcdefghijklmnopqrstuvwxyz"};
@@ -121,7 +157,7 @@ int main(int argc, char **argv)
     double rate = rd_gemm_rate(1024, 5);
     rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0) printf("products: %.1f GFLOP/s\n", 1e-9 * rate);
-    for (int i = 0; i < 2; i++) bench(g, tok, &shapes[i], rate);
+    for (int i = 0; i < 3; i++) bench(g, tok, &shapes[i], rate);
     rd_tok_free(&tok);
     rd_la_detach(g);
     rd_grid_free(&g);

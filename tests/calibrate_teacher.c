@@ -10,7 +10,7 @@
 #include "rd_test.h"
 #include "rd/teacher.h"
 
-enum { ASKED = 3000 }; /* proposals per estimate, over all tasks */
+enum { ASKED = 2000 }; /* proposals per estimate, over all tasks */
 
 typedef struct family_data {
     rd_taskset tasks;

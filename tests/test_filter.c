@@ -23,11 +23,11 @@ static void add_task(traces *t, rd_family f, rd_split split, int64_t source, int
     rd_task task = {
         .family = f, .split = split, .source = source, .n_demos = demos, .n_queries = queries};
     int n_examples = demos + queries;
-    char in[8][16], out[8][16];
+    char in[8][32], out[8][32];
     rd_example examples[8] = {0};
     for (int i = 0; i < n_examples; i++) {
-        snprintf(in[i], 16, "[%d]", i);
-        snprintf(out[i], 16, "[%d, %d]", i, i);
+        snprintf(in[i], sizeof in[i], "[%d]", i);
+        snprintf(out[i], sizeof out[i], "[%d, %d]", i, i);
         examples[i] = (rd_example){in[i], out[i], NULL};
     }
     task.examples = examples;

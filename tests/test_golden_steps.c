@@ -9,8 +9,8 @@ static double step_loss(rd_model *model, rd_work *work, const rd_batch *b, const
 {
     double loss = 0;
     rd_model_zero_grads(model);
-    if (rd_model_fwd(model, work, b) != RD_OK || rd_model_head(model, work, b, coef, logp) != RD_OK ||
-        rd_model_bwd(model, work, b) != RD_OK)
+    if (rd_model_fwd(model, work, b) != RD_OK ||
+        rd_model_head(model, work, b, coef, logp) != RD_OK || rd_model_bwd(model, work, b) != RD_OK)
         return NAN;
     for (int64_t t = 0; t < b->T; t++) loss -= logp[t] / (double)targets;
     return loss;
@@ -26,7 +26,8 @@ static void test_variant(rd_grid *g, const char *name)
     if (!is_rc(golden_open(name, &ref), RD_OK, name)) return;
     rd_model_config cfg = golden_config(&ref);
     rd_batch b = golden_batch(&ref);
-    double *adamw = golden_get(&ref, "adamw", "", NULL), *want = golden_get(&ref, "losses", "", NULL);
+    double *adamw = golden_get(&ref, "adamw", "", NULL),
+           *want = golden_get(&ref, "losses", "", NULL);
     rd_optim_defaults(&o);
     o.kind = "adamw", o.lr = adamw[0], o.beta1 = adamw[1], o.beta2 = adamw[2], o.eps = adamw[3];
     o.weight_decay = adamw[4], o.clip = 0, o.warmup = 0, o.min_lr = 1;

@@ -75,6 +75,69 @@ static void draws(int difficulty, int64_t attempts, double least_share)
     rd_free(class);
 }
 
+/* All rules of one step of difficulty 0, from their texts. */
+static int64_t one_step_rules(rd_rule **out)
+{
+    static const char *const by_k[] = {"Keep the first %d.", "Keep the last %d.",
+                                       "Drop the first %d.", "Drop the last %d.",
+                                       "Delete element %d.", "Add %d to each."};
+    int64_t n = 0;
+    char text[80];
+    for (int k = 1; k <= 3; k++) {
+        for (size_t i = 0; i < sizeof by_k / sizeof by_k[0]; i++) {
+            snprintf(text, sizeof text, by_k[i], k);
+            out[n++] = lf_parse(text);
+        }
+        for (int v = 0; v <= 9; v++) {
+            snprintf(text, sizeof text, "Replace element %d by %d.", k, v);
+            out[n++] = lf_parse(text);
+        }
+    }
+    for (int v = 0; v <= 9; v++) {
+        snprintf(text, sizeof text, "Put %d in front.", v);
+        out[n++] = lf_parse(text);
+        snprintf(text, sizeof text, "Put %d at the end.", v);
+        out[n++] = lf_parse(text);
+    }
+    out[n++] = lf_parse("Reverse the list.");
+    out[n++] = lf_parse("Swap the first and the last.");
+    return n;
+}
+
+/* Difficulty 0: digits only, never empty, and two steps are needed where two steps are the rule. */
+static void student_scale(void)
+{
+    const rd_gen_opts opts = {.family = RD_LIST_FUNCTION, .difficulty = 0};
+    rd_rule *one[128];
+    int64_t n_one = one_step_rules(one), needless = 0, out_of_range = 0, kept = 0;
+    for (int64_t k = 0; k < 3000; k++) {
+        rd_task t = {.family = RD_LIST_FUNCTION};
+        rd_rng rng = rd_rng_make(6, "test student scale", (uint64_t)k, 0);
+        if (!lf_draw(&opts, &rng, &t)) continue;
+        kept++;
+        ints in[4], want[7], got;
+        for (int64_t i = 0; i < t.n_demos + t.n_queries; i++) {
+            bool read = ints_read(t.examples[i].output, &want[i]);
+            if (!read || !want[i].n) out_of_range++;
+            for (int j = 0; j < want[i].n; j++)
+                out_of_range += want[i].v[j] < 0 || want[i].v[j] > 9;
+            if (i < t.n_demos) ints_read(t.examples[i].input, &in[i]);
+        }
+        for (int64_t r = 0; r < n_one && strstr(t.rule, "; then"); r++) {
+            int64_t right = 0;
+            for (int64_t i = 0; i < t.n_demos; i++)
+                right += lf_run(&one[r]->p, one[r]->root, &in[i], &got) && got.n == want[i].n &&
+                         ints_agreement(&got, &want[i]) == 1.0;
+            needless += right == t.n_demos;
+        }
+        rd_task_free(&t);
+    }
+    for (int64_t r = 0; r < n_one; r++) lf_rule_free(one[r]);
+    ok(kept > 1000, "draws are kept");
+    is_i64(needless, 0, "no rule of one step explains a task of two");
+    is_i64(out_of_range, 0, "outputs are digits and never empty");
+}
+
 /* The same function in other words is the same class; other functions are not. */
 static void classes(void)
 {
@@ -157,6 +220,7 @@ int main(int argc, char **argv)
     draws(1, 3000, 0.05);
     draws(2, 3000, 0.05);
     draws(3, 3000, 0.05);
+    student_scale();
     classes();
     mutations();
     return rd_test_end();

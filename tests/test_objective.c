@@ -1,5 +1,6 @@
 /* ranks: 1 */
-/* ORPO and the coefficients of micro-batches: finite differences in float64, hand-computed values. */
+/* ORPO and the coefficients of micro-batches: finite differences in float64, hand-computed values.
+ */
 #include "rd_test.h"
 #include "train/train_impl.h"
 
@@ -7,9 +8,12 @@ static void test_log1mexp(void)
 {
     /* Values of log(1 - e^x) to 17 digits, by 50-digit arithmetic. */
     static const double x[] = {-1e-300, -1e-10, -0.1, -0.6931471805599453, -2, -30, -800};
-    static const double want[] = {-690.77552789821368,  -23.025850929990458,
-                                  -2.3521684610440907,  -0.69314718055994529,
-                                  -0.14541345786885906, -9.3576229688406128e-14,
+    static const double want[] = {-690.77552789821368,
+                                  -23.025850929990458,
+                                  -2.3521684610440907,
+                                  -0.69314718055994529,
+                                  -0.14541345786885906,
+                                  -9.3576229688406128e-14,
                                   0};
     for (size_t i = 0; i < sizeof(x) / sizeof(x[0]); i++) {
         double error = fabs(rd_log1mexp(x[i]) - want[i]) / fmax(fabs(want[i]), 1e-300);
@@ -19,8 +23,8 @@ static void test_log1mexp(void)
 
 static double odds_loss(double w_sum, int64_t w_n, double l_sum, int64_t l_n)
 {
-    rd_orpo_pair p = {.chosen_sum = w_sum, .chosen_tokens = w_n, .rejected_sum = l_sum,
-                      .rejected_tokens = l_n};
+    rd_orpo_pair p = {
+        .chosen_sum = w_sum, .chosen_tokens = w_n, .rejected_sum = l_sum, .rejected_tokens = l_n};
     rd_orpo_odds(&p, 1);
     return p.odds_loss;
 }
@@ -33,15 +37,18 @@ static void test_odds_gradient(void)
         for (int j = 0; j < 7; j++) {
             int64_t nw = 3 + i, nl = 9 - j;
             double w = mean[i] * (double)nw, l = mean[j] * (double)nl;
-            rd_orpo_pair p = {.chosen_sum = w, .chosen_tokens = nw, .rejected_sum = l,
-                              .rejected_tokens = nl};
+            rd_orpo_pair p = {
+                .chosen_sum = w, .chosen_tokens = nw, .rejected_sum = l, .rejected_tokens = nl};
             rd_orpo_odds(&p, 0.25);
             double hw = 1e-4 * fabs(w), hl = 1e-4 * fabs(l);
-            double dw = 0.25 * (odds_loss(w + hw, nw, l, nl) - odds_loss(w - hw, nw, l, nl)) / (2 * hw);
-            double dl = 0.25 * (odds_loss(w, nw, l + hl, nl) - odds_loss(w, nw, l - hl, nl)) / (2 * hl);
+            double dw =
+                0.25 * (odds_loss(w + hw, nw, l, nl) - odds_loss(w - hw, nw, l, nl)) / (2 * hw);
+            double dl =
+                0.25 * (odds_loss(w, nw, l + hl, nl) - odds_loss(w, nw, l - hl, nl)) / (2 * hl);
             /* Differences of the loss carry its rounding, 1e-16 of it, divided by h. */
             double noise = 4e-16 * (1 + fabs(p.odds_loss));
-            double ew = fabs(p.chosen_coef - dw) - noise / hw, el = fabs(p.rejected_coef - dl) - noise / hl;
+            double ew = fabs(p.chosen_coef - dw) - noise / hw,
+                   el = fabs(p.rejected_coef - dl) - noise / hl;
             worst = fmax(worst, ew / fmax(fabs(dw), 1e-30));
             worst = fmax(worst, el / fmax(fabs(dl), 1e-30));
             if (!(p.chosen_coef <= 0 && p.rejected_coef >= 0)) worst = INFINITY;

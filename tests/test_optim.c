@@ -1,12 +1,19 @@
 /* ranks: 1 2 4 */
-/* Schedule, AdamW against its formulas, Muon: orthogonality, and the same bits however it is dealt. */
+/* Schedule, AdamW against its formulas, Muon: orthogonality, and the same bits however it is dealt.
+ */
 #include "rd_test.h"
 #include "rd/train.h"
 
 static rd_grid *grid;
-static const rd_model_config config = {.vocab = 50, .width = 32, .layers = 2, .heads = 4,
-                                       .kv_heads = 2, .ffn = 80, .rope_theta = 1e4,
-                                       .norm_eps = 1e-5, .tied = true};
+static const rd_model_config config = {.vocab = 50,
+                                       .width = 72,
+                                       .layers = 2,
+                                       .heads = 4,
+                                       .kv_heads = 2,
+                                       .ffn = 120,
+                                       .rope_theta = 1e4,
+                                       .norm_eps = 1e-5,
+                                       .tied = true};
 
 static rd_model *make_model(const rd_grid *g)
 {
@@ -57,7 +64,8 @@ static void test_adamw(void)
     for (int64_t s = 0; s < 10; s++) {
         fill_gradients(m, s);
         want_norm = 0;
-        for (int64_t i = 0; i < m->storage; i++) want_norm += (double)m->grads[i] * (double)m->grads[i];
+        for (int64_t i = 0; i < m->storage; i++)
+            want_norm += (double)m->grads[i] * (double)m->grads[i];
         want_norm = sqrt(want_norm);
         for (int64_t p = 0; p < m->n_params; p++) {
             rd_param *x = &m->params[p];
@@ -73,7 +81,8 @@ static void test_adamw(void)
         }
         if (rd_optim_step(opt, s, &norm) != RD_OK) worst = INFINITY;
     }
-    for (int64_t i = 0; i < m->storage; i++) worst = fmax(worst, fabs(w[i] - (double)m->weights[i]));
+    for (int64_t i = 0; i < m->storage; i++)
+        worst = fmax(worst, fabs(w[i] - (double)m->weights[i]));
     ok(worst < 5e-7, "ten clipped steps follow the formulas (%.1e)", worst);
     near_f64(norm, want_norm, 1e-12, "the norm is that before clipping");
 
@@ -88,9 +97,33 @@ static void test_adamw(void)
     rd_model_free(&m);
 }
 
-/* Largest deviation of the singular values of U (m x n) from 1, by power iteration on U^T U and
- * on c I - U^T U, is costly; the Gram matrix's entries tell enough: its eigenvalues lie in
- * [0.68^2, 1.21^2] for these coefficients, so every v^T G v / v^T v does. */
+/* Five Newton-Schulz steps in float64, as published: X <- a X + (b A + c A^2) X with A = X X^T,
+ * here in the form a X + b A X + c A (A X).  g is m x n, column-major; x is the result. */
+static void newton_schulz(int64_t m, int64_t n, const float *g, double *x)
+{
+    double norm = 0, *gram = rd_new(double, m *m), *y = rd_new(double, m *n),
+           *z = rd_new(double, m *n);
+    for (int64_t k = 0; k < m * n; k++) norm += (double)g[k] * (double)g[k];
+    for (int64_t k = 0; k < m * n; k++) x[k] = (double)g[k] / sqrt(norm);
+    for (int step = 0; step < 5; step++) {
+        memset(gram, 0, (size_t)(m * m) * sizeof *gram);
+        memset(y, 0, (size_t)(m * n) * sizeof *y);
+        memset(z, 0, (size_t)(m * n) * sizeof *z);
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t k = 0; k < m; k++) gram[i * m + k] += x[j * m + i] * x[j * m + k];
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t k = 0; k < m; k++) y[j * m + k] += gram[i * m + k] * x[j * m + i];
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = 0; i < m; i++)
+                for (int64_t k = 0; k < m; k++) z[j * m + k] += gram[i * m + k] * y[j * m + i];
+        for (int64_t k = 0; k < m * n; k++) x[k] = 3.4445 * x[k] - 4.7750 * y[k] + 2.0315 * z[k];
+    }
+    rd_free(gram), rd_free(y), rd_free(z);
+}
+
+/* |v^T U|^2 / |v|^2 (or U v) for random v lies between the squares of U's singular values. */
 static void check_orthogonal(const rd_mat *w, const float *u, double *low, double *high)
 {
     bool tall = w->m > w->n;
@@ -118,7 +151,7 @@ static void test_muon(void)
     rd_model *m = make_model(grid);
     rd_optim_opts o;
     rd_optim *opt;
-    double norm, low = INFINITY, high = 0;
+    double norm, low = INFINITY, high = 0, off = 0;
     rd_optim_defaults(&o);
     o.weight_decay = 0, o.warmup = 0, o.min_lr = 1, o.muon_lr = 1;
     is_rc(rd_optim_create(m, &o, 10, &opt), RD_OK, "Muon");
@@ -137,9 +170,14 @@ static void test_muon(void)
             along += (double)u[k] * (double)m->params[i].g.a[k];
         }
         check_orthogonal(w, u, &low, &high);
+        double *want = rd_new(double, w->m * w->n);
+        newton_schulz(w->m, w->n, m->params[i].g.a, want);
+        for (int64_t k = 0; k < w->m * w->n; k++) off = fmax(off, fabs(want[k] - (double)u[k]));
+        rd_free(want);
         matrices += along > 0;
         rd_free(u);
     }
+    ok(off < 2e-5, "updates are the published steps' (%.1e)", off);
     is_i64(matrices, 14, "each hidden matrix moves down its gradient");
     ok(low > 0.45 && high < 1.5, "updates are nearly orthogonal (%.2f to %.2f)", low, high);
     rd_free(before);
@@ -167,7 +205,8 @@ static void test_dealing(void)
             failed += rd_optim_step(opt[k], s, &norm[k]) != RD_OK;
         }
     }
-    ok(failed == 0 && memcmp(m[0]->weights, m[1]->weights, (size_t)m[0]->storage * sizeof(float)) == 0,
+    ok(failed == 0 &&
+           memcmp(m[0]->weights, m[1]->weights, (size_t)m[0]->storage * sizeof(float)) == 0,
        "the same bits on %d ranks as on one", grid->data);
     for (int k = 0; k < 2; k++) {
         rd_optim_free(&opt[k]);

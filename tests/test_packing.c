@@ -22,7 +22,8 @@ static rd_corpus *make_corpus(int64_t n, bool pairs)
     for (int64_t i = 0; i < 3 * n; i++) c->offset[i + 1] = c->offset[i] + rd_rng_range(&rng, 1, 20);
     c->narrow = rd_new(uint16_t, c->offset[3 * n]);
     for (int64_t i = 0; i < 3 * n; i++)
-        for (int64_t k = c->offset[i]; k < c->offset[i + 1]; k++) c->narrow[k] = (uint16_t)(100 + i);
+        for (int64_t k = c->offset[i]; k < c->offset[i + 1]; k++)
+            c->narrow[k] = (uint16_t)(100 + i);
     for (int64_t i = 0; i < n; i++) {
         c->prompt[i] = (int32_t)(3 * i);
         c->response[i] = (int32_t)(3 * i + 1);
@@ -159,7 +160,8 @@ static void test_deal(void)
         }
         for (int64_t i = 0; i < 90; i++) wrong += seen[i] != 1;
         is_i64(wrong, 0, "every item is dealt once");
-        ok(high - low <= 3, "%d parts of %d tokens: %d to %d", parts, (int)total, (int)low, (int)high);
+        ok(high - low <= 3, "%d parts of %d tokens: %d to %d", parts, (int)total, (int)low,
+           (int)high);
         deal_items(&d, items, 2); /* fewer items than parts */
         is_i64(d.start[parts], 2, "two items");
         deal_free(&d);

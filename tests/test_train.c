@@ -74,7 +74,8 @@ static void test_learning(void)
 
     int64_t n, m;
     double *loss = column(dir, "sft/loss", &n), *tokens = column(dir, "sft/tokens", &m);
-    ok(n > 0 && n == r.steps && m == n && tokens[n - 1] == (double)r.tokens, "one row of metrics per step");
+    ok(n > 0 && n == r.steps && m == n && tokens[n - 1] == (double)r.tokens,
+       "one row of metrics per step");
 
     /* Twice the same. */
     o.dir = run_dir("second");
@@ -123,7 +124,7 @@ static void test_micro_batches(bool orpo)
     rd_model *a, *b;
     rd_train_report r;
     rd_train_opts o = data_options(run_dir(orpo ? "micro-orpo-a" : "micro-a"));
-    o.tokens = 256;       /* one step */
+    o.tokens = 256; /* one step */
     o.optim.kind = "adamw";
     o.optim.clip = 0;
     o.optim.beta1 = o.optim.beta2 = 0; /* the step's direction is the gradient's sign ... */
@@ -164,6 +165,15 @@ static void test_orpo(void)
     rd_free(acc);
     acc = column(dir, "sft/loss", &n);
     ok(n > 3, "the metrics of SFT are still there");
+    rd_free(acc);
+    int64_t sft_steps = n, m;
+    o.epochs = 1;
+    o.key = 99;
+    is_rc(rd_train_orpo(grid, a, tok, datasets, &o, &r), RD_OK, "ORPO anew, with another key");
+    acc = column(dir, "align/loss", &n);
+    rd_free(acc);
+    acc = column(dir, "sft/loss", &m);
+    ok(n == r.steps && m == sft_steps, "takes the place of the old metrics, SFT's stay");
     rd_free(acc);
     o.variant = RD_ORPO_FULL;
     o.dir = run_dir("orpo-full");
@@ -272,7 +282,8 @@ static void test_failures(void)
     o.stage = "sft";
     m = data_model(grid, tok);
     if (rd_test_world.rank == rd_test_world.size - 1) m->params[3].w.a[5] = NAN;
-    is_rc(rd_train_sft(grid, m, tok, datasets, &o, &r), RD_ENUMERIC, "a weight that is not a number");
+    is_rc(rd_train_sft(grid, m, tok, datasets, &o, &r), RD_ENUMERIC,
+          "a weight that is not a number");
     rd_model_free(&m);
     o.kinds[0] = o.kinds[1] = false;
     is_rc(run(grid, &o, false, &m, &r), RD_EINPUT, "no rows of the wanted kind");

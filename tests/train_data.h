@@ -24,7 +24,8 @@ static inline int data_table(rd_store *s, const char *table, const rd_comm *c, r
 {
     int rc = RD_OK;
     bool pairs = strcmp(table, "pair") == 0;
-    static const char *const text[2][3] = {{"prompt", "response", ""}, {"prompt", "chosen", "rejected"}};
+    static const char *const text[2][3] = {{"prompt", "response", ""},
+                                           {"prompt", "chosen", "rejected"}};
     uint8_t *kind = rd_new(uint8_t, n), *family = rd_new(uint8_t, n);
     char name[64];
     (void)pool;
@@ -92,8 +93,15 @@ static inline rd_tok *data_tokenizer(void)
 static inline rd_model *data_model(const rd_grid *g, const rd_tok *tok)
 {
     rd_model *m = NULL;
-    rd_model_config c = {.vocab = rd_tok_vocab(tok), .width = 32, .layers = 2, .heads = 4,
-                         .kv_heads = 2, .ffn = 64, .rope_theta = 1e4, .norm_eps = 1e-5, .tied = true};
+    rd_model_config c = {.vocab = rd_tok_vocab(tok),
+                         .width = 32,
+                         .layers = 2,
+                         .heads = 4,
+                         .kv_heads = 2,
+                         .ffn = 64,
+                         .rope_theta = 1e4,
+                         .norm_eps = 1e-5,
+                         .tied = true};
     if (rd_model_create(g, &c, true, &m) != RD_OK) rd_die("model");
     rd_model_init(m, 1);
     return m;

@@ -10,7 +10,7 @@
 #include "rd/task.h"
 #include "rd/text.h"
 
-/* ---------------------------------------------------------------- generation (generate.c) */
+/* ---------------------------------------------------------------- generation (generator.c) */
 
 typedef struct rd_generator rd_generator;
 typedef struct rd_generator_opts {
@@ -18,8 +18,8 @@ typedef struct rd_generator_opts {
     int64_t max_len;    /* prompt + response, tokens */
 } rd_generator_opts;
 
-/* One response wanted.  BOS is put before the prompt; generation ends at EOS or after max_new tokens.
- * A prompt that leaves no room gives an empty, truncated response. */
+/* One response wanted.  BOS is put before the prompt; generation ends at EOS or after max_new
+ * tokens.  A prompt that leaves no room gives an empty, truncated response. */
 typedef struct rd_gen_request {
     const char *prompt;  /* lent */
     uint64_t key;        /* random stream: the same key and prompt give the same response */
@@ -36,14 +36,14 @@ typedef struct rd_gen_request {
 int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
                         rd_generator **gen);
 void rd_generator_free(rd_generator **gen);
-/* Continuous batches: slots are refilled as responses end; prompts that begin alike share the prefill
- * of their common prefix, which helps most when they follow each other.  Softmax sampling at a keyed
+/* Continuous batches: slots are refilled as responses end; prompts that begin alike share the
+ * prefill of their common prefix, best when they follow each other.  Softmax sampling at a keyed
  * uniform number per token; PAD and BOS are never sampled.  A response depends on its prompt, key,
- * temperature and limits only, bit for bit, not on what else is in the batch, its order or the slots.
+ * temperature and limits only, bit for bit, not on what else is in the batch, its order, the slots.
  * Collective on the replica.  Errors: RD_ENUMERIC when logits are not finite. */
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 
-/* ---------------------------------------------------------------- evaluation (search.c, evaluate.c) */
+/* ---------------------------------------------------------------- evaluation (search.c …) */
 
 enum {
     RD_METHOD_IO = 1,                 /* direct few-shot, one greedy answer */
@@ -53,7 +53,8 @@ enum {
     RD_METHOD_RANDOM_RULES = 16,      /* control: N random training rules, exact interpreter */
     RD_METHOD_ORACLE_RULE = 32        /* diagnosis: the student follows the task's true rule */
 };
-const char *rd_method_name(int method);         /* "io", "search", "search_interpreter", "vote", "random_rules", "follow_true_rule" */
+/* "io", "search", "search_interpreter", "vote", "random_rules", "follow_true_rule" */
+const char *rd_method_name(int method);
 int rd_method_parse(const char *name, int *method);
 
 enum { RD_MAX_N = 16 };
@@ -97,10 +98,10 @@ typedef struct rd_results {
 void rd_results_add(rd_results *r, const rd_result *item);
 void rd_results_free(rd_results *r);
 
-/* Accuracy over queries with an interval whose units are problems: mean of right/queries pooled, its
- * variance from problem totals (ratio estimator), the normal quantile; Wilson's bounds on problems when
- * the variance is zero.  right[i] of total[i] queries of problem i; problems without queries do not
- * count, and with none at all accuracy is 0 in 0 … 1.  Local. */
+/* Accuracy over queries with an interval whose units are problems: mean of right/queries pooled,
+ * its variance from problem totals (ratio estimator), the normal quantile; Wilson's bounds on
+ * problems when the variance is zero.  right[i] of total[i] queries of problem i; problems without
+ * queries do not count, and with none at all accuracy is 0 in 0 … 1.  Local. */
 void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, double *accuracy,
                          double *low, double *high);
 
@@ -119,19 +120,20 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
  *   tokens_out  the n proposals and the responses of these applications
  * vote spends about the tokens of search at the same n: prompt once per query, then the votes.
  *
- * predictions.h5: /problem (family u8, id i64, task i64 (its place in tasks), demos i32, queries i32),
- * /hypothesis (problem i64, draw i32 (first), rule text, score i32 and followed i32 (right and all
- * demonstrations that the student followed it on), interpreter_score i32 (-1: not a rule), samples
- * i32), /answer (problem i64, query i32, method u8, n i32, hypothesis i64 (-1: none, or not the
+ * predictions.h5: /problem (family u8, id i64, task i64 (its place in tasks), demos i32, queries
+ * i32), /hypothesis (problem i64, draw i32 (first), rule text, score i32 and followed i32 (right and
+ * all demonstrations that the student followed it on), interpreter_score i32 (-1: not a rule),
+ * samples i32), /answer (problem i64, query i32, method u8, n i32, hypothesis i64 (-1: none, or not the
  * student's), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n i32,
  * tokens_in i64, tokens_out i64).  Rows follow the order of tasks on any number of ranks.
  *
  * model_key: a hash of the weights' origin (checkpoint step, dataset key).
  * Errors: RD_EINPUT for options that make no sense, RD_ESTOP, RD_EIO, RD_ENUMERIC. */
 int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, const rd_prompts *p,
-                const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o, rd_results *results);
-/* The trivial baselines on the test tasks of a set, fitted on its training tasks: arm "trivial", the
- * baseline's name as method, n = 0.  Local. */
+                const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o,
+                rd_results *results);
+/* The trivial baselines on the test tasks of a set, fitted on its training tasks: arm "trivial",
+ * the baseline's name as method, n = 0.  Local. */
 int rd_eval_baselines(const rd_taskset *tasks, rd_results *results);
 
 #endif

@@ -16,14 +16,14 @@ enum { RD_TRAIN_KINDS = 3, RD_TRAIN_FAMILIES = 4 }; /* as in datasets.h5: genera
 /* ---------------------------------------------------------------- optimisers (optim.c, muon.c) */
 
 typedef struct rd_optim_opts {
-    const char *kind;       /* "adamw"; "muon": hidden matrices by Muon, the rest by AdamW */
-    double lr;              /* AdamW's peak learning rate */
-    double muon_lr;         /* update = muon_lr * sqrt(max(1, out/in)) * orthogonalised momentum */
-    double muon_momentum;   /* 0.95, Nesterov; five Newton-Schulz steps */
+    const char *kind;     /* "adamw"; "muon": hidden matrices by Muon, the rest by AdamW */
+    double lr;            /* AdamW's peak learning rate */
+    double muon_lr;       /* update = muon_lr * sqrt(max(1, out/in)) * orthogonalised momentum */
+    double muon_momentum; /* 0.95, Nesterov; five Newton-Schulz steps */
     double beta1, beta2, eps, weight_decay; /* decoupled; on parameters with decay set */
-    double clip;            /* global gradient norm; 0: none */
-    double warmup;          /* share of the steps, linear from 0 */
-    double min_lr;          /* cosine down to this share of the peak */
+    double clip;                            /* global gradient norm; 0: none */
+    double warmup;                          /* share of the steps, linear from 0 */
+    double min_lr;                          /* cosine down to this share of the peak */
 } rd_optim_opts;
 void rd_optim_defaults(rd_optim_opts *o);
 
@@ -46,19 +46,19 @@ int rd_optim_read(rd_optim *opt, rd_store *s, const char *prefix);
 /* ORPO (arXiv 2403.07691), for one pair with response log-probabilities averaged over tokens,
  *   w = chosen, l = rejected:  log odds = (w - l) - (log1mexp(w) - log1mexp(l)),
  *   L = NLL + lambda * -log sigmoid(log odds).
- * variant "response": NLL is the mean over the chosen response's tokens, per pair, then the mean over
- * pairs (LLaMA-Factory); "full": NLL over prompt and response of the chosen sequence, mean over all
- * such tokens of the batch (TRL, the original code). */
+ * variant "response": NLL is the mean over the chosen response's tokens, per pair, then the mean
+ * over pairs (LLaMA-Factory); "full": NLL over prompt and response of the chosen sequence, mean
+ * over all such tokens of the batch (TRL, the original code). */
 typedef enum { RD_ORPO_RESPONSE, RD_ORPO_FULL } rd_orpo_variant;
 typedef struct rd_orpo_pair {
-    double chosen_sum, rejected_sum;    /* response log-probabilities, summed */
+    double chosen_sum, rejected_sum; /* response log-probabilities, summed */
     int64_t chosen_tokens, rejected_tokens;
-    double nll_sum;                     /* chosen log-probabilities summed over what NLL covers */
+    double nll_sum; /* chosen log-probabilities summed over what NLL covers */
     int64_t nll_tokens;
     /* out */
-    double odds_loss, log_odds;         /* odds_loss = -log sigmoid(log_odds), without lambda */
-    double chosen_coef, rejected_coef;  /* d(lambda odds_loss) / d(log-probability of each response
-                                           token) */
+    double odds_loss, log_odds;        /* odds_loss = -log sigmoid(log_odds), without lambda */
+    double chosen_coef, rejected_coef; /* d(lambda odds_loss) / d(log-probability of each response
+                                          token) */
 } rd_orpo_pair;
 /* Mean log-probabilities above -1e-6 count as -1e-6 (the odds have a pole at 0). */
 void rd_orpo_odds(rd_orpo_pair *pair, double lambda);
@@ -67,55 +67,57 @@ double rd_log1mexp(double x); /* log(1 - exp(x)) for x < 0, exact near 0 and far
 /* ---------------------------------------------------------------- runs (loop.c) */
 
 typedef struct rd_train_opts {
-    bool kinds[RD_TRAIN_KINDS];        /* rows used by SFT */
-    double share[RD_TRAIN_KINDS];      /* share of the tokens per kind (renormalised over those used); all 0: as they come */
+    bool kinds[RD_TRAIN_KINDS];   /* rows used by SFT */
+    double share[RD_TRAIN_KINDS]; /* share of the tokens per kind (renormalised over those used);
+                                     all 0: as they come */
     bool families[RD_TRAIN_FAMILIES];
     double family_share[RD_TRAIN_FAMILIES]; /* same, over families; all 0: as they come */
     double epochs;
-    int64_t tokens;        /* token budget (prompt + response); > 0 takes the place of epochs */
-    int64_t batch_tokens;  /* global tokens per step */
-    int64_t micro_tokens;  /* largest T of one forward pass on a replica */
-    int64_t max_len;       /* longest sequence with BOS and EOS; longer rows are skipped and counted */
-    int64_t shards;        /* a step's rows are dealt to so many shards (4), whose gradients are added
-                              in a binary tree: a run's bits are the same on every number of replicas
-                              that divides it, where the all-reduce adds in a tree too (two replicas
-                              always do).  Where they do not divide it: one shard per replica */
+    int64_t tokens;       /* token budget (prompt + response); > 0 takes the place of epochs */
+    int64_t batch_tokens; /* global tokens per step */
+    int64_t micro_tokens; /* largest T of one forward pass on a replica */
+    int64_t max_len; /* longest sequence with BOS and EOS; longer rows are skipped and counted */
+    int64_t shards;  /* a step's rows are dealt to so many shards (4), whose gradients are added
+                        in a binary tree: a run's bits are the same on every number of replicas
+                        that divides it, where the all-reduce adds in a tree too (two replicas
+                        always do).  Where they do not divide it: one shard per replica */
     rd_optim_opts optim;
     uint64_t seed;
     /* preference optimisation */
     rd_orpo_variant variant;
     double lambda;
-    double rehearsal;      /* share r of the tokens spent on SFT rows (0: the paper's ORPO); the loss
-                              is then (1 - r) ORPO + r SFT, each with its own mean */
+    double rehearsal; /* share r of the tokens spent on SFT rows (0: the paper's ORPO); the loss
+                         is then (1 - r) ORPO + r SFT, each with its own mean */
     /* output */
-    const char *dir;       /* checkpoints/ and metrics.h5 go here */
-    const char *stage;     /* "sft" or "align": names in metrics and checkpoints */
+    const char *dir;          /* checkpoints/ and metrics.h5 go here */
+    const char *stage;        /* "sft" or "align": names in metrics and checkpoints */
     int64_t checkpoint_every; /* steps; 0: only at the end */
-    double branch_at;      /* also keep a checkpoint "branch" at this share of the steps; 0: none */
+    double branch_at; /* also keep a checkpoint "branch" at this share of the steps; 0: none */
     const char *config;
-    uint64_t key;          /* hash of everything that determines the run (data, model, options) */
+    uint64_t key; /* hash of everything that determines the run (data, model, options) */
 } rd_train_opts;
 void rd_train_defaults(rd_train_opts *o);
 
 typedef struct rd_train_report {
-    int64_t steps, tokens, rows, pairs;   /* done; tokens: prompt + response that went through the model */
-    int64_t over_long, empty;             /* rows skipped */
-    double first_loss, last_loss;         /* means over the first and last 5 % of the steps */
-    double seconds, tokens_per_second;    /* of this process's part */
-    double reward_accuracy;               /* align: share of pairs with log odds > 0, last 5 % */
-    bool was_done;                        /* found finished */
+    int64_t steps, rows, pairs;        /* done */
+    int64_t tokens;                    /* prompt + response that went through the model */
+    int64_t over_long, empty;          /* rows or pairs skipped */
+    double first_loss, last_loss;      /* means over the first and last 5 % of the steps */
+    double seconds, tokens_per_second; /* of this process's part */
+    double reward_accuracy;            /* align: share of pairs with log odds > 0, last 5 % */
+    bool was_done;                     /* found finished */
 } rd_train_report;
 
 /* Rows or pairs tokenised, equal on all ranks.  Collective on world. */
 typedef struct rd_corpus rd_corpus;
-int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_tok *tok, const rd_train_opts *o,
-                   bool pairs, rd_corpus **c);
+int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_tok *tok,
+                   const rd_train_opts *o, bool pairs, rd_corpus **c);
 void rd_corpus_free(rd_corpus **c);
 
 /* Train model in place.  Collective on world.  Continues from the newest valid checkpoint in DIR of
- * the same key; when the stage is finished there, loads the weights and returns.  Polls stop requests
- * between steps: writes a checkpoint and returns RD_ESTOP.  A non-finite loss is RD_ENUMERIC with the
- * step. */
+ * the same key; when the stage is finished there, loads the weights and returns.  Polls stop
+ * requests between steps: writes a checkpoint and returns RD_ESTOP.  A non-finite loss is
+ * RD_ENUMERIC with the step. */
 int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
                  const rd_train_opts *o, rd_train_report *report);
 int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,

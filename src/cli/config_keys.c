@@ -28,7 +28,6 @@ static const config_key run_keys[] = {
     {"teacher.share_wrong", KEY_REAL, "0.25", 0, 1, NULL, "share that fits none"},
     {"teacher.skill", KEY_ENUM, "\"calibrated\"", 0, 0, "calibrated|perfect", "does the teacher miss hard tasks, as GPT-4 does?"},
     {"teacher.wordings", KEY_INT, "0", 0, 64, NULL, "wordings per phrase; 0: all, 1: canonical only"},
-    {"teacher.use_known_rule", KEY_BOOL, "false", 0, 0, NULL, "start from the generator's own rule, without a search"},
 
     {"augment.hypotheses", KEY_INT, "50", 1, 10000, NULL, "rules per task (paper: 50)"},
     {"augment.rule_temperature", KEY_REAL, "1.0", 0, 10, NULL, "of rule proposals (paper: 1.0)"},
@@ -136,6 +135,7 @@ static const config_key task_keys[] = {
     {"file", KEY_TEXT, "\"\"", 0, 0, NULL, "ReDis JSON-lines file in place of generating"},
     {"test_file", KEY_TEXT, "\"\"", 0, 0, NULL, "its test tasks; those are taken out of file"},
     {"hypotheses", KEY_INT, "0", 0, 10000, NULL, "rules per task for this entry; 0: augment.hypotheses"},
+    {"known_rule", KEY_BOOL, "false", 0, 0, NULL, "hand the generator's own rule to the teacher, who then need not search"},
     {"train", KEY_BOOL, "true", 0, 0, NULL, "false: augmented and filtered, not trained on or evaluated"},
 };
 /* clang-format on */

@@ -15,7 +15,7 @@ void options_teacher(const config_scope *s, rd_teacher_opts *o)
     o->share_near = config_real(s, "teacher.share_near");
     o->share_wrong = config_real(s, "teacher.share_wrong");
     o->wordings = (int)config_int(s, "teacher.wordings");
-    o->use_known_rule = config_bool(s, "teacher.use_known_rule");
+    o->use_known_rule = true; /* stage_augment hands rules over only where the config says so */
     if (strcmp(config_text(s, "teacher.skill"), "perfect") == 0)
         for (int f = 0; f < RD_FAMILIES; f++) {
             o->skill_a[f] = 1e3; /* logistic(a) is 1 */

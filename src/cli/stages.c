@@ -22,6 +22,7 @@ int stage_augment(job *j)
         rd_task copy;
         if (j->tasks.task[i].split != RD_SPLIT_TRAIN) continue;
         RD_TRY(rd_task_copy(&j->tasks.task[i], &copy));
+        if (!config_bool(&j->cfg.task[copy.source], "known_rule")) RD_FREE(copy.rule);
         rd_taskset_add_take(&train, &copy);
     }
     RD_TRY(rd_augment_run(j->grid, teacher, j->prompts, &train, &o, &j->augment));

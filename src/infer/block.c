@@ -27,16 +27,16 @@ void judge(const block *b, const rd_task *t, int64_t example, const char *respon
     rd_buf_free(&text);
 }
 
-void add_answer(problem *p, int method, int64_t n, int64_t query, int64_t row,
-                const char *response, bool strict, bool tolerant)
+void add_answer(problem *p, int method, int64_t n, int64_t query, int64_t row, const char *response,
+                bool strict, bool tolerant)
 {
     int64_t cells[ANSWER_COLUMNS] = {[ANSWER_QUERY] = query,
-                                   [ANSWER_METHOD] = method,
-                                   [ANSWER_N] = n,
-                                   [ANSWER_HYPOTHESIS] = row,
-                                   [ANSWER_RESPONSE] = rd_pool_add(&p->rows.text, response),
-                                   [ANSWER_STRICT] = strict,
-                                   [ANSWER_TOLERANT] = tolerant};
+                                     [ANSWER_METHOD] = method,
+                                     [ANSWER_N] = n,
+                                     [ANSWER_HYPOTHESIS] = row,
+                                     [ANSWER_RESPONSE] = rd_pool_add(&p->rows.text, response),
+                                     [ANSWER_STRICT] = strict,
+                                     [ANSWER_TOLERANT] = tolerant};
     predictions_add(&p->rows, ROWS_ANSWER, cells);
 }
 

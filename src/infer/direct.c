@@ -1,5 +1,5 @@
-/* direct.c: few-shot answers without a rule: one greedy answer (io), or the majority of sampled ones
- * (vote) at about the tokens that search spends. */
+/* direct.c: few-shot answers without a rule: one greedy answer (io), or the majority of sampled
+ * ones (vote) at about the tokens that search spends. */
 #include "eval_impl.h"
 
 #include <string.h>
@@ -45,8 +45,8 @@ done:
 
 /* ---------------------------------------------------------------- votes */
 
-/* Votes per query for count c.  With search among the methods: prompts are read once, so what is left
- * of its tokens buys answers as long as the greedy ones. */
+/* Votes per query for count c.  With search among the methods: prompts are read once, so what is
+ * left of its tokens buys answers as long as the greedy ones. */
 static int64_t votes(const block *b, const problem *p, const direct *greedy, int c)
 {
     int64_t m = b->o->counts[c];
@@ -96,7 +96,8 @@ static void count_votes(block *b, problem *p, int64_t query, const int64_t *m, i
     for (int c = 0; c < b->o->n_counts; c++) {
         int64_t s = majority(m[c], strict), w = majority(m[c], tolerant);
         add_answer(p, RD_METHOD_VOTE, b->o->counts[c], query, -1, r[w < 0 ? 0 : w].text,
-                   s >= 0 && strcmp(strict[s], gold) == 0, w >= 0 && strcmp(tolerant[w], gold) == 0);
+                   s >= 0 && strcmp(strict[s], gold) == 0,
+                   w >= 0 && strcmp(tolerant[w], gold) == 0);
     }
     for (int64_t k = 0; k < most; k++) {
         rd_free(strict[k]);
@@ -108,7 +109,8 @@ static void count_votes(block *b, problem *p, int64_t query, const int64_t *m, i
 }
 
 /* The votes of one problem, at r[0 … queries * most). */
-static void take_votes(block *b, problem *p, const int64_t *m, int64_t most, const rd_gen_request *r)
+static void take_votes(block *b, problem *p, const int64_t *m, int64_t most,
+                       const rd_gen_request *r)
 {
     int64_t queries = p->task->n_queries;
     for (int64_t query = 0; query < queries; query++)

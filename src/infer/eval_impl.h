@@ -11,12 +11,25 @@
 enum { ROWS_PROBLEM, ROWS_HYPOTHESIS, ROWS_ANSWER, ROWS_SPENT, ROWS_TABLES };
 enum { PROBLEM_FAMILY, PROBLEM_ID, PROBLEM_TASK, PROBLEM_DEMOS, PROBLEM_QUERIES, PROBLEM_COLUMNS };
 enum {
-    HYP_PROBLEM, HYP_DRAW, HYP_RULE, HYP_SCORE, HYP_FOLLOWED, HYP_INTERPRETER_SCORE, HYP_SAMPLES,
+    HYP_PROBLEM,
+    HYP_DRAW,
+    HYP_RULE,
+    HYP_SCORE,
+    HYP_FOLLOWED,
+    HYP_INTERPRETER_SCORE,
+    HYP_SAMPLES,
     HYP_COLUMNS
 };
 enum {
-    ANSWER_PROBLEM, ANSWER_QUERY, ANSWER_METHOD, ANSWER_N, ANSWER_HYPOTHESIS, ANSWER_RESPONSE,
-    ANSWER_STRICT, ANSWER_TOLERANT, ANSWER_COLUMNS
+    ANSWER_PROBLEM,
+    ANSWER_QUERY,
+    ANSWER_METHOD,
+    ANSWER_N,
+    ANSWER_HYPOTHESIS,
+    ANSWER_RESPONSE,
+    ANSWER_STRICT,
+    ANSWER_TOLERANT,
+    ANSWER_COLUMNS
 };
 enum { SPENT_PROBLEM, SPENT_METHOD, SPENT_N, SPENT_IN, SPENT_OUT, SPENT_COLUMNS };
 
@@ -47,7 +60,8 @@ void predictions_put(rd_buf *record, const predictions *p);
 int predictions_get(rd_cursor *record, predictions *p); /* appends; RD_EINPUT when broken */
 /* The ranks' rows one rank after the other.  Collective on c. */
 int predictions_write(const rd_comm *c, const predictions *p, rd_store *s);
-/* Every row on every rank, without the texts (their ids are the file's).  Collective on the store's. */
+/* Every row on every rank, without the texts (their ids are the file's).  Collective on the
+ * store's. */
 int predictions_read(rd_store *s, predictions *p);
 
 /* ---------------------------------------------------------------- a block of problems */
@@ -68,14 +82,19 @@ typedef struct block {
     int64_t tokens; /* prompts and responses so far */
 } block;
 
-static inline int64_t max_count(const rd_eval_opts *o) { return o->counts[o->n_counts - 1]; }
+static inline int64_t max_count(const rd_eval_opts *o)
+{
+    return o->counts[o->n_counts - 1];
+}
 /* A random stream: the purpose, the problem, and what is asked. */
-uint64_t stream_key(const block *b, const problem *p, const char *purpose, uint64_t what, int64_t i);
-/* Read a response to query or demonstration `example` both ways and compare with the gold output. */
+uint64_t stream_key(const block *b, const problem *p, const char *purpose, uint64_t what,
+                    int64_t i);
+/* Read a response to query or demonstration `example` both ways and compare with the gold output.
+ */
 void judge(const block *b, const rd_task *t, int64_t example, const char *response, bool *strict,
            bool *tolerant);
-void add_answer(problem *p, int method, int64_t n, int64_t query, int64_t row,
-                const char *response, bool strict, bool tolerant);
+void add_answer(problem *p, int method, int64_t n, int64_t query, int64_t row, const char *response,
+                bool strict, bool tolerant);
 void add_spent(problem *p, int method, int64_t n, int64_t in, int64_t out);
 
 /* Requests of one rd_generate call.  owner: what the caller wants to find again. */
@@ -112,9 +131,9 @@ typedef struct hypothesis {
 typedef struct hypotheses {
     const rd_task *task;
     int64_t n, cap;
-    hypothesis *item;  /* in the order of first draws: those of the first k draws are a prefix */
+    hypothesis *item; /* in the order of first draws: those of the first k draws are a prefix */
     int64_t n_draws, cap_draws;
-    int64_t *of_draw;  /* index into item, or -1: no rule was read */
+    int64_t *of_draw; /* index into item, or -1: no rule was read */
 } hypotheses;
 void hypotheses_draw(hypotheses *h, const char *rule); /* NULL: no rule */
 /* Parse every rule and run it on the demonstrations. */

@@ -30,8 +30,8 @@ typedef struct evaluation {
 static int check_options(const rd_eval_opts *o)
 {
     int rc = RD_OK;
-    const int counted = RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER | RD_METHOD_VOTE |
-                        RD_METHOD_RANDOM_RULES;
+    const int counted =
+        RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER | RD_METHOD_VOTE | RD_METHOD_RANDOM_RULES;
     if (o->methods == 0) RD_FAIL(RD_EINPUT, "eval: no method is named");
     if (o->block < 1) RD_FAIL(RD_EINPUT, "eval: a block of %" PRId64 " problems", o->block);
     if (o->n_counts < 0 || o->n_counts > RD_MAX_N || ((o->methods & counted) && o->n_counts == 0))
@@ -47,7 +47,10 @@ done:
     return rc;
 }
 
-static uint64_t hash_text(const char *s, uint64_t h) { return rd_hash(s, strlen(s) + 1, h); }
+static uint64_t hash_text(const char *s, uint64_t h)
+{
+    return rd_hash(s, strlen(s) + 1, h);
+}
 
 /* Hash of everything that determines predictions.h5.  Not in it: the arm's name, the slots and the
  * block size, which change nothing. */
@@ -182,8 +185,8 @@ static int work_all(evaluation *e)
     int64_t n = rd_journal_records(e->journal, &units, &records);
     rd_sum_i64(&e->g->world, &n, 1);
     if (n < e->n_units)
-        RD_FAIL(RD_ESTOP, "eval: stopped with %" PRId64 " of %" PRId64 " blocks of problems done", n,
-                e->n_units);
+        RD_FAIL(RD_ESTOP, "eval: stopped with %" PRId64 " of %" PRId64 " blocks of problems done",
+                n, e->n_units);
 done:
     rd_queue_free(&q);
     rd_free(finished);
@@ -205,7 +208,8 @@ static int gather(const evaluation *e, predictions *all)
     for (int64_t u = 0; u < count && rc == RD_OK; u++) {
         rd_cursor c = {blobs[u].data, blobs[u].len, 0};
         rc = predictions_get(&c, all);
-        rd_buf_free(&blobs[u]); /* as soon as it is not needed: the rows are being built beside it */
+        rd_buf_free(
+            &blobs[u]); /* as soon as it is not needed: the rows are being built beside it */
     }
     RD_TRY(rd_agree(&e->g->world, rc));
 done:

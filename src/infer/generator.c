@@ -5,8 +5,8 @@
  *
  * A slot keeps its tokens after its response has ended.  A new request starts from the longest
  * prefix that any slot holds, so the proposals of a problem, the queries of a rule, and the fixed
- * opening of all prompts are prefilled once.  This changes no result: rd_model_extend gives the same
- * bits for a token whatever is computed beside it and however its sequence was fed. */
+ * opening of all prompts are prefilled once.  This changes no result: rd_model_extend gives the
+ * same bits for a token whatever is computed beside it and however its sequence was fed. */
 #include "rd/infer.h"
 
 #include <inttypes.h>
@@ -14,10 +14,10 @@
 #include <string.h>
 
 enum {
-    PREFILL = 512,   /* tokens of a call, unless there are more slots */
-    SHARE_GAIN = 8,  /* tokens that are worth waiting a call for */
-    LEN_STEP = 64,   /* the cache grows by this many tokens per slot */
-    LANES = 16,      /* sampling sums in blocks of this size */
+    PREFILL = 512,  /* tokens of a call, unless there are more slots */
+    SHARE_GAIN = 8, /* tokens that are worth waiting a call for */
+    LEN_STEP = 64,  /* the cache grows by this many tokens per slot */
+    LANES = 16,     /* sampling sums in blocks of this size */
     FREE = -1
 };
 
@@ -34,17 +34,17 @@ struct rd_generator {
     const rd_model *model;
     const rd_tok *tok;
     rd_generator_opts o;
-    int64_t vocab;   /* ids that may be sampled are below it */
+    int64_t vocab;               /* ids that may be sampled are below it */
     int64_t n_slots, len, max_T; /* what the cache is made for; it grows with the requests */
     rd_kv *kv;
     slot *slots;
-    int32_t *ids;    /* [n_slots][len] */
-    int64_t given;   /* slots given out so far */
+    int32_t *ids;                    /* [n_slots][len] */
+    int64_t given;                   /* slots given out so far */
     int64_t *call_slot, *call_count; /* [n_slots] the segments of a call */
     int32_t *call_tokens;            /* [max_T] */
     float *logits;                   /* V x n_slots */
-    float *mass;     /* [vocab rounded up to LANES] */
-    double *sums;    /* of each block of LANES masses */
+    float *mass;                     /* [vocab rounded up to LANES] */
+    double *sums;                    /* of each block of LANES masses */
 };
 
 /* Requests that follow each other with the same prompt. */
@@ -179,7 +179,7 @@ static int reserve(rd_generator *gen, int64_t n_slots, int64_t len)
     gen->call_slot = rd_new(int64_t, n_slots);
     gen->call_count = rd_new(int64_t, n_slots);
     gen->call_tokens = rd_new(int32_t, gen->max_T);
-    gen->logits = rd_new(float, gen->model->cfg.vocab * n_slots);
+    gen->logits = rd_new(float, gen->model->cfg.vocab *n_slots);
 done:
     return rc;
 }
@@ -195,7 +195,7 @@ int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_gener
     gen->o = *o;
     gen->vocab = rd_tok_vocab(tok) < model->cfg.vocab ? rd_tok_vocab(tok) : model->cfg.vocab;
     int64_t blocks = (gen->vocab + LANES - 1) / LANES;
-    gen->mass = rd_new(float, blocks * LANES);
+    gen->mass = rd_new(float, blocks *LANES);
     gen->sums = rd_new(double, blocks);
     if (o->slots < 1 || o->max_len < 2)
         RD_FAIL(RD_EINPUT, "a generator with %" PRId64 " slots of %" PRId64 " tokens", o->slots,
@@ -315,15 +315,18 @@ static int start(rd_generator *gen, call *c, group *g, int64_t coming, int64_t *
     if (target < 0 || *budget <= 0) return FULL;
     for (int64_t k = 0; k < gen->n_slots; k++) {
         int64_t s = (target + k) % gen->n_slots; /* the target first: nothing to copy then */
-        int64_t same = common_prefix(gen->ids + s * gen->len, gen->slots[s].fed, ids, g->prompt - 1);
+        int64_t same =
+            common_prefix(gen->ids + s * gen->len, gen->slots[s].fed, ids, g->prompt - 1);
         if (same > best) {
             best = same;
             source = s;
         }
     }
     if (coming > best + SHARE_GAIN) return WAITS;
-    if (best > 0 && source != target) rd_kv_fork(gen->kv, source, target, best);
-    else rd_kv_truncate(gen->kv, target, best);
+    if (best > 0 && source != target)
+        rd_kv_fork(gen->kv, source, target, best);
+    else
+        rd_kv_truncate(gen->kv, target, best);
     memcpy(gen->ids + target * gen->len, ids, (size_t)g->prompt * sizeof *ids);
     rd_gen_request *r = &c->r[g->next];
     gen->slots[target] = (slot){.request = g->next,

@@ -1,7 +1,7 @@
 /* interval.c: accuracy with a confidence interval whose independent units are problems.
  *
- * Queries of one problem stand or fall together (they share a rule), so counting them as independent
- * would make the intervals too narrow. */
+ * Queries of one problem stand or fall together (they share a rule), so counting them as
+ * independent would make the intervals too narrow. */
 #include "rd/infer.h"
 
 #include <math.h>

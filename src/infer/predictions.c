@@ -1,7 +1,7 @@
 /* predictions.c: the schema of predictions.h5, the records of finished blocks, and the way between.
  *
- * Rows are gathered per problem with references and text ids of their own and moved when problems are
- * put together, in memory and in the file, so who computed what leaves no trace. */
+ * Rows are gathered per problem with references and text ids of their own and moved when problems
+ * are put together, in memory and in the file, so who computed what leaves no trace. */
 #include "eval_impl.h"
 
 #include <string.h>
@@ -76,22 +76,29 @@ int64_t predictions_add(predictions *p, int table, const int64_t *cells)
     return t->rows++;
 }
 
+/* Add a text without looking for an equal one: ids then depend on the order of texts alone, not on
+ * how problems were put together (io.h interns between two marks). */
+static int64_t add_text(rd_pool *pool, const char *s)
+{
+    rd_pool_mark(pool);
+    return rd_pool_add(pool, s);
+}
+
 void predictions_append(predictions *p, const predictions *from)
 {
-    const int64_t first_problem = p->table[ROWS_PROBLEM].rows;
-    const int64_t first_hypothesis = p->table[ROWS_HYPOTHESIS].rows;
+    const int64_t base[] = {[PLAIN] = 0,
+                            [TEXT] = p->text.n,
+                            [TO_PROBLEM] = p->table[ROWS_PROBLEM].rows,
+                            [TO_HYPOTHESIS] = p->table[ROWS_HYPOTHESIS].rows};
     int64_t cells[ANSWER_COLUMNS];
     _Static_assert((int)ANSWER_COLUMNS >= (int)HYP_COLUMNS, "the widest table");
-    rd_pool_mark(&p->text); /* equal texts of different problems stay apart: see io.h */
+    for (int64_t i = 0; i < from->text.n; i++)
+        add_text(&p->text, rd_pool_get(&from->text, i, NULL));
     for (int k = 0; k < ROWS_TABLES; k++)
         for (int64_t r = 0; r < from->table[k].rows; r++) {
             for (int c = 0; c < tables[k].columns; c++) {
                 int64_t v = from->table[k].cell[r * tables[k].columns + c];
-                meaning m = tables[k].column[c].means;
-                if (m == TEXT) v = rd_pool_add(&p->text, rd_pool_get(&from->text, v, NULL));
-                if (m == TO_PROBLEM && v >= 0) v += first_problem;
-                if (m == TO_HYPOTHESIS && v >= 0) v += first_hypothesis;
-                cells[c] = v;
+                cells[c] = v < 0 ? v : v + base[tables[k].column[c].means];
             }
             predictions_add(p, k, cells);
         }
@@ -137,9 +144,7 @@ int predictions_get(rd_cursor *record, predictions *p)
     RD_TRY(rd_get_i64(record, &texts));
     for (int64_t i = 0; i < texts; i++) {
         RD_TRY(rd_get_str(record, &s));
-        /* A mark before each: the ids are those of the writer, whose marks are not known here. */
-        rd_pool_mark(&got.text);
-        if (rd_pool_add(&got.text, s) != i) RD_FAIL(RD_EINPUT, "a record with a broken text");
+        if (add_text(&got.text, s) != i) RD_FAIL(RD_EINPUT, "a record with a broken text");
         RD_FREE(s);
     }
     for (int k = 0; k < ROWS_TABLES; k++) {
@@ -193,7 +198,7 @@ int predictions_write(const rd_comm *c, const predictions *p, rd_store *s)
     for (int k = 0; k < ROWS_TABLES; k++) {
         const pred_table *t = &p->table[k];
         rd_free(out);
-        out = rd_new(char, t->rows * (int64_t)sizeof(int64_t));
+        out = rd_new(char, t->rows *(int64_t)sizeof(int64_t));
         for (int i = 0; i < tables[k].columns; i++) {
             const column *col = &tables[k].column[i];
             narrow(t, tables[k].columns, i, col->type, base[col->means], out);

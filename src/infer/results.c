@@ -48,8 +48,7 @@ int rd_method_parse(const char *name, int *method)
             *method = methods[i].method;
             return RD_OK;
         }
-        if (rd_edit_distance(name, methods[i].name) <
-            rd_edit_distance(name, methods[nearest].name))
+        if (rd_edit_distance(name, methods[i].name) < rd_edit_distance(name, methods[nearest].name))
             nearest = i;
     }
     RD_FAIL(RD_EINPUT, "unknown method \"%s\"; the nearest is \"%s\"", name, methods[nearest].name);

@@ -273,7 +273,8 @@ static void random_rules(const block *b, problem *p)
     hypotheses h = {.task = p->task};
     rd_rng rng = rd_rng_make(b->o->seed, "random rules", p->key, 0);
     for (int64_t k = 0; k < max_count(b->o); k++)
-        hypotheses_draw(&h, available ? b->o->random_rules[f][rd_rng_below(&rng, available)] : NULL);
+        hypotheses_draw(&h,
+                        available ? b->o->random_rules[f][rd_rng_below(&rng, available)] : NULL);
     hypotheses_interpret(&h);
     for (int c = 0; c < b->o->n_counts; c++) {
         interpreted(p, RD_METHOD_RANDOM_RULES, &h, b->o->counts[c], false);

@@ -15,8 +15,9 @@ enum {
     PARSED_SLOTS =
         512,        /* rules kept parsed; a task's rules are applied to all its examples in a row */
     MUTATIONS = 96, /* attempts per task */
-    LONG_CHAIN = 3,     /* mutations that the second half of the attempts adds */
-    MUTATION_CHAIN = 7  /* most mutations one after the other */
+    KNOWN_MUTATIONS = 16, /* where the rule is handed over: many tasks, few draws of each */
+    LONG_CHAIN = 3, /* mutations that the second half of the attempts adds */
+    MUTATION_CHAIN = 7 /* most mutations one after the other */
 };
 
 /* Costs count primitives: a rule that needs two more is proposed 1/e as often. */
@@ -177,13 +178,13 @@ static bool already_there(const spread *sp, uint64_t text)
 
 /* One mutant of a right rule (of the best rule there is when none is right), or NULL.  Chains of
  * several mutations reach the low scores that the wide margins of ACRE and MiniSCAN ask for. */
-static rd_rule *mutant(const spread *sp, const rd_task *t, int attempt, rd_rng *rng)
+static rd_rule *mutant(const spread *sp, const rd_task *t, bool far, rd_rng *rng)
 {
     const pool *from = &sp->pools[RIGHT];
     if (from->n == 0) from = &sp->pools[NEAR];
     if (from->n == 0) return NULL;
     int64_t base = from == &sp->pools[RIGHT] ? rd_rng_pick(rng, from->weight, from->n) : 0;
-    int64_t chain = attempt < MUTATIONS / 2 ? 1 : 1 + LONG_CHAIN;
+    int64_t chain = far ? 1 + LONG_CHAIN : 1;
     while (chain < MUTATION_CHAIN && rd_rng_chance(rng, 0.4)) chain++;
     rd_rule *r = rd_rule_mutate(sp->family, from->rule[base], t, rng);
     for (int64_t i = 1; r && i < chain; i++) {
@@ -199,11 +200,12 @@ static void pools_from_mutation(spread *sp, const rd_task *t, uint64_t seed, rd_
 {
     /* The base rules are fixed first: a mutant is never mutated because of where it was put. */
     rd_rule *made[MUTATIONS];
-    for (int i = 0; i < MUTATIONS; i++) {
+    int attempts = sp->known ? KNOWN_MUTATIONS : MUTATIONS;
+    for (int i = 0; i < attempts; i++) {
         rd_rng rng = rd_rng_make(seed, "teacher.mutate", sp->content, (uint64_t)i);
-        made[i] = mutant(sp, t, i, &rng);
+        made[i] = mutant(sp, t, i >= attempts / 2, &rng);
     }
-    for (int i = 0; i < MUTATIONS; i++) {
+    for (int i = 0; i < attempts; i++) {
         if (!made[i]) continue;
         uint64_t text = canonical_hash(sp->family, made[i], scratch);
         int32_t score = already_there(sp, text) ? -1 : demo_score(sp->family, made[i], t, scratch);

@@ -2,7 +2,8 @@
  *
  *   DIR/checkpoints/STAGE-000400.h5   weights, moments and state: the newest and the one before
  *   DIR/checkpoints/STAGE-branch.h5   weights and state at branch_at
- *   DIR/checkpoints/STAGE-final.h5    weights and state at the end; the steps' files are then removed
+ *   DIR/checkpoints/STAGE-final.h5    weights and state at the end; the steps' files are then
+ * removed
  *
  * The key says which run a file belongs to: a file with another key is left out with a warning. */
 #include "train_impl.h"
@@ -68,12 +69,15 @@ typedef struct state_field {
     size_t offset;
     bool real;
 } state_field;
-#define FIELD(name, real) {#name, offsetof(train_state, name), real}
+#define FIELD(name, real)                        \
+    {                                            \
+#name, offsetof(train_state, name), real \
+    }
 static const state_field fields[] = {
-    FIELD(step, false),       FIELD(steps, false),     FIELD(tokens, false),
-    FIELD(rows, false),       FIELD(pairs, false),     FIELD(over_long, false),
-    FIELD(empty, false),      FIELD(first_n, false),   FIELD(last_n, false),
-    FIELD(first_sum, true),   FIELD(last_sum, true),   FIELD(last_correct, true),
+    FIELD(step, false),      FIELD(steps, false),   FIELD(tokens, false),
+    FIELD(rows, false),      FIELD(pairs, false),   FIELD(over_long, false),
+    FIELD(empty, false),     FIELD(first_n, false), FIELD(last_n, false),
+    FIELD(first_sum, true),  FIELD(last_sum, true), FIELD(last_correct, true),
     FIELD(last_pairs, true),
 };
 enum { N_FIELDS = sizeof(fields) / sizeof(fields[0]) };
@@ -201,7 +205,8 @@ done:
 /* Whether a result means that the file is to be passed over, with the warning that says why. */
 static bool pass_over(const char *path, int rc)
 {
-    if (rc == OTHER_RUN) rd_warn("%s belongs to another run (other data or options): not used", path);
+    if (rc == OTHER_RUN)
+        rd_warn("%s belongs to another run (other data or options): not used", path);
     if (rc == RD_EINPUT || rc == RD_EIO) {
         rd_warn("checkpoint not used: %s", rd_error_get()->message);
         rd_error_clear();
@@ -209,8 +214,8 @@ static bool pass_over(const char *path, int rc)
     return rc == OTHER_RUN || rc == RD_EINPUT || rc == RD_EIO;
 }
 
-int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps,
-                      train_state *s, bool *found)
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps, train_state *s,
+                      bool *found)
 {
     int rc = RD_OK;
     int64_t step[MAX_LISTED], n = list_steps(f, step);

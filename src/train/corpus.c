@@ -21,7 +21,10 @@ void corpus_copy_text(const rd_corpus *c, int32_t text, int32_t *ids)
     for (int64_t i = 0; i < n; i++) ids[i] = c->narrow[from + i];
 }
 
-static bool is_narrow(const rd_tok *tok) { return rd_tok_vocab(tok) <= UINT16_MAX + 1; }
+static bool is_narrow(const rd_tok *tok)
+{
+    return rd_tok_vocab(tok) <= UINT16_MAX + 1;
+}
 
 /* This rank's share of the file's texts, those that are used.  Local. */
 static int encode_texts(const rd_tok *tok, const rd_pool *pool, const int32_t *slot, rd_buf *ids,

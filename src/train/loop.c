@@ -17,8 +17,7 @@
 enum { MAX_SHARDS = 4096, MAX_LEVELS = 13 };
 enum { CLOCK_FORWARD, CLOCK_HEAD, CLOCK_BACKWARD, CLOCK_ALLREDUCE, CLOCK_OPTIMIZER, CLOCK_SAVE };
 static const char *const clock_names[2][6] = {
-    {"sft.forward", "sft.head", "sft.backward", "sft.allreduce", "sft.optimizer",
-     "sft.checkpoint"},
+    {"sft.forward", "sft.head", "sft.backward", "sft.allreduce", "sft.optimizer", "sft.checkpoint"},
     {"align.forward", "align.head", "align.backward", "align.allreduce", "align.optimizer",
      "align.checkpoint"}};
 
@@ -113,7 +112,7 @@ static int prepare(train_run *r)
     r->first_shard = r->shards / data * r->g->my_data;
     r->end_shard = r->shards / data * (r->g->my_data + 1);
     make_levels(r, r->end_shard - r->first_shard);
-    r->sums = rd_new(double, r->shards * OBJECTIVE_SUMS + 2);
+    r->sums = rd_new(double, r->shards *OBJECTIVE_SUMS + 2);
     deal_create(r->shards, r->plan.max_items, &r->deal);
     /* No micro-batch can hold more than a step's tokens, nor less than the longest item. */
     int64_t most = o->batch_tokens + longest_item;
@@ -130,23 +129,36 @@ done:
 
 /* ---------------------------------------------------------------- passes */
 
+/* Log-probabilities, loss sums and the head's gradient. */
+static int run_head(train_run *r, double *sums)
+{
+    int rc = RD_OK;
+    micro_batch *m = &r->micro;
+    if (objective_needs_logp(m)) RD_TRY(rd_model_head(r->model, r->work, &m->b, NULL, m->logp));
+    objective_coef(&r->f, m);
+    RD_TRY(rd_model_head(r->model, r->work, &m->b, m->coef, m->logp));
+    objective_add(&r->f, m, sums);
+done:
+    return rc;
+}
+
 static int run_micro(train_run *r, double *sums)
 {
     int rc = RD_OK;
     micro_batch *m = &r->micro;
     if (m->b.T == 0) return RD_OK;
     rd_clock_begin(r->clock[CLOCK_FORWARD]);
-    RD_TRY(rd_model_fwd(r->model, r->work, &m->b));
+    rc = rd_model_fwd(r->model, r->work, &m->b);
     rd_clock_end(r->clock[CLOCK_FORWARD]);
+    RD_TRY(rc);
     rd_clock_begin(r->clock[CLOCK_HEAD]);
-    if (objective_needs_logp(m)) RD_TRY(rd_model_head(r->model, r->work, &m->b, NULL, m->logp));
-    objective_coef(&r->f, m);
-    RD_TRY(rd_model_head(r->model, r->work, &m->b, m->coef, m->logp));
-    objective_add(&r->f, m, sums);
+    rc = run_head(r, sums);
     rd_clock_end(r->clock[CLOCK_HEAD]);
+    RD_TRY(rc);
     rd_clock_begin(r->clock[CLOCK_BACKWARD]);
-    RD_TRY(rd_model_bwd(r->model, r->work, &m->b));
+    rc = rd_model_bwd(r->model, r->work, &m->b);
     rd_clock_end(r->clock[CLOCK_BACKWARD]);
+    RD_TRY(rc);
     micro_clear(m);
 done:
     return rc;
@@ -272,12 +284,14 @@ static int run_step(train_run *r, int pending, objective_means *means, double *g
     int local = run_passes(r);
     if (pending != RD_OK) local = pending;
     rd_clock_begin(r->clock[CLOCK_ALLREDUCE]);
-    RD_TRY(agree_sums(r, local, means, stop));
-    rd_sum_f32(&r->g->replicas, r->model->grads, r->model->storage);
+    rc = agree_sums(r, local, means, stop);
+    if (rc == RD_OK) rd_sum_f32(&r->g->replicas, r->model->grads, r->model->storage);
     rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
+    RD_TRY(rc);
     rd_clock_begin(r->clock[CLOCK_OPTIMIZER]);
-    RD_TRY(rd_optim_step(r->opt, r->state.step, grad_norm));
+    rc = rd_optim_step(r->opt, r->state.step, grad_norm);
     rd_clock_end(r->clock[CLOCK_OPTIMIZER]);
+    RD_TRY(rc);
 done:
     return rc;
 }
@@ -306,11 +320,7 @@ static int run_steps(train_run *r)
         rd_mem_guard("training step");
         rc = run_step(r, pending, &means, &grad_norm, &stop);
         rd_mem_guard(NULL);
-        if (rc != RD_OK) {
-            rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
-            rd_clock_end(r->clock[CLOCK_OPTIMIZER]);
-            RD_TRY(rc);
-        }
+        RD_TRY(rc);
         double lr = r->o->optim.lr * rd_lr_factor(&r->o->optim, s->step, s->steps);
         record_step(r, &means);
         pending = metrics_step(&r->metrics, s, &means, lr, grad_norm);

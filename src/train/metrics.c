@@ -11,8 +11,8 @@
 enum { VERSION = 1 };
 static const double FLUSH_SECONDS = 2;
 
-static const char *const columns[] = {"loss",      "lr",       "grad_norm", "tokens", "nll",
-                                      "odds_loss", "accuracy", "margin"};
+static const char *const columns[] = {"loss", "lr",        "grad_norm", "tokens",
+                                      "nll",  "odds_loss", "accuracy",  "margin"};
 enum { SFT_COLUMNS = 4, ALIGN_COLUMNS = 8 };
 static const char *const speed_columns[] = {"seconds", "tokens_per_second"};
 
@@ -30,7 +30,7 @@ static int copy_table(rd_store *from, const char *table, int n, const char *cons
     if (!rd_store_has(from, name)) return RD_OK;
     RD_TRY(rd_store_rows(from, name, &rows));
     step = rd_new(int64_t, rows);
-    values = rd_new(double, rows * n);
+    values = rd_new(double, rows *n);
     row = rd_new(double, n);
     RD_TRY(rd_store_read(from, name, RD_I64, 0, rows, step));
     for (int k = 0; k < n; k++) {
@@ -78,8 +78,8 @@ done:
     return rc;
 }
 
-/* Drop this stage's rows after step `keep`: those of an attempt that ended without a checkpoint, or of
- * other options.  rd_series_open's own truncation would cut the other stages' tables at the same
+/* Drop this stage's rows after step `keep`: those of an attempt that ended without a checkpoint, or
+ * of other options.  rd_series_open's own truncation would cut the other stages' tables at the same
  * step, so the file is written anew beside the old one and takes its place.  Local. */
 static int drop_rows(const char *path, const rd_store_info *info, const rd_train_opts *o,
                      const char *speed_table, int64_t keep)
@@ -148,8 +148,10 @@ int metrics_step(train_metrics *m, const train_state *s, const objective_means *
 {
     int rc = RD_OK;
     double now = rd_time(), since = now - m->last_flush;
-    double row[ALIGN_COLUMNS] = {means->loss, lr,  grad_norm,  (double)s->tokens,
-                                 means->nll,  means->odds_loss, means->accuracy, means->log_odds};
+    double row[ALIGN_COLUMNS] = {means->loss,     lr,
+                                 grad_norm,       (double)s->tokens,
+                                 means->nll,      means->odds_loss,
+                                 means->accuracy, means->log_odds};
     char note[80];
     if (m->series == NULL) return RD_OK;
     RD_TRY(rd_series_row(m->series, m->o->stage, m->pairs ? ALIGN_COLUMNS : SFT_COLUMNS, columns,

@@ -80,8 +80,7 @@ static void deal_matrices(train_muon *u)
     for (int64_t done = 0; done < u->n; done++) {
         int64_t next = -1;
         for (int64_t i = 0; i < u->n; i++)
-            if (u->matrix[i].owner < 0 &&
-                (next < 0 || u->matrix[i].flops > u->matrix[next].flops))
+            if (u->matrix[i].owner < 0 && (next < 0 || u->matrix[i].flops > u->matrix[next].flops))
                 next = i;
         int least = 0;
         for (int p = 1; p < parts; p++)
@@ -222,7 +221,8 @@ done:
     return rc;
 }
 
-/* Steps on the Gram matrix.  All matrices here are polynomials in A: they commute and are symmetric. */
+/* Steps on the Gram matrix.  All matrices here are polynomials in A: they commute and are
+ * symmetric. */
 static int steps_on_gram(const rd_mat *from, rd_mat *to, shape_space *s)
 {
     int rc = RD_OK;
@@ -262,8 +262,8 @@ done:
 _Static_assert(NEWTON_SCHULZ_STEPS % 2 == 1, "the result of an odd number of steps is in `to`");
 
 /* Momentum and Nesterov's look-ahead of one matrix: M <- mu M + G, U = G + mu M. */
-static void look_ahead(int64_t n, float mu, float scale, const float *restrict g,
-                       float *restrict m, float *restrict u)
+static void look_ahead(int64_t n, float mu, float scale, const float *restrict g, float *restrict m,
+                       float *restrict u)
 {
     for (int64_t i = 0; i < n; i++) {
         float gi = scale * g[i];
@@ -272,8 +272,7 @@ static void look_ahead(int64_t n, float mu, float scale, const float *restrict g
     }
 }
 
-int muon_step(train_muon *u, float *moment, double scale, double lr, double momentum,
-              double decay)
+int muon_step(train_muon *u, float *moment, double scale, double lr, double momentum, double decay)
 {
     int rc = RD_OK;
     for (int64_t i = 0; i < u->n; i++) {

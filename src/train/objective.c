@@ -21,7 +21,10 @@ double rd_log1mexp(double x)
  * while 1 / (1 - e^x) grows without bound: it is taken as this value. */
 static const double MEAN_LIMIT = -1e-6;
 
-static double log1pexp(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+static double log1pexp(double x)
+{
+    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+}
 
 /* With z the log odds: dz/dw = 1/(1 - e^w), dz/dl = -1/(1 - e^l), d(-log sigmoid z)/dz =
  * -sigmoid(-z); each response token's log-probability moves its mean by 1/tokens. */
@@ -112,11 +115,9 @@ objective_means objective_mean(const objective *f, const double *sums)
 {
     objective_means m = {0};
     double pairs = (double)f->pair_count;
-    if (f->row_targets > 0)
-        m.loss += f->row_weight * sums[SUM_ROW_NLL] / (double)f->row_targets;
+    if (f->row_targets > 0) m.loss += f->row_weight * sums[SUM_ROW_NLL] / (double)f->row_targets;
     if (f->pair_count == 0) return m;
-    m.nll = sums[SUM_PAIR_NLL] /
-            (f->variant == RD_ORPO_FULL ? (double)f->pair_targets : pairs);
+    m.nll = sums[SUM_PAIR_NLL] / (f->variant == RD_ORPO_FULL ? (double)f->pair_targets : pairs);
     m.odds_loss = sums[SUM_ODDS_LOSS] / pairs;
     m.accuracy = sums[SUM_CORRECT] / pairs;
     m.log_odds = sums[SUM_LOG_ODDS] / pairs;

@@ -46,7 +46,10 @@ double rd_lr_factor(const rd_optim_opts *o, int64_t s, int64_t n)
 
 /* ---------------------------------------------------------------- life */
 
-static int64_t local_size(const rd_mat *A) { return A->lm * A->ln; }
+static int64_t local_size(const rd_mat *A)
+{
+    return A->lm * A->ln;
+}
 
 static int check_opts(const rd_optim_opts *o, bool muon)
 {

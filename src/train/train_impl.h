@@ -60,7 +60,8 @@ typedef struct train_plan {
     int64_t row_targets, pair_targets, pair_count; /* of the step: what means are taken over */
 } train_plan;
 
-/* rows, pairs: either may be NULL.  Local, the same on every rank.  RD_EINPUT: nothing to train on. */
+/* rows, pairs: either may be NULL.  Local, the same on every rank.  RD_EINPUT: nothing to train on.
+ */
 int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_opts *o,
                 train_plan *plan);
 void plan_free(train_plan *plan);
@@ -84,10 +85,10 @@ typedef enum { SEQUENCE_ROW, SEQUENCE_CHOSEN, SEQUENCE_REJECTED } sequence_role;
 typedef struct micro_batch {
     rd_batch b;
     int64_t max_T, max_seq;
-    int64_t *response; /* [n_seq] first position whose target is of the response */
-    uint8_t *role;     /* [n_seq]; a chosen sequence is followed by its rejected one */
-    float *coef;       /* [T] */
-    double *logp;      /* [T] */
+    int64_t *response;   /* [n_seq] first position whose target is of the response */
+    uint8_t *role;       /* [n_seq]; a chosen sequence is followed by its rejected one */
+    float *coef;         /* [T] */
+    double *logp;        /* [T] */
     bool prompt_targets; /* chosen prompts are targets too (ORPO "full") */
 } micro_batch;
 void micro_create(int64_t max_T, int64_t max_seq, bool prompt_targets, micro_batch *m);
@@ -150,8 +151,8 @@ int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f);
 int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
                      const train_state *s, const char *tail);
 /* Newest valid file with the same key; *found false if there is none, and nothing is changed. */
-int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps,
-                      train_state *s, bool *found);
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps, train_state *s,
+                      bool *found);
 int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found);
 void checkpoint_remove_steps(train_files *f);
 

@@ -1,0 +1,94 @@
+/* bench */
+/* Generation on one core with a student of 0.35 M parameters: tokens decoded per second when the
+ * proposals of a problem share their prompt, and when every prompt is another one.  Seconds are of
+ * this process' CPU time, best of four: the machine may be shared. */
+#include "rd_test.h"
+#include "rd/infer.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+enum { N = 1024, NEW = 40 };
+
+static double cpu_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void bench(rd_generator *gen, const char *name, char *const *prompts, int64_t per_prompt,
+                  double temperature)
+{
+    rd_gen_request *r = rd_new(rd_gen_request, N);
+    double best = 0, per_response = 0;
+    int64_t in = 0, out = 0;
+    for (uint64_t repeat = 0; repeat < 4; repeat++) {
+        for (int64_t i = 0; i < N; i++)
+            r[i] = (rd_gen_request){.prompt = prompts[(i + 7 * (int64_t)repeat) % N / per_prompt],
+                                    .key = (uint64_t)i + 10000 * repeat,
+                                    .temperature = temperature,
+                                    .max_new = NEW};
+        double start = cpu_time();
+        if (rd_generate(gen, N, r) != RD_OK) rd_die("%s", rd_error_get()->message);
+        double seconds = cpu_time() - start;
+        in = out = 0;
+        for (int64_t i = 0; i < N; i++) {
+            in += r[i].tokens_in;
+            out += r[i].tokens_out;
+            rd_free(r[i].text);
+        }
+        if ((double)out / seconds > best) {
+            best = (double)out / seconds;
+            per_response = seconds / N;
+        }
+    }
+    printf("%-28s %6.1f k tokens/s decoded, prompts of %" PRId64 ", responses of %" PRId64
+           ", %.0f us each\n",
+           name, best / 1000, in / N, out / N, 1e6 * per_response);
+    rd_free(r);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    rd_grid *g;
+    rd_tok *tok;
+    rd_model *model;
+    rd_generator *gen;
+    char *prompts[N];
+    rd_tok_train_opts o = {.vocab = 400, .all_bytes = true};
+    rd_generator_opts go = {.slots = 256, .max_len = 2048};
+    rd_grid_create(0, 1, 1, &g);
+    for (int64_t i = 0; i < N; i++) {
+        rd_rng rng = rd_rng_make(1, "bench", (uint64_t)i, 0);
+        rd_buf text = {0};
+        rd_buf_puts(&text, "Rule: add ");
+        for (int k = 0; k < 28; k++) rd_buf_printf(&text, "%d, ", (int)rd_rng_below(&rng, 99));
+        prompts[i] = rd_buf_take(&text);
+    }
+    if (rd_tok_train(&o, N, (const char *const *)prompts, NULL, &tok) != RD_OK) rd_die("tokenizer");
+    rd_model_config cfg = {.vocab = 400,
+                           .width = 96,
+                           .layers = 3,
+                           .heads = 6,
+                           .kv_heads = 6,
+                           .head_size = 16,
+                           .ffn = 256,
+                           .rope_theta = 10000,
+                           .norm_eps = 1e-5,
+                           .tied = true};
+    if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 1) != RD_OK ||
+        rd_generator_create(model, tok, &go, &gen) != RD_OK)
+        rd_die("%s", rd_error_get()->message);
+    bench(gen, "shared prompts, sampled", prompts, 64, 1.0);
+    bench(gen, "other prompts, sampled", prompts, 1, 1.0);
+    bench(gen, "other prompts, greedy", prompts, 1, 0);
+    rd_generator_free(&gen);
+    rd_model_free(&model);
+    rd_tok_free(&tok);
+    rd_grid_free(&g);
+    for (int64_t i = 0; i < N; i++) rd_free(prompts[i]);
+    rd_par_end();
+    return 0;
+}

@@ -1,0 +1,121 @@
+/* ranks: 1 2 */
+/* Evaluation with a real, tiny model: results do not depend on ranks, slots or blocks; a model that
+ * says nothing useful keeps every query in the denominator. */
+#include "rd_test.h"
+#include "rd/infer.h"
+
+enum { TASKS = 6 };
+
+static rd_taskset tasks;
+static rd_prompts *prompts;
+static rd_tok *tok;
+
+static void make_tasks(void)
+{
+    char *texts[TASKS];
+    for (int64_t i = 0; i < TASKS; i++) {
+        rd_gen_opts gen = {.family = RD_LIST_FUNCTION, .seed = 2, .holdout = 0};
+        rd_task t = {0};
+        rd_buf prompt = {0};
+        if (rd_task_generate(&gen, RD_SPLIT_TEST, i, &t) != RD_OK) rd_die("no task");
+        rd_prompt_propose(prompts, &t, &prompt);
+        texts[i] = rd_buf_take(&prompt);
+        rd_taskset_add_take(&tasks, &t);
+    }
+    rd_tok_train_opts o = {.vocab = 90};
+    if (rd_tok_train(&o, TASKS, (const char *const *)texts, NULL, &tok) != RD_OK)
+        rd_die("tokenizer");
+    for (int64_t i = 0; i < TASKS; i++) rd_free(texts[i]);
+}
+
+static rd_model *make_model(const rd_grid *g)
+{
+    rd_model *model;
+    rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
+                           .width = 16,
+                           .layers = 2,
+                           .heads = 2,
+                           .kv_heads = 1,
+                           .head_size = 8,
+                           .ffn = 24,
+                           .rope_theta = 1000,
+                           .norm_eps = 1e-5,
+                           .tied = true};
+    if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 5) != RD_OK)
+        rd_die("model");
+    return model;
+}
+
+static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block,
+               rd_results *results)
+{
+    char dir[300];
+    rd_eval_opts o;
+    rd_model *model = make_model(g);
+    snprintf(dir, sizeof dir, "%s/%s", rd_test_dir(), name);
+    rd_eval_defaults(&o);
+    o.arm = "tiny";
+    o.methods = 2 * RD_METHOD_ORACLE_RULE - 1;
+    o.n_counts = 2;
+    o.counts[1] = 4;
+    o.max_rule_tokens = 12;
+    o.max_answer_tokens = 8;
+    o.max_votes = 5;
+    o.block = block;
+    o.generator = (rd_generator_opts){.slots = slots, .max_len = 700};
+    o.dir = dir;
+    int rc = rd_eval_run(g, model, tok, prompts, &tasks, 1, &o, results);
+    rd_model_free(&model);
+    return rc;
+}
+
+static bool same(const rd_results *a, const rd_results *b)
+{
+    bool equal = a->n == b->n && a->n > 0;
+    for (int64_t i = 0; equal && i < a->n; i++)
+        equal = memcmp(&a->item[i], &b->item[i], sizeof a->item[i]) == 0;
+    return equal;
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    rd_grid *g;
+    rd_results want = {0}, got = {0};
+    rd_comm self = rd_comm_self();
+    rd_grid alone = {.data = 1,
+                     .rows = 1,
+                     .cols = 1,
+                     .world = self,
+                     .replicas = self,
+                     .tp = self,
+                     .over_rows = self,
+                     .over_cols = self,
+                     .blacs_context = -1};
+    char name[32];
+    rd_grid_create(0, 1, 1, &g);
+    rd_prompts_default(&prompts);
+    make_tasks();
+    snprintf(name, sizeof name, "alone-%d", g->world.rank);
+    is_rc(run(&alone, name, 256, 8, &want), RD_OK, "one rank alone");
+    is_i64(want.n, 2 * (2 + 4 * 2), "a line for each method, n and reading");
+    bool good = true;
+    for (int64_t i = 0; i < want.n; i++) {
+        const rd_result *r = &want.item[i];
+        good = good && r->problems == TASKS && r->queries == TASKS * tasks.task[0].n_queries;
+        good = good && (r->tokens_per_query > 0) == (strcmp(r->method, "random_rules") != 0);
+    }
+    ok(good, "every query is in every line");
+    is_rc(run(g, "together", 256, 2, &got), RD_OK, "all ranks, other blocks");
+    ok(same(&want, &got), "the same results");
+    rd_results_free(&got);
+    is_rc(run(g, "slots", 5, 1, &got), RD_OK, "few slots");
+    ok(same(&want, &got), "the same results");
+    rd_results_free(&got);
+    rd_results_free(&want);
+    rd_taskset_free(&tasks);
+    rd_prompts_free(&prompts);
+    rd_tok_free(&tok);
+    rd_grid_free(&g);
+    return rd_test_end();
+}
