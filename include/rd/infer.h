@@ -121,11 +121,11 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
  * vote spends about the tokens of search at the same n: prompt once per query, then the votes.
  *
  * predictions.h5: /problem (family u8, id i64, task i64 (its place in tasks), demos i32, queries
- * i32), /hypothesis (problem i64, draw i32 (first), rule text, score i32 and followed i32 (right and
- * all demonstrations that the student followed it on), interpreter_score i32 (-1: not a rule),
- * samples i32), /answer (problem i64, query i32, method u8, n i32, hypothesis i64 (-1: none, or not the
- * student's), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n i32,
- * tokens_in i64, tokens_out i64).  Rows follow the order of tasks on any number of ranks.
+ * i32), /hypothesis (problem i64, draw i32 (first), rule text, score i32 and followed i32 (right
+ * and all demonstrations that the student followed it on), interpreter_score i32 (-1: not a rule),
+ * samples i32), /answer (problem i64, query i32, method u8, n i32, hypothesis i64 (-1: none, or
+ * not the student's), response text, strict u8, tolerant u8), /spent (problem i64, method u8, n
+ * i32, tokens_in i64, tokens_out i64).  Rows follow the order of tasks on any number of ranks.
  *
  * model_key: a hash of the weights' origin (checkpoint step, dataset key).
  * Errors: RD_EINPUT for options that make no sense, RD_ESTOP, RD_EIO, RD_ENUMERIC. */

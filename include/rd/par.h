@@ -43,8 +43,8 @@ void rd_grid_free(rd_grid **grid);
 
 /* ---------------------------------------------------------------- collectives (coll.c) */
 
-/* All ranks return the same code: that of the lowest failing rank, whose message every rank then
- * holds.  Collective on c; one small allreduce, one broadcast only on failure.  Use it on a local
+/* All ranks return the same code: the most negative one (the lowest rank's among equals), whose
+ * message every rank then holds.  Collective on c; one small allreduce, one broadcast only on failure.  Use it on a local
  * result before the next communication:  RD_TRY(rd_agree(&g->world, open_it(path)));  */
 int rd_agree(const rd_comm *c, int code);
 /* Debug check that n is equal on all ranks; RD_EINTERNAL otherwise.  Collective. */
