@@ -6,6 +6,7 @@ R=$BUILD/redistill
 MPIRUN=${MPIRUN:-mpirun}
 T=$(mktemp -d)
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 trap 'rm -rf "$T"' EXIT
 n=0
 failed=0
@@ -73,13 +74,17 @@ grep -q 'already done' "$T/out"
 ok $? "and says so"
 
 # ---- stopping and continuing
-mini 2 stop --max-hours 0.0002
+mkdir -p "$T/stop" && touch "$T/stop/STOP"
+mini 2 stop
 [ $status = 75 ]
-ok $? "--max-hours: status $status is 'stopped, resumable'"
-for i in 1 2 3 4 5 6 7 8; do
-    [ $status = 75 ] || break
-    mini 2 stop --max-hours 0.0004
+ok $? "a stop file: status $status is 'stopped, resumable'"
+rm "$T/stop/STOP"
+for hours in 0.00002 0.00004 0.00006 0.00008 0.0001 0.00012 0.00015 0.0002; do
+    mini 2 stop --max-hours $hours # wherever that falls: in any stage, or after the end
+    [ $status = 75 ] || [ $status = 0 ] || break
 done
+[ $status = 75 ] || [ $status = 0 ]
+ok $? "stopped again and again by --max-hours: status $status"
 mini 2 stop
 ok $status "the same command continues to the end"
 same "$T/m2/arms/redis/checkpoints/align-final.h5" "$T/stop/arms/redis/checkpoints/align-final.h5"
