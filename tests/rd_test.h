@@ -67,7 +67,9 @@ __attribute__((format(printf, 2, 3))) static inline int ok(int cond, const char 
 static inline int is_i64(int64_t got, int64_t want, const char *what)
 {
     int good = ok(got == want, "%s", what);
-    if (got != want) fprintf(stderr, "# rank %d: got %lld, want %lld\n", rd_test_world.rank, (long long)got, (long long)want);
+    if (got != want)
+        fprintf(stderr, "# rank %d: got %lld, want %lld\n", rd_test_world.rank, (long long)got,
+                (long long)want);
     return good;
 }
 
@@ -75,7 +77,8 @@ static inline int near_f64(double got, double want, double tol, const char *what
 {
     double scale = fabs(want) > 1 ? fabs(want) : 1;
     int good = ok(fabs(got - want) <= tol * scale, "%s", what);
-    if (!(fabs(got - want) <= tol * scale)) fprintf(stderr, "# rank %d: got %.17g, want %.17g\n", rd_test_world.rank, got, want);
+    if (!(fabs(got - want) <= tol * scale))
+        fprintf(stderr, "# rank %d: got %.17g, want %.17g\n", rd_test_world.rank, got, want);
     return good;
 }
 
@@ -83,14 +86,18 @@ static inline int is_str(const char *got, const char *want, const char *what)
 {
     int same = got && want ? strcmp(got, want) == 0 : got == want;
     int good = ok(same, "%s", what);
-    if (!same) fprintf(stderr, "# rank %d: got  '%s'\n#         want '%s'\n", rd_test_world.rank, got ? got : "(null)", want ? want : "(null)");
+    if (!same)
+        fprintf(stderr, "# rank %d: got  '%s'\n#         want '%s'\n", rd_test_world.rank,
+                got ? got : "(null)", want ? want : "(null)");
     return good;
 }
 
 static inline int is_rc(int got, int want, const char *what)
 {
     int good = ok(got == want, "%s", what);
-    if (got != want) fprintf(stderr, "# rank %d: got code %d, want %d: %s: %s\n", rd_test_world.rank, got, want, rd_error_get()->where, rd_error_get()->message);
+    if (got != want)
+        fprintf(stderr, "# rank %d: got code %d, want %d: %s: %s\n", rd_test_world.rank, got, want,
+                rd_error_get()->where, rd_error_get()->message);
     rd_error_clear();
     return good;
 }
@@ -108,7 +115,8 @@ static inline const char *rd_test_dir(void)
     if (rd_test_dir_name[0] == 0) {
         if (rd_test_world.rank == 0) {
             const char *tmp = getenv("TMPDIR");
-            snprintf(rd_test_dir_name, sizeof rd_test_dir_name, "%s/rd_test_XXXXXX", tmp ? tmp : "/tmp");
+            snprintf(rd_test_dir_name, sizeof rd_test_dir_name, "%s/rd_test_XXXXXX",
+                     tmp ? tmp : "/tmp");
             if (!mkdtemp(rd_test_dir_name)) rd_die("mkdtemp");
         }
         rd_bcast(&rd_test_world, rd_test_dir_name, sizeof rd_test_dir_name, 0);

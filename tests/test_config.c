@@ -26,13 +26,14 @@ static void refused(const char *text, const char *part, const char *part2)
     rd_error_clear();
 }
 
-static const char good[] = "{\n"
-                           " \"run\": {\"name\": \"t\", \"seed\": 7},\n"
-                           " \"tasks\": [{\"family\": \"acre\", \"generate\": 5, \"test\": 2}],\n"
-                           " \"sft\": {\"lr\": 0.5, \"share\": {\"io\": 0.25}},\n"
-                           " \"arms\": {\"a\": {\"sft.kinds\": [\"io\"]},\n"
-                           "            \"b\": {\"from\": \"a\", \"stages\": [\"align\", \"eval\"]}}\n"
-                           "}\n";
+static const char good[] =
+    "{\n"
+    " \"run\": {\"name\": \"t\", \"seed\": 7},\n"
+    " \"tasks\": [{\"family\": \"acre\", \"generate\": 5, \"test\": 2}],\n"
+    " \"sft\": {\"lr\": 0.5, \"share\": {\"io\": 0.25}},\n"
+    " \"arms\": {\"a\": {\"sft.kinds\": [\"io\"]},\n"
+    "            \"b\": {\"from\": \"a\", \"stages\": [\"align\", \"eval\"]}}\n"
+    "}\n";
 
 static void test_good(void)
 {
@@ -73,7 +74,8 @@ static void test_bad(void)
 #define T "\"tasks\":[{\"family\":\"acre\",\"generate\":5}]"
     refused("{" T ",\n\"sft\": {\"lrr\": 1}}", "c.json:2: unknown key 'sft.lrr'", "'sft.lr'");
     refused("{" T ",\n\n\"atms\": {}}", "c.json:3: unknown key 'atms'", "'arms'");
-    refused("{" T ",\"sft\":\n{\"epochs\": \"8\"}}", "c.json:2: sft.epochs: expected a number", "got \"8\"");
+    refused("{" T ",\"sft\":\n{\"epochs\": \"8\"}}", "c.json:2: sft.epochs: expected a number",
+            "got \"8\"");
     refused("{" T ",\"run\":{\"seed\": 1.5}}", "run.seed: expected an integer", "got 1.5");
     refused("{" T ",\"teacher\":{\"noise\": 2}}", "teacher.noise", "from 0 to 1");
     refused("{" T ",\"align\":{\"variant\": \"trl\"}}", "response|full", "got \"trl\"");

@@ -113,7 +113,10 @@ static void test_learning(void)
     is_rc(rd_checkpoint_config(grid, path, &cfg), RD_OK, "the checkpoint's model");
     is_i64(cfg.width, 32, "its width");
     rd_model_init(b, 9);
-    is_rc(rd_checkpoint_load_weights(grid, path, b), RD_OK, "its weights");
+    is_rc(rd_checkpoint_load_weights(grid, path, o.key + 1, b), RD_EINPUT,
+          "weights of another run are refused");
+    rd_error_clear();
+    is_rc(rd_checkpoint_load_weights(grid, path, o.key, b), RD_OK, "its weights");
     ok(same_weights(a, b), "are those of the run");
     rd_free(loss), rd_free(again), rd_free(tokens);
     rd_model_free(&a), rd_model_free(&b), rd_model_free(&c);

@@ -33,10 +33,10 @@ int rd_exit_status(int code);
 /* The first failure of this rank: one message and the chain of callers that passed it on. */
 typedef struct rd_error {
     int code;
-    int rank;            /* rank that failed; -1 while local */
-    char where[96];      /* "file.c:212 rd_function" */
-    char message[1024];  /* without a trailing newline */
-    char trace[1024];    /* callers, one per line, innermost first */
+    int rank;           /* rank that failed; -1 while local */
+    char where[96];     /* "file.c:212 rd_function" */
+    char message[1024]; /* without a trailing newline */
+    char trace[1024];   /* callers, one per line, innermost first */
 } rd_error;
 
 /* Record a failure (the first one since the last clear wins) and return code. */
@@ -50,13 +50,13 @@ void rd_error_clear(void);
 /* Inside a function with `int rc = RD_OK;` and a label `done:` where everything is released:
  *   RD_TRY(call)              go to done if the call failed, adding this caller to the trace
  *   RD_FAIL(code, fmt, ...)   record a failure and go to done */
-#define RD_TRY(call)                                         \
-    do {                                                     \
-        rc = (call);                                         \
-        if (rc != RD_OK) {                                   \
-            rd_error_trace(__FILE__, __LINE__, __func__);    \
-            goto done;                                       \
-        }                                                    \
+#define RD_TRY(call)                                      \
+    do {                                                  \
+        rc = (call);                                      \
+        if (rc != RD_OK) {                                \
+            rd_error_trace(__FILE__, __LINE__, __func__); \
+            goto done;                                    \
+        }                                                 \
     } while (0)
 #define RD_FAIL(code, ...)                                                    \
     do {                                                                      \
@@ -70,9 +70,9 @@ _Noreturn void rd_die_at(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 #define rd_die(...) rd_die_at(__FILE__, __LINE__, __VA_ARGS__)
 void rd_die_handler(void (*handler)(int status));
-#define RD_ASSERT(cond)                              \
-    do {                                             \
-        if (!(cond)) rd_die("broken: %s", #cond);    \
+#define RD_ASSERT(cond)                           \
+    do {                                          \
+        if (!(cond)) rd_die("broken: %s", #cond); \
     } while (0)
 
 /* Checked narrowing of a count to a BLAS, MPI or HDF5 int. */
@@ -88,15 +88,16 @@ int rd_fault(const char *site);
 
 /* Zeroed, 64-byte aligned, counted, overflow-checked; dies when memory is out.  n may be 0. */
 void *rd_alloc_at(const char *file, int64_t count, size_t size);
-void *rd_realloc_at(const char *file, void *p, int64_t count, size_t size); /* new part not zeroed */
-void rd_free(void *p);                                                        /* accepts NULL */
+/* The new part is not zeroed. */
+void *rd_realloc_at(const char *file, void *p, int64_t count, size_t size);
+void rd_free(void *p); /* accepts NULL */
 #define rd_new(type, n) ((type *)rd_alloc_at(__FILE__, (int64_t)(n), sizeof(type)))
 #define rd_resize(p, n) \
     ((p) = rd_realloc_at(__FILE__, (p), (int64_t)(n), sizeof(*(p)))) /* grows or shrinks */
-#define RD_FREE(p)    \
-    do {              \
-        rd_free(p);   \
-        (p) = NULL;   \
+#define RD_FREE(p)  \
+    do {            \
+        rd_free(p); \
+        (p) = NULL; \
     } while (0)
 char *rd_strdup(const char *s); /* NULL gives NULL */
 char *rd_strndup(const char *s, size_t n);
@@ -127,7 +128,7 @@ uint64_t rd_hash_str(const char *s, uint64_t seed);
 uint32_t rd_crc32(const void *bytes, size_t n, uint32_t crc); /* IEEE; start with 0 */
 int rd_edit_distance(const char *a, const char *b);           /* for "nearest known key" */
 
-/* Little-endian records for journals: put appends; get checks the bound and fails with RD_EINPUT. */
+/* Little-endian records for journals: put appends; get checks the bound, else RD_EINPUT. */
 void rd_put_i64(rd_buf *b, int64_t v);
 void rd_put_f64(rd_buf *b, double v);
 void rd_put_str(rd_buf *b, const char *s); /* NULL is kept apart from "" */

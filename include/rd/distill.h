@@ -16,9 +16,9 @@
  *                           rejected_hypothesis i64
  *              /report      the arrays of rd_filter_report
  * "text" columns are int64 ids into /text.  Row numbers are global and follow task order, so the
- * files are the same on any number of ranks.  Both files carry the attribute "key", a hash of everything
- * that determines them: a stage that finds its file with its key is done.  traces.h5 carries the
- * numbers of rd_augment_report as attributes. */
+ * files are the same on any number of ranks.  Both files carry the attribute "key", a hash of
+ * everything that determines them: a stage that finds its file with its key is done.  traces.h5
+ * carries the numbers of rd_augment_report as attributes. */
 #ifndef RD_DISTILL_H
 #define RD_DISTILL_H
 
@@ -30,25 +30,26 @@
 enum { RD_ROW_GENERATE = 0, RD_ROW_FOLLOW = 1, RD_ROW_IO = 2, RD_ROW_KINDS = 3 };
 
 typedef struct rd_augment_opts {
-    const int64_t *hypotheses;  /* per task source: rules per task */
+    const int64_t *hypotheses; /* per task source: rules per task */
     double rule_temperature, follow_temperature;
-    bool queries;               /* apply rules to queries too (for analysis and upper bounds) */
-    bool tolerant;              /* read answers tolerantly; else strictly, as the official code */
-    const char *dir;            /* run directory: traces.h5 and journals go there */
-    const char *config;         /* resolved config for the file's attributes */
+    bool queries;       /* apply rules to queries too (for analysis and upper bounds) */
+    bool tolerant;      /* read answers tolerantly; else strictly, as the official code */
+    const char *dir;    /* run directory: traces.h5 and journals go there */
+    const char *config; /* resolved config for the file's attributes */
 } rd_augment_opts;
 
 typedef struct rd_augment_report {
     int64_t tasks, hypotheses, applications, tokens_in, tokens_out;
     int64_t solved[RD_FAMILIES], tasks_of[RD_FAMILIES]; /* tasks with a full-score rule */
-    int64_t unanswered;          /* applications without a readable answer */
+    int64_t unanswered;                                 /* applications without a readable answer */
 } rd_augment_report;
 
-/* Collective on grid->world.  tasks: equal on all ranks (training split is augmented, test too if it
- * is in the set).  Restarts from the journal; finished: returns at once with the report re-read.
+/* Collective on grid->world.  tasks: equal on all ranks (training split is augmented, test too if
+ * it is in the set).  Restarts from the journal; finished: returns at once with the report re-read.
  * Units are blocks of tasks dealt to replicas by the work queue.
  * Errors: RD_ESTOP when a stop was asked for (the journal keeps what is done); RD_EINPUT for a
- * negative count of rules; RD_EIO.  traces.h5 of an earlier run stays until the new one is complete.
+ * negative count of rules; RD_EIO.  traces.h5 of an earlier run stays until the new one is
+ * complete.
  * Memory per rank: its share of the finished units' records, then of the rows. */
 int rd_augment_run(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
                    const rd_augment_opts *o, rd_augment_report *report);
@@ -59,11 +60,11 @@ typedef enum { RD_DEDUP_TASK, RD_DEDUP_FAMILY } rd_dedup; /* FAMILY: the officia
 typedef struct rd_filter_opts {
     double min_score;        /* rule-generation rows: score >= this * demonstrations (paper: 0.5) */
     double follow_min_score; /* rule-following rows: the same of the rule's score (paper: 0.5) */
-    int gap[RD_FAMILIES];    /* pairs: score difference strictly greater (paper: LIST 3, ARC 1, ACRE 2,
-                                SCAN 4) */
-    int64_t max_pairs;       /* per task, largest gaps first; 0: all (paper) */
+    int gap[RD_FAMILIES];    /* pairs: score difference strictly greater (paper: LIST 3, ARC 1,
+                                ACRE 2, SCAN 4) */
+    int64_t max_pairs;    /* per task, largest gaps first; 0: all (paper) */
     rd_follow_target follow_target; /* gold outputs (paper) or the teacher's raw response (code) */
-    bool follow_correct_only; /* keep a following row only where the rule's answer is the gold one */
+    bool follow_correct_only; /* keep a following row only where the rule's answer is gold */
     bool worked;             /* write the intermediate results before the answer */
     bool follow_queries;     /* also follow rules on the task's query inputs (training tasks) */
     rd_dedup dedup;          /* the first draw of a rule text counts, with its score */
@@ -75,30 +76,30 @@ typedef struct rd_filter_opts {
 void rd_filter_defaults(rd_filter_opts *o);
 
 enum { RD_HIST = 21 };
-/* Counts of the training tasks of sources that are not off.  Every dropped hypothesis, row and pair is
- * in exactly one of the drop counts; hypotheses are checked in the order over_long, duplicates,
+/* Counts of the training tasks of sources that are not off.  Every dropped hypothesis, row and pair
+ * is in exactly one of the drop counts; hypotheses are checked in the order over_long, duplicates,
  * then score. */
 typedef struct rd_filter_report {
     int64_t rows[RD_ROW_KINDS][RD_FAMILIES], pairs[RD_FAMILIES];
     int64_t duplicates;      /* hypotheses whose text an earlier draw (task or family) has */
     int64_t identical_pairs; /* pairs of two wordings of one rule */
     int64_t over_long;       /* hypotheses */
-    int64_t unparsed_worked; /* following rows kept in the plain form: the rule cannot be run, or does
-                                not reproduce the target */
+    int64_t unparsed_worked; /* following rows kept in the plain form: the rule cannot be run, or
+                                does not reproduce the target */
     int64_t low_score;       /* hypotheses under min_score: no rule-generation row */
     int64_t wrong_answer;    /* following rows dropped by follow_correct_only */
     int64_t histogram[RD_FAMILIES][RD_HIST]; /* hypotheses by score 0 … 20 (20: or more) */
-    int64_t tasks;             /* training tasks used */
-    int64_t skipped_tasks;     /* test tasks, and those of sources that are off */
-    int64_t follow_low_score;  /* hypotheses under follow_min_score: no rule-following rows */
-    int64_t pairs_over_limit;  /* dropped by max_pairs */
+    int64_t tasks;                           /* training tasks used */
+    int64_t skipped_tasks;                   /* test tasks, and those of sources that are off */
+    int64_t follow_low_score; /* hypotheses under follow_min_score: no rule-following rows */
+    int64_t pairs_over_limit; /* dropped by max_pairs */
     double length_quality[RD_FAMILIES + 1]; /* Pearson r of rule words and score / demonstrations;
                                                last: pooled; NaN if undefined */
 } rd_filter_report;
-/* Collective on grid->world.  Reads DIR/traces.h5, writes DIR/datasets.h5.  Only training tasks give
- * rows.  Row order: by task; within it rule-generation rows, rule-following rows, io rows; rules by
- * score, then by text, both descending (the official order of ties).  Pairs in the order of
- * (chosen, rejected) in that ranking; with max_pairs by gap first.
+/* Collective on grid->world.  Reads DIR/traces.h5, writes DIR/datasets.h5.  Only training tasks
+ * give rows.  Row order: by task; within it rule-generation rows, rule-following rows, io rows;
+ * rules by score, then by text, both descending (the official order of ties).  Pairs in the order
+ * of (chosen, rejected) in that ranking; with max_pairs by gap first.
  * io rows: each query of a training task asked with its demonstrations, answered by the gold output.
  * Errors: RD_EINPUT (no traces.h5, or one of another schema; follow_queries needs the traces to hold
  * the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */

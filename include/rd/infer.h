@@ -14,21 +14,21 @@
 
 typedef struct rd_generator rd_generator;
 typedef struct rd_generator_opts {
-    int64_t slots;      /* sequences decoded together; default 256 */
-    int64_t max_len;    /* prompt + response, tokens */
+    int64_t slots;   /* sequences decoded together; default 256 */
+    int64_t max_len; /* prompt + response, tokens */
 } rd_generator_opts;
 
 /* One response wanted.  BOS is put before the prompt; generation ends at EOS or after max_new
  * tokens.  A prompt that leaves no room gives an empty, truncated response. */
 typedef struct rd_gen_request {
-    const char *prompt;  /* lent */
-    uint64_t key;        /* random stream: the same key and prompt give the same response */
-    double temperature;  /* 0: greedy, ties to the lowest id */
+    const char *prompt; /* lent */
+    uint64_t key;       /* random stream: the same key and prompt give the same response */
+    double temperature; /* 0: greedy, ties to the lowest id */
     int64_t max_new;
-    char *text;          /* out: owned by the caller (rd_free), also after a failure; NULL: none */
-    int64_t tokens_in;   /* out: tokens of the prompt with BOS */
-    int64_t tokens_out;  /* out: tokens sampled, with EOS */
-    bool truncated;      /* out: ended by a limit, without EOS */
+    char *text;         /* out: owned by the caller (rd_free), also after a failure; NULL: none */
+    int64_t tokens_in;  /* out: tokens of the prompt with BOS */
+    int64_t tokens_out; /* out: tokens sampled, with EOS */
+    bool truncated;     /* out: ended by a limit, without EOS */
 } rd_gen_request;
 
 /* Collective on the model's replica.  model and tok are lent; the weights must not change while the
@@ -59,21 +59,21 @@ int rd_method_parse(const char *name, int *method);
 
 enum { RD_MAX_N = 16 };
 typedef struct rd_eval_opts {
-    const char *arm;             /* name in the results */
-    int methods;                 /* RD_METHOD_… or'ed */
-    int n_counts;                /* numbers of hypotheses, ascending */
+    const char *arm; /* name in the results */
+    int methods;     /* RD_METHOD_… or'ed */
+    int n_counts;    /* numbers of hypotheses, ascending */
     int64_t counts[RD_MAX_N];
     double rule_temperature, follow_temperature, vote_temperature;
-    bool first_greedy;           /* the first proposal is greedy (default) */
+    bool first_greedy; /* the first proposal is greedy (default) */
     int64_t max_rule_tokens, max_answer_tokens;
-    int64_t max_votes;           /* cap on votes per query; 0: none */
-    int64_t block;               /* problems per work unit */
+    int64_t max_votes; /* cap on votes per query; 0: none */
+    int64_t block;     /* problems per work unit */
     uint64_t seed;
     const char *const *random_rules[RD_FAMILIES]; /* lent; training rules for the control */
     int64_t n_random_rules[RD_FAMILIES];
-    const char *dir, *config;    /* predictions.h5 and journals go to dir */
+    const char *dir, *config; /* predictions.h5 and journals go to dir */
     rd_generator_opts generator;
-    bool no_dropping;            /* tests: follow every rule on every demonstration */
+    bool no_dropping; /* tests: follow every rule on every demonstration */
 } rd_eval_opts;
 /* io and search, 1, 5 and 10 hypotheses, the paper's temperatures. */
 void rd_eval_defaults(rd_eval_opts *o);
@@ -82,12 +82,12 @@ void rd_eval_defaults(rd_eval_opts *o);
 typedef struct rd_result {
     char arm[48];
     rd_family family;
-    char method[32];     /* a method's or a trivial baseline's name */
-    int64_t n;           /* hypotheses; vote: the n of search whose tokens it spends, without search
-                          * among the methods the votes; 0 where it does not apply */
-    char parse[12];      /* "strict", "tolerant" */
+    char method[32]; /* a method's or a trivial baseline's name */
+    int64_t n;       /* hypotheses; vote: the n of search whose tokens it spends, without search
+                      * among the methods the votes; 0 where it does not apply */
+    char parse[12];  /* "strict", "tolerant" */
     double accuracy, low, high;
-    double solved;       /* share of problems with every query right */
+    double solved; /* share of problems with every query right */
     int64_t problems, queries;
     double tokens_per_query;
 } rd_result;

@@ -19,14 +19,14 @@ typedef struct rd_comm {
 } rd_comm;
 
 typedef struct rd_grid {
-    int data, rows, cols;          /* extents */
-    int my_data, my_row, my_col;   /* this rank's place; world rank = (data*rows + row)*cols + col */
-    rd_comm world;                 /* all ranks */
-    rd_comm replicas;              /* same (row, col) in every replica: gradients are summed here */
-    rd_comm tp;                    /* my replica, row-major */
-    rd_comm over_rows;             /* my replica, my column: sums over grid rows */
-    rd_comm over_cols;             /* my replica, my row */
-    int blacs_context;             /* owned by la (rd_la_attach); -1 before */
+    int data, rows, cols;        /* extents */
+    int my_data, my_row, my_col; /* this rank's place; world rank = (data*rows + row)*cols + col */
+    rd_comm world;               /* all ranks */
+    rd_comm replicas;            /* same (row, col) in every replica: gradients are summed here */
+    rd_comm tp;                  /* my replica, row-major */
+    rd_comm over_rows;           /* my replica, my column: sums over grid rows */
+    rd_comm over_cols;           /* my replica, my row */
+    int blacs_context;           /* owned by la (rd_la_attach); -1 before */
 } rd_grid;
 
 /* Start and end MPI; rd_par_begin also sets the log's rank and the die handler.  Collective. */
@@ -44,8 +44,9 @@ void rd_grid_free(rd_grid **grid);
 /* ---------------------------------------------------------------- collectives (coll.c) */
 
 /* All ranks return the same code: the most negative one (the lowest rank's among equals), whose
- * message every rank then holds.  Collective on c; one small allreduce, one broadcast only on failure.  Use it on a local
- * result before the next communication:  RD_TRY(rd_agree(&g->world, open_it(path)));  */
+ * message every rank then holds.  Collective on c; one small allreduce, one broadcast only on
+ * failure.  Use it on a local result before the next communication:
+ *     RD_TRY(rd_agree(&g->world, open_it(path))); */
 int rd_agree(const rd_comm *c, int code);
 /* Debug check that n is equal on all ranks; RD_EINTERNAL otherwise.  Collective. */
 int rd_same_i64(const rd_comm *c, const char *what, int64_t n);
@@ -75,7 +76,8 @@ void rd_sum_wait(rd_sum_request *request);
  * the units [n*r/size, n*(r+1)/size).  Collective on c.
  *   n_mine records with unit numbers mine[i] and bytes blob[i]; every unit 0 … n-1 must exist
  *   exactly once over all ranks (RD_EINTERNAL otherwise).
- * out: *first, *count, and (*blobs)[count]; each data is freed by rd_buf_free, the array by rd_free. */
+ * out: *first, *count, and (*blobs)[count]; each data is freed by rd_buf_free, the array by
+ * rd_free. */
 int rd_exchange_units(const rd_comm *c, int64_t n, int64_t n_mine, const int64_t *mine,
                       const rd_buf *blob, int64_t *first, int64_t *count, rd_buf **blobs);
 
@@ -87,8 +89,8 @@ int rd_exchange_units(const rd_comm *c, int64_t n, int64_t n_mine, const int64_t
 typedef struct rd_queue rd_queue;
 int rd_queue_create(const rd_grid *g, int64_t n, const uint8_t *done, rd_queue **queue);
 int rd_queue_next(rd_queue *q, int64_t *unit);
-void rd_queue_cancel(rd_queue *q);       /* Local: the other replicas stop asking soon */
-int64_t rd_queue_taken(rd_queue *q);     /* Local: units handed out so far, all replicas */
+void rd_queue_cancel(rd_queue *q);   /* Local: the other replicas stop asking soon */
+int64_t rd_queue_taken(rd_queue *q); /* Local: units handed out so far, all replicas */
 void rd_queue_free(rd_queue **queue);
 
 /* ---------------------------------------------------------------- stopping (signal.c) */
@@ -96,8 +98,8 @@ void rd_queue_free(rd_queue **queue);
 /* SIGTERM, SIGUSR1 and SIGINT set a flag; max_hours > 0 sets a deadline from now; stop_file may be
  * NULL, otherwise its existence asks to stop. */
 void rd_stop_begin(double max_hours, const char *stop_file);
-bool rd_stop_local(void);               /* Local: has this rank seen a request? */
-bool rd_stop_agree(const rd_comm *c);   /* Collective: has any rank? */
+bool rd_stop_local(void);             /* Local: has this rank seen a request? */
+bool rd_stop_agree(const rd_comm *c); /* Collective: has any rank? */
 
 /* Timing table: min / avg / max over ranks of every section clock.  Collective on c; rank 0 of c
  * gets text in out (others nothing). */

@@ -29,10 +29,10 @@ typedef enum { RD_SPLIT_TRAIN, RD_SPLIT_TEST } rd_split;
 typedef struct rd_task {
     rd_family family;
     rd_split split;
-    int64_t id;          /* idx of the file, or the generator's index */
-    int64_t source;      /* which entry of the config's task list */
-    char *rule;          /* the true rule's canonical sentence where the generator knows it; else NULL */
-    char *rule_class;    /* what the rule-held-out split compares; NULL when not determined */
+    int64_t id;     /* idx of the file, or the generator's index */
+    int64_t source; /* which entry of the config's task list */
+    char *rule;     /* the true rule's canonical sentence where the generator knows it; else NULL */
+    char *rule_class; /* what the rule-held-out split compares; NULL when not determined */
     int64_t n_demos, n_queries;
     rd_example *examples; /* demonstrations first, then queries */
 } rd_task;
@@ -49,10 +49,10 @@ void rd_taskset_free(rd_taskset *s);
 void rd_task_put(rd_buf *b, const rd_task *t);
 int rd_task_get(rd_cursor *c, rd_task *t);
 
-/* Load a ReDis JSON-lines file, appending to set (training split).  Strict: `train` non-empty, `test`
- * present, equal types, values well-formed for the family, every idx different (the official held-out
- * files keep the numbers of the whole file); a "rule" must be one; unknown keys are ignored.
- * Errors: RD_EINPUT "path:line: …", set as it was. */
+/* Load a ReDis JSON-lines file, appending to set (training split).  Strict: `train` non-empty,
+ * `test` present, equal types, values well-formed for the family, every idx different (the official
+ * held-out files keep the numbers of the whole file); a "rule" must be one; unknown keys are
+ * ignored.  Errors: RD_EINPUT "path:line: …", set as it was. */
 int rd_task_load(const char *path, rd_family f, rd_taskset *set);
 /* One such line; name and line stand in messages.  On failure t is empty. */
 int rd_task_parse(const char *text, size_t n, const char *name, int line, rd_family f, rd_task *t);
@@ -63,29 +63,30 @@ int rd_task_save(const char *path, const rd_taskset *set);
  * test[] has n - floor(0.9 n) entries. */
 void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test);
 
-/* ---------------------------------------------------------------- generating (generate.c, families) */
+/* ---------------------------------------------------------------- generating (generate.c) */
 
 typedef struct rd_gen_opts {
     rd_family family;
-    int difficulty;        /* 0 student scale (reference prototype lf4 / arc6), 1, 2, 3 */
+    int difficulty; /* 0 student scale (reference prototype lf4 / arc6), 1, 2, 3 */
     uint64_t seed;
     int64_t n_train, n_test;
-    int64_t n_demos, n_queries; /* 0: the family's own (difficulty 0: 4+3 LF, 3+3 ARC; else official) */
-    double holdout;        /* share of rule classes kept for the test split; 0: no hold-out, test tasks drawn freely */
-    bool identifiable;     /* reject a task whose cheapest consistent rule misses a query */
-    bool lake_grammar;     /* MiniSCAN: the one official grammar, new words only */
+    /* 0: the family's own (difficulty 0: 4+3 LF, 3+3 ARC; else official) */
+    int64_t n_demos, n_queries;
+    double holdout;    /* share of rule classes kept for the test split; 0: test tasks drawn freely */
+    bool identifiable; /* reject a task whose cheapest consistent rule misses a query */
+    bool lake_grammar; /* MiniSCAN: the one official grammar, new words only */
     double train_undetermined; /* ACRE: share of demonstrations labelled undetermined */
 } rd_gen_opts;
 
-/* Task `index` of the given split: a pure function of (opts, split, index).  A rule class belongs to the
- * test split iff hash(seed, class) falls under holdout; draws are repeated until the class is on the
- * right side.  Errors: RD_EINPUT when no task is found in 10,000 attempts. */
+/* Task `index` of the given split: a pure function of (opts, split, index).  A rule class belongs
+ * to the test split iff hash(seed, class) falls under holdout; draws are repeated until the class
+ * is on the right side.  Errors: RD_EINPUT when no task is found in 10,000 attempts. */
 int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task);
 /* The classes' side, as the generator decides it. */
 rd_split rd_task_class_split(uint64_t seed, double holdout, const char *rule_class);
-/* Give each task that has none its rule class: the cheapest consistent rule (List Function), the kind
- * (1D-ARC), the grammar up to its words (MiniSCAN), sizes and labels of the scenes (ACRE).  NULL stays
- * where nothing was found. */
+/* Give each task that has none its rule class: the cheapest consistent rule (List Function), the
+ * kind (1D-ARC), the grammar up to its words (MiniSCAN), sizes and labels of the scenes (ACRE).
+ * NULL stays where nothing was found. */
 int rd_task_classify(rd_taskset *set);
 
 /* ---------------------------------------------------------------- rules */
@@ -95,10 +96,10 @@ typedef struct rd_rule rd_rule;
 
 /* What a search found.  Sorted by cost among equals of score. */
 typedef struct rd_candidate {
-    rd_rule *rule;   /* owned by the list */
-    double cost;     /* description length; the cheapest consistent rule is the answer */
-    int32_t score;   /* demonstrations reproduced */
-    double soft;     /* mean agreement of cells / elements with the demonstrations, 0 … 1 */
+    rd_rule *rule; /* owned by the list */
+    double cost;   /* description length; the cheapest consistent rule is the answer */
+    int32_t score; /* demonstrations reproduced */
+    double soft;   /* mean agreement of cells / elements with the demonstrations, 0 … 1 */
 } rd_candidate;
 typedef struct rd_candidates {
     int64_t n, cap;
@@ -113,34 +114,35 @@ typedef struct rd_search_opts {
 } rd_search_opts;
 
 /* Search the family's DSL on the demonstrations only.  cands: behaviourally different rules (on the
- * demonstrations and on query inputs), sorted score descending, then cost ascending, then text.  opts NULL or all 0:
- * 20, 60 and 40. */
+ * demonstrations and on query inputs), sorted score descending, then cost ascending, then text.
+ * opts NULL or all 0: 20, 60 and 40. */
 int rd_rule_search(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands);
 /* NULL when the text is not a rule of the family (any text is allowed; never fails, never recurses
  * deeply).  Case and repeated blanks are ignored; every wording is understood. */
 rd_rule *rd_rule_parse(rd_family f, const char *text);
 /* wording 0 is the canonical sentence; other numbers choose among the wordings of each part.
- * parse(print(r, w)) equals r for every w.  Texts end in a full stop, hold no brackets [ ] and never
- * "Input:". */
+ * parse(print(r, w)) equals r for every w.  Texts end in a full stop, hold no brackets [ ] and
+ * never "Input:". */
 void rd_rule_print(rd_family f, const rd_rule *r, uint64_t wording, rd_buf *out);
 bool rd_rule_equal(rd_family f, const rd_rule *a, const rd_rule *b);
 double rd_rule_cost(rd_family f, const rd_rule *r);
 int rd_rule_steps(rd_family f, const rd_rule *r); /* executed primitives, for the noise model */
 void rd_rule_free(rd_family f, rd_rule **r);
-/* Run on a canonical input.  false: undefined.  answer gets the canonical output; work (may be NULL)
- * gets the intermediate results, one canonical value or clause per line, without the answer itself. */
+/* Run on a canonical input.  false: undefined.  answer gets the canonical output; work (may be
+ * NULL) gets the intermediate results, one canonical value or clause per line, without the answer
+ * itself. */
 bool rd_rule_run(rd_family f, const rd_rule *r, const char *input, rd_buf *answer, rd_buf *work);
-/* A neighbour of r that behaves differently somewhere, close to right (a constant off by one, a step
- * dropped or added, a wrong table entry, an inverted condition …).  NULL when none was found. */
+/* A neighbour of r that behaves differently somewhere, close to right (a constant off by one, a
+ * step dropped or added, a wrong table entry, an inverted condition …).  NULL: none was found. */
 rd_rule *rd_rule_mutate(rd_family f, const rd_rule *r, const rd_task *t, rd_rng *rng);
-/* A plausible slip when r is applied to input, whose right answer is given: drop or double an element,
- * one value off by one, the last step left out, a label confused … */
+/* A plausible slip when r is applied to input, whose right answer is given: drop or double an
+ * element, one value off by one, the last step left out, a label confused … */
 void rd_rule_slip(rd_family f, const rd_rule *r, const char *input, const char *answer, rd_rng *rng,
                   rd_buf *out);
 
-/* ---------------------------------------------------------------- prompts and answers (prompt.c, answer.c) */
+/* ---------------------------------------------------------------- prompts and answers */
 
-/* Wording of prompts and responses, from a JSON file (inputs/prompts/ *.json documents the format). */
+/* Wording of prompts and responses, from a JSON file; those in inputs/prompts document the format. */
 typedef struct rd_prompts rd_prompts;
 int rd_prompts_load(const char *path, rd_prompts **p); /* RD_EINPUT with file:line */
 void rd_prompts_default(rd_prompts **p);               /* the same as inputs/prompts/default.json */
@@ -148,29 +150,32 @@ void rd_prompts_free(rd_prompts **p);
 uint64_t rd_prompts_hash(const rd_prompts *p);
 
 void rd_prompt_propose(const rd_prompts *p, const rd_task *t, rd_buf *out);
-void rd_prompt_follow(const rd_prompts *p, rd_family f, const char *rule, const char *input, rd_buf *out);
+void rd_prompt_follow(const rd_prompts *p, rd_family f, const char *rule, const char *input,
+                      rd_buf *out);
 void rd_prompt_io(const rd_prompts *p, const rd_task *t, const char *input, rd_buf *out);
 /* The wanted responses.  work as rd_rule_run gives it, or NULL / "" for the answer alone. */
 void rd_response_propose(const rd_prompts *p, rd_family f, const char *rule, rd_buf *out);
-void rd_response_follow(const rd_prompts *p, rd_family f, const char *work, const char *answer, rd_buf *out);
+void rd_response_follow(const rd_prompts *p, rd_family f, const char *work, const char *answer,
+                        rd_buf *out);
 void rd_response_io(const rd_prompts *p, rd_family f, const char *answer, rd_buf *out);
-/* Read a response.  Strict: exactly the wanted form (official reading for the official form: the first
- * [...] on one line for lists, the whole response otherwise).  Tolerant: white space, case, a trailing
- * full stop, words around the answer, blanks in lists; what is tolerated is documented in answer.c.
- * false: no answer found.  out gets the canonical value. */
-bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool strict, rd_buf *out);
+/* Read a response.  Strict: exactly the wanted form (official reading for the official form: on one
+ * line the first [...] for lists, the whole response otherwise).  Tolerant: white space, case, a
+ * trailing full stop, words around the answer, blanks in lists; what is tolerated is documented in
+ * answer.c.  false: no answer found.  out gets the canonical value. */
+bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool strict,
+                    rd_buf *out);
 bool rd_rule_read(const rd_prompts *p, rd_family f, const char *response, rd_buf *rule); /* trims */
 
-/* ---------------------------------------------------------------- leakage and baselines (leakage.c, baseline.c) */
+/* ---------------------------------------------------------------- leakage and baselines */
 
 typedef struct rd_leakage {
     int64_t test_tasks, test_queries;
-    int64_t tasks_in_train;      /* test tasks that occur verbatim in the training set */
-    int64_t pairs_in_train;      /* test (input, output) pairs that occur in some training task */
-    int64_t queries_in_demos;    /* test queries answered by one of their own demonstrations */
-    int64_t classes_in_train;    /* test tasks whose rule class occurs in the training set */
-    int64_t distinct_after_renaming; /* distinct test tasks up to renaming of words / colours / objects */
-    int64_t best_position_hits;  /* queries answered by "the k-th query's most frequent answer in train" */
+    int64_t tasks_in_train;   /* test tasks that occur verbatim in the training set */
+    int64_t pairs_in_train;   /* test (input, output) pairs that occur in some training task */
+    int64_t queries_in_demos; /* test queries answered by one of their own demonstrations */
+    int64_t classes_in_train; /* test tasks whose rule class occurs in the training set */
+    int64_t distinct_after_renaming; /* test tasks up to renaming of words, colours, objects */
+    int64_t best_position_hits; /* queries answered by "the k-th query's commonest answer in train" */
 } rd_leakage;
 int rd_leakage_report(const rd_taskset *set, rd_family f, rd_leakage *out);
 
@@ -178,7 +183,7 @@ int rd_leakage_report(const rd_taskset *set, rd_family f, rd_leakage *out);
  * position, and the family's own (best of 15 trivial list rules; ACRE's binary rule; …). */
 int rd_baseline_count(rd_family f);
 const char *rd_baseline_name(rd_family f, int k);
-/* Answer of baseline k to query q of t (an index into queries); train gives the position answers. */
+/* Answer of baseline k to query q of t (an index into queries), position answers from train. */
 typedef struct rd_baselines rd_baselines;
 int rd_baselines_fit(const rd_taskset *train, rd_baselines **b); /* uses the train split only */
 void rd_baselines_answer(const rd_baselines *b, int k, const rd_task *t, int64_t q, rd_buf *out);

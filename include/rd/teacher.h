@@ -1,7 +1,7 @@
 /* teacher: who proposes rules and applies them.  One interface, several kinds.
  *
- * The symbolic teacher searches the family's DSL; the interface is the one that teachers over HTTP, a
- * local model, and the replay of recorded traces implement: propose, apply, cost in tokens. */
+ * The symbolic teacher searches the family's DSL; the interface is the one that teachers over HTTP,
+ * a local model, and the replay of recorded traces implement: propose, apply, cost in tokens. */
 #ifndef RD_TEACHER_H
 #define RD_TEACHER_H
 
@@ -13,21 +13,22 @@
 typedef struct rd_teacher rd_teacher;
 
 typedef struct rd_teacher_opts {
-    const char *kind;       /* "symbolic" */
+    const char *kind; /* "symbolic" */
     uint64_t seed;
     /* symbolic */
-    double noise;           /* e0: error probability per application … */
-    double step_noise;      /* e1: … and per executed primitive; e = 1 - (1-e0)(1-e1)^steps */
-    double format_noise;    /* f: answers with words around them, a missing bracket, … */
+    double noise;        /* e0: error probability per application … */
+    double step_noise;   /* e1: … and per executed primitive; e = 1 - (1-e0)(1-e1)^steps */
+    double format_noise; /* f: answers with words around them, a missing bracket, … */
     double share_right, share_near, share_wrong; /* spread of proposals: 0.35 / 0.40 / 0.25 */
-    double skill_a[RD_FAMILIES], skill_b[RD_FAMILIES]; /* skill s = logistic(a - b cost of the cheapest rule); b = 0 and a = large: always right */
-    int wordings;           /* how many wordings are used (1: canonical only; 0: all) */
-    bool use_known_rule;    /* start from the task's own rule where the generator handed it over, without a search */
+    /* skill s = logistic(a - b cost of the cheapest rule); b = 0 and a large: always right */
+    double skill_a[RD_FAMILIES], skill_b[RD_FAMILIES];
+    int wordings;        /* how many wordings are used (1: canonical only; 0: all) */
+    bool use_known_rule; /* start from the rule the generator handed over, without a search */
 } rd_teacher_opts;
 void rd_teacher_defaults(rd_teacher_opts *o);
 
 typedef struct rd_proposal {
-    char *rule;              /* one line; owned by the caller (rd_free) */
+    char *rule; /* one line; owned by the caller (rd_free) */
     int64_t tokens_in, tokens_out;
 } rd_proposal;
 
@@ -47,7 +48,8 @@ void rd_teacher_free(rd_teacher **t);
 uint64_t rd_teacher_key(const rd_teacher *t);
 /* k rules for a task, a pure function of (options, task, k's prefix): proposal i does not depend on
  * k.  Local for the symbolic kind. */
-int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature, rd_proposal *out);
+int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
+                       rd_proposal *out);
 /* Apply rules to inputs; n at a time, so that remote kinds can have many under way. */
 int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, rd_application *a);
 

@@ -57,7 +57,10 @@ void rd_error_trace(const char *file, int line, const char *func)
              base_name(file), line, func);
 }
 
-rd_error *rd_error_get(void) { return &record; }
+rd_error *rd_error_get(void)
+{
+    return &record;
+}
 
 void rd_error_clear(void)
 {
@@ -65,7 +68,10 @@ void rd_error_clear(void)
     record.rank = -1;
 }
 
-void rd_die_handler(void (*handler)(int status)) { die_handler = handler; }
+void rd_die_handler(void (*handler)(int status))
+{
+    die_handler = handler;
+}
 
 void rd_die_at(const char *file, int line, const char *fmt, ...)
 {
@@ -107,7 +113,10 @@ done:
 
 /* Called by log.c when the rank becomes known. */
 void rd_fault_rank_(int rank);
-void rd_fault_rank_(int rank) { fault_rank = rank; }
+void rd_fault_rank_(int rank)
+{
+    fault_rank = rank;
+}
 
 int rd_fault(const char *site)
 {

@@ -31,7 +31,10 @@ void rd_log_rank(int rank, int size)
     rd_fault_rank_(rank);
 }
 
-void rd_log_quiet(bool on) { quiet = on; }
+void rd_log_quiet(bool on)
+{
+    quiet = on;
+}
 
 void rd_info(const char *fmt, ...)
 {
@@ -79,8 +82,8 @@ double rd_time(void)
 
 /* ---------------------------------------------------------------- progress */
 
-/* Is a person watching?  A launcher such as mpirun gives its ranks a pseudo-terminal even when its own
- * output goes to a file, so the parent's output must be a terminal as well. */
+/* Is a person watching?  A launcher such as mpirun gives its ranks a pseudo-terminal even when its
+ * own output goes to a file, so the parent's output must be a terminal as well. */
 static bool on_terminal(void)
 {
     char link[64], target[64];
@@ -175,4 +178,7 @@ int rd_clock_list(const rd_clock **list)
     return n_clocks;
 }
 
-void rd_clock_reset(void) { n_clocks = depth = 0; }
+void rd_clock_reset(void)
+{
+    n_clocks = depth = 0;
+}

@@ -63,7 +63,7 @@ static size_t total_size(const char *file, int64_t n, size_t size)
 void *rd_alloc_at(const char *file, int64_t n, size_t size)
 {
     size_t bytes = total_size(file, n, size);
-    size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, a multiple of ALIGN */
+    size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, in whole ALIGNs */
     header *h = aligned_alloc(ALIGN, padded);
     if (!h) rd_die_at(file, 0, "out of memory (%zu bytes, %lld in use)", bytes, (long long)used);
     memset(h, 0, padded);
@@ -108,10 +108,19 @@ char *rd_strndup(const char *s, size_t n)
     return copy;
 }
 
-char *rd_strdup(const char *s) { return s ? rd_strndup(s, strlen(s)) : NULL; }
+char *rd_strdup(const char *s)
+{
+    return s ? rd_strndup(s, strlen(s)) : NULL;
+}
 
-int64_t rd_mem_used(void) { return used; }
-int64_t rd_mem_peak(void) { return peak; }
+int64_t rd_mem_used(void)
+{
+    return used;
+}
+int64_t rd_mem_peak(void)
+{
+    return peak;
+}
 
 void rd_mem_report(FILE *f)
 {
@@ -120,4 +129,7 @@ void rd_mem_report(FILE *f)
                 (long long)layers[i].bytes, (long long)layers[i].blocks);
 }
 
-void rd_mem_guard(const char *name) { guard_name = name; }
+void rd_mem_guard(const char *name)
+{
+    guard_name = name;
+}

@@ -1,7 +1,7 @@
 /* rng.c: counter-based random numbers.
  *
- * Draw i of a stream is a 64-bit finaliser applied to key + i * odd constant, the key itself being a
- * hash of (seed, purpose, a, b): random access, no state to save but the counter. */
+ * Draw i of a stream is a 64-bit finaliser applied to key + i * odd constant, the key itself being
+ * a hash of (seed, purpose, a, b): random access, no state to save but the counter. */
 #include "rd/base.h"
 
 #include <math.h>
@@ -43,7 +43,10 @@ int64_t rd_rng_range(rd_rng *r, int64_t lo, int64_t hi)
     return lo + rd_rng_below(r, hi - lo + 1);
 }
 
-double rd_rng_uniform(rd_rng *r) { return (double)(rd_rng_u64(r) >> 11) * 0x1p-53; }
+double rd_rng_uniform(rd_rng *r)
+{
+    return (double)(rd_rng_u64(r) >> 11) * 0x1p-53;
+}
 
 /* Box-Muller, the cosine branch only: two draws per number, no hidden second value. */
 double rd_rng_normal(rd_rng *r)
@@ -52,7 +55,10 @@ double rd_rng_normal(rd_rng *r)
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
 }
 
-bool rd_rng_chance(rd_rng *r, double p) { return rd_rng_uniform(r) < p; }
+bool rd_rng_chance(rd_rng *r, double p)
+{
+    return rd_rng_uniform(r) < p;
+}
 
 void rd_rng_shuffle(rd_rng *r, int64_t *items, int64_t n)
 {

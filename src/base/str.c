@@ -33,8 +33,14 @@ void rd_buf_add(rd_buf *b, const void *bytes, size_t n)
     b->data[b->len] = 0;
 }
 
-void rd_buf_puts(rd_buf *b, const char *s) { rd_buf_add(b, s, strlen(s)); }
-void rd_buf_putc(rd_buf *b, char c) { rd_buf_add(b, &c, 1); }
+void rd_buf_puts(rd_buf *b, const char *s)
+{
+    rd_buf_add(b, s, strlen(s));
+}
+void rd_buf_putc(rd_buf *b, char c)
+{
+    rd_buf_add(b, &c, 1);
+}
 
 void rd_buf_printf(rd_buf *b, const char *fmt, ...)
 {
@@ -85,7 +91,10 @@ uint64_t rd_hash(const void *bytes, size_t n, uint64_t seed)
     return mix64(mix64(h ^ tail) + 0x2545f4914f6cdd1du);
 }
 
-uint64_t rd_hash_str(const char *s, uint64_t seed) { return rd_hash(s, strlen(s), seed); }
+uint64_t rd_hash_str(const char *s, uint64_t seed)
+{
+    return rd_hash(s, strlen(s), seed);
+}
 
 uint32_t rd_crc32(const void *bytes, size_t n, uint32_t crc)
 {

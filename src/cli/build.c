@@ -8,7 +8,10 @@
 #define RD_FLAGS "unknown"
 #endif
 
-const char *build_version(void) { return "redistill " RD_VERSION " (" RD_GIT ")"; }
+const char *build_version(void)
+{
+    return "redistill " RD_VERSION " (" RD_GIT ")";
+}
 
 void build_describe(rd_buf *out)
 {

@@ -128,17 +128,13 @@ static bool value_take(const config_key *k, const rd_json_node *node, config_val
     const char *s = rd_json_string(node);
     value_clear(out);
     switch (k->type) {
-    case KEY_BOOL:
-        out->b = rd_json_bool(node);
-        return rd_json_kind(node) == RD_JSON_BOOL;
+    case KEY_BOOL: out->b = rd_json_bool(node); return rd_json_kind(node) == RD_JSON_BOOL;
     case KEY_INT:
     case KEY_REAL:
         out->number = rd_json_number(node);
         return number_fits(k, node, k->type == KEY_INT);
     case KEY_TEXT: out->text = rd_strdup(s); return s != NULL;
-    case KEY_ENUM:
-        out->text = rd_strdup(s);
-        return s && has_choice(k->choices, s);
+    case KEY_ENUM: out->text = rd_strdup(s); return s && has_choice(k->choices, s);
     default: return list_take(k, node, out);
     }
 }
@@ -178,7 +174,8 @@ static int scope_init(int table, config_scope *s)
     s->value = rd_new(config_value, n);
     for (int i = 0; i < n; i++) {
         RD_TRY(rd_json_parse(k[i].fallback, strlen(k[i].fallback), "default", 1, &doc));
-        if (!value_take(&k[i], rd_json_root(doc), &s->value[i]) && strcmp(k[i].fallback, "\"\"") != 0)
+        if (!value_take(&k[i], rd_json_root(doc), &s->value[i]) &&
+            strcmp(k[i].fallback, "\"\"") != 0)
             rd_die("the default of %s does not fit its own type", k[i].path);
         rd_json_free(&doc);
     }
@@ -269,7 +266,7 @@ done:
 /* Keys that the arms of one run share, because they share its traces and datasets. */
 static bool is_shared(const char *key)
 {
-    static const char *const sections[] = {"run.",  "stages",  "data.",   "grid.",
+    static const char *const sections[] = {"run.",     "stages",   "data.",   "grid.",
                                            "teacher.", "augment.", "filter.", "prompts"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strncmp(key, sections[i], strlen(sections[i])) == 0) return strcmp(key, "stages") != 0;
@@ -286,8 +283,9 @@ static int take_arm(config *c, const rd_json_node *arm, const origin *o)
     origin_text(o, arm, where, sizeof where);
     if (rd_json_kind(arm) != RD_JSON_OBJECT)
         RD_FAIL(RD_EINPUT, "%s: arms.%s: expected an object of overrides", where, a->name);
-    if (!*a->name || strlen(a->name) > 40 || strspn(a->name, "abcdefghijklmnopqrstuvwxyz"
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != strlen(a->name))
+    if (!*a->name || strlen(a->name) > 40 ||
+        strspn(a->name, "abcdefghijklmnopqrstuvwxyz"
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != strlen(a->name))
         RD_FAIL(RD_EINPUT, "%s: arms: '%s' must be a short name of letters, digits, - and _", where,
                 a->name);
     for (rd_json_node *v = rd_json_first(arm); v; v = rd_json_next(v)) {
@@ -296,7 +294,8 @@ static int take_arm(config *c, const rd_json_node *arm, const origin *o)
         snprintf(shown, sizeof shown, "arms.%s.%s", a->name, key);
         origin_text(o, v, where, sizeof where);
         if (strcmp(key, "from") == 0) {
-            if (!rd_json_string(v)) RD_FAIL(RD_EINPUT, "%s: %s: expected an arm's name", where, shown);
+            if (!rd_json_string(v))
+                RD_FAIL(RD_EINPUT, "%s: %s: expected an arm's name", where, shown);
             rd_free(a->from);
             a->from = rd_strdup(rd_json_string(v));
             continue;
@@ -518,19 +517,31 @@ static const config_value *value_of(const config_scope *s, const char *key)
     return &s->value[i];
 }
 
-bool config_bool(const config_scope *s, const char *key) { return value_of(s, key)->b; }
+bool config_bool(const config_scope *s, const char *key)
+{
+    return value_of(s, key)->b;
+}
 int64_t config_int(const config_scope *s, const char *key)
 {
     return (int64_t)value_of(s, key)->number;
 }
-double config_real(const config_scope *s, const char *key) { return value_of(s, key)->number; }
+double config_real(const config_scope *s, const char *key)
+{
+    return value_of(s, key)->number;
+}
 const char *config_text(const config_scope *s, const char *key)
 {
     const char *text = value_of(s, key)->text;
     return text ? text : "";
 }
-const config_value *config_list(const config_scope *s, const char *key) { return value_of(s, key); }
-bool config_is_set(const config_scope *s, const char *key) { return value_of(s, key)->set; }
+const config_value *config_list(const config_scope *s, const char *key)
+{
+    return value_of(s, key);
+}
+bool config_is_set(const config_scope *s, const char *key)
+{
+    return value_of(s, key)->set;
+}
 
 bool config_list_has(const config_scope *s, const char *key, const char *item)
 {
@@ -554,7 +565,10 @@ char *config_data_path(const config *c, const char *file)
     return join_path(*dir ? dir : c->base_dir, file);
 }
 
-char *config_prompt_path(const config *c, const char *file) { return join_path(c->base_dir, file); }
+char *config_prompt_path(const config *c, const char *file)
+{
+    return join_path(c->base_dir, file);
+}
 
 uint64_t config_hash(const config_scope *s, const char *const *prefixes)
 {
@@ -588,5 +602,6 @@ void config_help(FILE *f)
                     k[i].choices ? ")" : "");
         }
     }
-    fprintf(f, "  %-34s %-22s %s\n", "arms.NAME.KEY", "", "overrides for one arm; from: an earlier arm's SFT weights");
+    fprintf(f, "  %-34s %-22s %s\n", "arms.NAME.KEY", "",
+            "overrides for one arm; from: an earlier arm's SFT weights");
 }

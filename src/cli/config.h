@@ -1,8 +1,8 @@
 /* config.h: the configuration of a run: one table of keys, resolved values, arms (private to cli).
  *
- * A config is one JSON file; every key has a type, a default, a range and a line of help in the table
- * of config.c, which --help, validate and the error messages share.  --set reaches every key by its
- * path.  An arm is a set of overrides under which the training stages are run again. */
+ * A config is one JSON file; every key has a type, a default, a range and a line of help in the
+ * table of config.c, which --help, validate and the error messages share.  --set reaches every key
+ * by its path.  An arm is a set of overrides under which the training stages are run again. */
 #ifndef RD_CLI_CONFIG_H
 #define RD_CLI_CONFIG_H
 
@@ -13,11 +13,11 @@
 enum { CONFIG_MAX_LIST = 16, CONFIG_MAX_TASKS = 32, CONFIG_MAX_ARMS = 16 };
 
 typedef struct config_value {
-    bool set;      /* given by the user (not the default) */
+    bool set; /* given by the user (not the default) */
     bool b;
     double number; /* integers too: exact up to 2^53 */
     char *text;
-    int n;         /* lists */
+    int n; /* lists */
     double numbers[CONFIG_MAX_LIST];
     char *texts[CONFIG_MAX_LIST];
 } config_value;
@@ -35,14 +35,14 @@ typedef struct config_arm {
 } config_arm;
 
 typedef struct config {
-    char *path;        /* the file */
-    char *base_dir;    /* its directory */
+    char *path;     /* the file */
+    char *base_dir; /* its directory */
     config_scope keys;
     int n_tasks;
     config_scope task[CONFIG_MAX_TASKS];
     int n_arms;
     config_arm arm[CONFIG_MAX_ARMS];
-    char *resolved;    /* the whole config with every default, as JSON text */
+    char *resolved; /* the whole config with every default, as JSON text */
 } config;
 
 /* Read, check, resolve.  sets: "key=value" strings applied over the file.  Local: call on rank 0's

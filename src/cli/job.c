@@ -163,8 +163,47 @@ static bool same_examples(const rd_task *a, const rd_task *b)
     return true;
 }
 
-/* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to the
- * test split. */
+/* Classes of this rank's contiguous share, as strings one after the other. */
+static int classify_share(const job *j, const rd_taskset *set, rd_buf *out)
+{
+    int rc = RD_OK;
+    int64_t size = j->grid->world.size, rank = j->grid->world.rank;
+    rd_taskset share = {0};
+    for (int64_t i = set->n * rank / size; i < set->n * (rank + 1) / size; i++) {
+        rd_task copy;
+        RD_TRY(rd_task_copy(&set->task[i], &copy));
+        rd_taskset_add_take(&share, &copy);
+    }
+    RD_TRY(rd_task_classify(&share));
+    for (int64_t i = 0; i < share.n; i++) rd_put_str(out, share.task[i].rule_class);
+done:
+    rd_taskset_free(&share);
+    return rc;
+}
+
+int job_classify(const job *j, rd_taskset *set)
+{
+    int rc = RD_OK;
+    rd_buf mine = {0};
+    char *all = NULL;
+    int64_t *sizes = NULL, total = 0;
+    RD_TRY(rd_agree(&j->grid->world, classify_share(j, set, &mine)));
+    rd_allgather(&j->grid->world, mine.data, (int64_t)mine.len, &all, &sizes);
+    for (int r = 0; r < j->grid->world.size; r++) total += sizes[r];
+    rd_cursor c = {all, (size_t)total, 0};
+    for (int64_t i = 0; i < set->n; i++) {
+        RD_FREE(set->task[i].rule_class);
+        RD_TRY(rd_get_str(&c, &set->task[i].rule_class));
+    }
+done:
+    rd_buf_free(&mine);
+    rd_free(all);
+    rd_free(sizes);
+    return rc;
+}
+
+/* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to
+ * the test split. */
 static int load_entry(job *j, int source)
 {
     int rc = RD_OK;
@@ -175,10 +214,10 @@ static int load_entry(job *j, int source)
     char *test_path = config_data_path(&j->cfg, config_text(s, "test_file"));
     bool has_test = *config_text(s, "test_file") != 0;
     RD_TRY(rd_family_parse(config_text(s, "family"), &f));
-    RD_TRY(rd_task_load(path, f, &set));
-    if (has_test) RD_TRY(rd_task_load(test_path, f, &test));
+    RD_TRY(rd_agree(&j->grid->world, rd_task_load(path, f, &set)));
+    if (has_test) RD_TRY(rd_agree(&j->grid->world, rd_task_load(test_path, f, &test)));
     bool by_class = !has_test && strcmp(config_text(s, "holdout"), "rule") == 0;
-    if (by_class) RD_TRY(rd_task_classify(&set));
+    if (by_class) RD_TRY(job_classify(j, &set));
     for (int64_t i = 0; i < set.n; i++) {
         rd_task *t = &set.task[i];
         t->source = source;
@@ -206,7 +245,7 @@ int job_tasks(job *j)
         int64_t k = config_int(&j->cfg.task[i], "hypotheses");
         j->hypotheses[i] = k ? k : config_int(&j->cfg.keys, "augment.hypotheses");
         if (*config_text(&j->cfg.task[i], "file"))
-            RD_TRY(rd_agree(&j->grid->world, load_entry(j, i)));
+            RD_TRY(load_entry(j, i));
         else
             RD_TRY(generate_entry(j, i));
     }
@@ -259,9 +298,8 @@ static int train_tokenizer(const job *j, const char *datasets, rd_buf *json)
     RD_TRY(read_corpus(datasets, config_int(s, "model.tokenizer.corpus_bytes"), &pool));
     texts = rd_new(const char *, pool.n);
     for (int64_t i = 0; i < pool.n; i++) texts[i] = rd_pool_get(&pool, i, NULL);
-    rd_tok_train_opts o = {.vocab = config_int(s, "model.tokenizer.train_vocab"),
-                           .all_bytes = true,
-                           .min_count = 2};
+    rd_tok_train_opts o = {
+        .vocab = config_int(s, "model.tokenizer.train_vocab"), .all_bytes = true, .min_count = 2};
     RD_TRY(rd_tok_train(&o, pool.n, texts, NULL, &tok));
     rd_tok_to_json(tok, json);
 done:

@@ -1,7 +1,7 @@
 /* job.h: one run of the program: what its stages share (private to cli).
  *
- * The run directory:  manifest.json, traces.h5, datasets.h5, tokenizer.json, arms/NAME/{checkpoints/,
- * metrics.h5, predictions.h5}, report.txt, report.json. */
+ * The run directory:  manifest.json, traces.h5, datasets.h5, tokenizer.json,
+ * arms/NAME/{checkpoints/, metrics.h5, predictions.h5}, report.txt, report.json. */
 #ifndef RD_CLI_JOB_H
 #define RD_CLI_JOB_H
 
@@ -13,13 +13,13 @@
 typedef struct job {
     config cfg;
     rd_grid *grid;
-    char *dir;            /* run directory */
+    char *dir; /* run directory */
     rd_prompts *prompts;
-    rd_taskset tasks;     /* both splits, equal on all ranks */
+    rd_taskset tasks; /* both splits, equal on all ranks */
     int64_t hypotheses[CONFIG_MAX_TASKS];
     rd_tok *tok;
-    uint64_t tok_key;     /* hash of tokenizer.json */
-    rd_results results;   /* of all arms evaluated or re-read */
+    uint64_t tok_key;   /* hash of tokenizer.json */
+    rd_results results; /* of all arms evaluated or re-read */
     bool have_augment, have_filter;
     rd_augment_report augment;
     rd_filter_report filter;
@@ -36,9 +36,12 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
 void job_end(job *j);
 /* Generate or load the tasks (once).  Collective. */
 int job_tasks(job *j);
+/* Fill in the rule classes that are missing, each rank a share.  Collective; set equal on all
+ * ranks. */
+int job_classify(const job *j, rd_taskset *set);
 /* The tokenizer trained on datasets.h5 (once; kept in the run directory).  Collective. */
 int job_tokenizer(job *j);
-char *job_path(const job *j, const char *file);                          /* DIR/file; caller frees */
+char *job_path(const job *j, const char *file); /* DIR/file; caller frees */
 char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DIR/arms/NAME/file */
 int job_manifest(job *j);
 
@@ -67,7 +70,7 @@ int report_write(job *j); /* Collective; rank 0 writes report.txt and report.jso
 int plan_print(job *j);
 
 /* build.c */
-const char *build_version(void); /* "redistill 0.1.0 (abc1234)" */
+const char *build_version(void);  /* "redistill 0.1.0 (abc1234)" */
 void build_describe(rd_buf *out); /* compiler, flags, libraries */
 
 #endif

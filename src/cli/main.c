@@ -82,8 +82,8 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (a->help || a->version) goto done;
     if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
-    static const char *const commands[] = {"run",   "augment", "filter",   "sft",    "align",
-                                           "eval",  "report",  "validate", "inspect"};
+    static const char *const commands[] = {"run",  "augment", "filter",   "sft",    "align",
+                                           "eval", "report",  "validate", "inspect"};
     const char *nearest = NULL;
     int best = 100;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

@@ -54,8 +54,8 @@ void options_filter(const job *j, rd_filter_opts *o)
     o->follow_correct_only = config_bool(s, "filter.follow_correct_only");
     o->follow_queries = config_bool(s, "filter.follow_queries");
     o->worked = config_bool(s, "filter.worked");
-    o->dedup = strcmp(config_text(s, "filter.dedup"), "task") == 0 ? RD_DEDUP_TASK
-                                                                    : RD_DEDUP_FAMILY;
+    o->dedup =
+        strcmp(config_text(s, "filter.dedup"), "task") == 0 ? RD_DEDUP_TASK : RD_DEDUP_FAMILY;
     o->max_rule_chars = config_int(s, "filter.max_rule_chars");
     for (int i = 0; i < j->cfg.n_tasks; i++)
         o->sources_off[i] = !config_bool(&j->cfg.task[i], "train");
@@ -107,8 +107,8 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     o->stage = stage;
     o->config = j->cfg.resolved;
     o->branch_at = align ? 0 : config_real(s, "align.branch_at");
-    o->variant = strcmp(config_text(s, "align.variant"), "full") == 0 ? RD_ORPO_FULL
-                                                                       : RD_ORPO_RESPONSE;
+    o->variant =
+        strcmp(config_text(s, "align.variant"), "full") == 0 ? RD_ORPO_FULL : RD_ORPO_RESPONSE;
     o->lambda = config_real(s, "align.lambda");
     o->rehearsal = config_real(s, "align.rehearsal");
     return RD_OK;

@@ -5,8 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_trivial(const rd_result *r) { return strcmp(r->arm, "trivial") == 0; }
-static bool is_tolerant(const rd_result *r) { return strcmp(r->parse, "tolerant") == 0; }
+static bool is_trivial(const rd_result *r)
+{
+    return strcmp(r->arm, "trivial") == 0;
+}
+static bool is_tolerant(const rd_result *r)
+{
+    return strcmp(r->parse, "tolerant") == 0;
+}
 
 static const rd_result *other_parse(const rd_results *all, const rd_result *r)
 {
@@ -36,8 +42,8 @@ static void family_table(const rd_results *all, rd_family f, rd_buf *out)
     if (!first) return;
     rd_buf_printf(out, "\n%s: %lld test problems, %lld queries\n", rd_family_name(f),
                   (long long)first->problems, (long long)first->queries);
-    rd_buf_printf(out, "  %-12s %-20s %4s %7s  %13s %8s %8s %12s\n", "arm", "method", "N", "right %",
-                  "95 % interval", "strict %", "solved %", "tokens/query");
+    rd_buf_printf(out, "  %-12s %-20s %4s %7s  %13s %8s %8s %12s\n", "arm", "method", "N",
+                  "right %", "95 % interval", "strict %", "solved %", "tokens/query");
     for (int pass = 0; pass < 2; pass++) /* the trivial baselines last */
         for (int64_t i = 0; i < all->n; i++) {
             const rd_result *r = &all->item[i];
@@ -77,7 +83,7 @@ static void compare(const rd_result *a, const rd_result *b, rd_buf *out)
                   100 * b->accuracy, verdict);
 }
 
-/* Each arm's search at its largest N against the best direct answers and the best trivial baseline. */
+/* Each arm's search at its largest N against the best direct answers and trivial baseline. */
 void report_verdicts(const rd_results *all, rd_buf *out)
 {
     for (int f = 0; f < RD_FAMILIES; f++) {
@@ -121,14 +127,14 @@ static void put_leakage(const job *j, rd_json_node *root, rd_buf *text)
         rd_json_set_int(o, "classes_in_train", l.classes_in_train);
         rd_json_set_int(o, "distinct_after_renaming", l.distinct_after_renaming);
         rd_json_set_int(o, "best_position_hits", l.best_position_hits);
-        rd_buf_printf(text,
-                      "leakage  %-14s of %lld test tasks %lld stand in training and %lld share a "
-                      "rule class with it; of %lld queries %lld occur in training, %lld in their own "
-                      "demonstrations\n",
-                      rd_family_name((rd_family)f), (long long)l.test_tasks,
-                      (long long)l.tasks_in_train, (long long)l.classes_in_train,
-                      (long long)l.test_queries, (long long)l.pairs_in_train,
-                      (long long)l.queries_in_demos);
+        rd_buf_printf(
+            text,
+            "leakage  %-14s of %lld test tasks %lld stand in training and %lld share a "
+            "rule class with it; of %lld queries %lld occur in training, %lld in their own "
+            "demonstrations\n",
+            rd_family_name((rd_family)f), (long long)l.test_tasks, (long long)l.tasks_in_train,
+            (long long)l.classes_in_train, (long long)l.test_queries, (long long)l.pairs_in_train,
+            (long long)l.queries_in_demos);
     }
 }
 

@@ -14,7 +14,6 @@ int stage_augment(job *j)
     rd_augment_opts o;
     rd_taskset train = {0};
     RD_TRY(job_tasks(j));
-    rd_clock_begin("augment");
     options_teacher(&j->cfg.keys, &to);
     options_augment(j, &o);
     RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));
@@ -31,13 +30,13 @@ int stage_augment(job *j)
     for (int f = 0; f < RD_FAMILIES; f++)
         if (r->tasks_of[f] > 0)
             rd_info("augment  %-14s a full-score rule for %lld of %lld tasks (%.1f %%)",
-                    rd_family_name((rd_family)f), (long long)r->solved[f], (long long)r->tasks_of[f],
+                    rd_family_name((rd_family)f), (long long)r->solved[f],
+                    (long long)r->tasks_of[f],
                     100.0 * (double)r->solved[f] / (double)r->tasks_of[f]);
     rd_info("augment  %lld tasks, %lld rules, %lld applications (%lld unanswered)",
             (long long)r->tasks, (long long)r->hypotheses, (long long)r->applications,
             (long long)r->unanswered);
 done:
-    rd_clock_end("augment");
     rd_taskset_free(&train);
     rd_teacher_free(&teacher);
     return rc;
@@ -47,7 +46,6 @@ int stage_filter(job *j)
 {
     int rc = RD_OK;
     rd_filter_opts o;
-    rd_clock_begin("filter");
     options_filter(j, &o);
     RD_TRY(rd_filter_run(j->grid, j->prompts, &o, &j->filter));
     j->have_filter = true;
@@ -57,15 +55,15 @@ int stage_filter(job *j)
         for (int k = 0; k < RD_ROW_KINDS; k++) rows[k] += r->rows[k][f];
         pairs += r->pairs[f];
     }
-    rd_info("filter   %lld rule-generation, %lld rule-following, %lld input-output rows, %lld pairs",
-            (long long)rows[RD_ROW_GENERATE], (long long)rows[RD_ROW_FOLLOW],
-            (long long)rows[RD_ROW_IO], (long long)pairs);
+    rd_info(
+        "filter   %lld rule-generation, %lld rule-following, %lld input-output rows, %lld pairs",
+        (long long)rows[RD_ROW_GENERATE], (long long)rows[RD_ROW_FOLLOW],
+        (long long)rows[RD_ROW_IO], (long long)pairs);
     rd_info("filter   dropped: %lld duplicates, %lld identical pairs, %lld over-long, %lld below "
             "the score, %lld with a wrong answer; %lld not worked",
             (long long)r->duplicates, (long long)r->identical_pairs, (long long)r->over_long,
             (long long)r->low_score, (long long)r->wrong_answer, (long long)r->unparsed_worked);
 done:
-    rd_clock_end("filter");
     return rc;
 }
 
@@ -155,8 +153,8 @@ int stage_align(job *j, int index)
     uint64_t parent;
     bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
     char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5");
-    char *start = job_arm_path(j, from, branch ? "checkpoints/sft-branch.h5"
-                                               : "checkpoints/sft-final.h5");
+    char *start =
+        job_arm_path(j, from, branch ? "checkpoints/sft-branch.h5" : "checkpoints/sft-final.h5");
     RD_TRY(job_tokenizer(j));
     rd_clock_begin("align");
     RD_TRY(options_train(j, arm, "align", &o));
@@ -164,7 +162,7 @@ int stage_align(job *j, int index)
     RD_TRY(train_key(j, from, "sft", 0, &parent));
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
     RD_TRY(model_create(j, arm, true, &model));
-    RD_TRY(rd_checkpoint_load_weights(j->grid, start, model));
+    RD_TRY(rd_checkpoint_load_weights(j->grid, start, parent, model));
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_train_orpo(j->grid, model, j->tok, datasets, &o, &j->arm[index].align));
     j->arm[index].have_align = true;
@@ -200,7 +198,8 @@ done:
 }
 
 /* Rules for the control "N random training rules": of each training task the first rule with a full
- * score, at most MAX_RULES per family, evenly spread.  Root only; text holds them for the others. */
+ * score, at most MAX_RULES per family, evenly spread.  Root only; text holds them for the others.
+ */
 enum { MAX_RULES = 4000 };
 
 typedef struct rule_columns {
@@ -339,8 +338,8 @@ int stage_eval(job *j, int index)
     }
     RD_TRY(eval_tasks(j, arm, &test));
     RD_TRY(model_create(j, arm, false, &model));
-    RD_TRY(rd_checkpoint_load_weights(j->grid, weights, model));
     RD_TRY(weights_key(j, arm, &key));
+    RD_TRY(rd_checkpoint_load_weights(j->grid, weights, key, model));
     RD_TRY(rd_eval_run(j->grid, model, j->tok, j->prompts, &test, key, &o, &j->results));
 done:
     rd_clock_end("eval");
@@ -352,11 +351,28 @@ done:
     return rc;
 }
 
+/* Loaded tasks have no class yet; the leakage report compares test with training tasks. */
+static int classify_for_leakage(job *j)
+{
+    int rc = RD_OK;
+    bool test = false, missing = false;
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        test |= j->tasks.task[i].split == RD_SPLIT_TEST;
+        missing |= j->tasks.task[i].rule_class == NULL;
+    }
+    rd_clock_begin("leakage");
+    if (test && missing) RD_TRY(job_classify(j, &j->tasks));
+done:
+    rd_clock_end("leakage");
+    return rc;
+}
+
 int stage_report(job *j)
 {
     int rc = RD_OK;
     rd_taskset test = {0};
     RD_TRY(job_tasks(j));
+    RD_TRY(classify_for_leakage(j));
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
         const rd_task *t = &j->tasks.task[i];

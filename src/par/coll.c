@@ -34,7 +34,10 @@ done:
     return rc;
 }
 
-void rd_barrier(const rd_comm *c) { MPI_Barrier(c->mpi); }
+void rd_barrier(const rd_comm *c)
+{
+    MPI_Barrier(c->mpi);
+}
 
 void rd_bcast(const rd_comm *c, void *bytes, int64_t n, int root)
 {
@@ -121,11 +124,17 @@ void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *req
         MPI_Iallreduce(MPI_IN_PLACE, x, rd_int(n), MPI_FLOAT, MPI_SUM, c->mpi, &request->request);
 }
 
-void rd_sum_wait(rd_sum_request *request) { MPI_Wait(&request->request, MPI_STATUS_IGNORE); }
+void rd_sum_wait(rd_sum_request *request)
+{
+    MPI_Wait(&request->request, MPI_STATUS_IGNORE);
+}
 
 /* ---------------------------------------------------------------- units into order */
 
-static int64_t block_start(int64_t n, int rank, int size) { return n / size * rank + (n % size) * rank / size; }
+static int64_t block_start(int64_t n, int rank, int size)
+{
+    return n / size * rank + (n % size) * rank / size;
+}
 
 static int owner_of(int64_t n, int64_t unit, int size)
 {
@@ -182,8 +191,7 @@ static void exchange_parcels(const rd_comm *c, rd_buf *parcel, rd_buf *received)
     }
 }
 
-static int unpack_units(const rd_buf *received, int size, int64_t first, int64_t count,
-                        rd_buf *out)
+static int unpack_units(const rd_buf *received, int size, int64_t first, int64_t count, rd_buf *out)
 {
     int rc = RD_OK;
     int64_t found = 0;

@@ -12,7 +12,10 @@ int rd_par_begin(int *argc, char ***argv)
     return RD_OK;
 }
 
-void rd_par_end(void) { MPI_Finalize(); }
+void rd_par_end(void)
+{
+    MPI_Finalize();
+}
 
 static rd_comm wrap(MPI_Comm mpi)
 {
@@ -22,8 +25,14 @@ static rd_comm wrap(MPI_Comm mpi)
     return c;
 }
 
-rd_comm rd_comm_world(void) { return wrap(MPI_COMM_WORLD); }
-rd_comm rd_comm_self(void) { return wrap(MPI_COMM_SELF); }
+rd_comm rd_comm_world(void)
+{
+    return wrap(MPI_COMM_WORLD);
+}
+rd_comm rd_comm_self(void)
+{
+    return wrap(MPI_COMM_SELF);
+}
 
 void rd_par_abort(int status)
 {

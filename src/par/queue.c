@@ -53,8 +53,14 @@ int rd_queue_next(rd_queue *q, int64_t *unit)
     return RD_OK;
 }
 
-void rd_queue_cancel(rd_queue *q) { advance(q, INT64_C(1) << 40); }
-int64_t rd_queue_taken(rd_queue *q) { return q->seen; }
+void rd_queue_cancel(rd_queue *q)
+{
+    advance(q, INT64_C(1) << 40);
+}
+int64_t rd_queue_taken(rd_queue *q)
+{
+    return q->seen;
+}
 
 void rd_queue_free(rd_queue **queue)
 {

@@ -16,8 +16,8 @@ enum {
         512,        /* rules kept parsed; a task's rules are applied to all its examples in a row */
     MUTATIONS = 96, /* attempts per task */
     KNOWN_MUTATIONS = 16, /* where the rule is handed over: many tasks, few draws of each */
-    LONG_CHAIN = 3, /* mutations that the second half of the attempts adds */
-    MUTATION_CHAIN = 7 /* most mutations one after the other */
+    LONG_CHAIN = 3,       /* mutations that the second half of the attempts adds */
+    MUTATION_CHAIN = 7    /* most mutations one after the other */
 };
 
 /* Costs count primitives: a rule that needs two more is proposed 1/e as often. */

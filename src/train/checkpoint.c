@@ -270,11 +270,16 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     return rc;
 }
 
-int rd_checkpoint_load_weights(const rd_grid *g, const char *path, rd_model *model)
+int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key, rd_model *model)
 {
     int rc = RD_OK;
     rd_store *store = NULL;
+    int64_t found = 0;
     RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(rd_store_get_i64(store, "", "key", &found));
+    if ((uint64_t)found != key)
+        RD_FAIL(RD_EINPUT,
+                "%s belongs to another run (other data or options); run that stage again", path);
     RD_TRY(rd_model_read(model, store, "weights/"));
 done:
     rd_store_close(&store);

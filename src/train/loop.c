@@ -324,8 +324,8 @@ static int run_steps(train_run *r)
         double lr = r->o->optim.lr * rd_lr_factor(&r->o->optim, s->step, s->steps);
         record_step(r, &means);
         pending = metrics_step(&r->metrics, s, &means, lr, grad_norm);
-        if (s->step == s->steps) break;
         if (branch > 0 && s->step == branch) RD_TRY(save(r, "branch"));
+        if (s->step == s->steps) break;
         bool due = r->o->checkpoint_every > 0 && s->step % r->o->checkpoint_every == 0;
         if (due || stop) RD_TRY(save(r, NULL));
         if (stop)
