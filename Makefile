@@ -89,6 +89,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 
 ## tests: build the test programs (TESTS="test_a test_b" for some)
 tests: $(TESTS:%=$(BUILD)/tests/%)
+## fuzz: build the fuzz programs (tests/fuzz.t runs them)
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
 
 ## prove: run the tests, each at the rank counts of its first line
@@ -98,7 +99,7 @@ prove: tests
 ## check: set up what is missing, build, run every test
 check: deps
 	$(MAKE) layers
-	$(MAKE) -j2 all tests
+	$(MAKE) -j2 all tests fuzz
 	$(MAKE) prove
 
 ## check-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -106,9 +107,9 @@ check-asan: deps
 	$(MAKE) -j2 SAN=1 BUILD=$(BUILD)/asan all tests fuzz
 	ASAN_OPTIONS=detect_leaks=0 $(MAKE) SAN=1 BUILD=$(BUILD)/asan TEST_TIMEOUT=600 prove
 
-## check-valgrind: the small tests under valgrind
+## check-valgrind: the small tests of one rank under valgrind (which knows no AVX-512)
 check-valgrind: deps
-	$(MAKE) -j2 OPT="-O1" BUILD=$(BUILD)/valgrind tests
+	$(MAKE) -j2 OPT="-O2 $(if $(X86),-march=x86-64-v3)" BUILD=$(BUILD)/valgrind tests
 	BUILD=$(BUILD)/valgrind tests/valgrind.sh
 
 ## bench: ratios against the measured machine, printed
@@ -118,10 +119,11 @@ bench: deps $(BENCH:%=$(BUILD)/tests/%) all
 ## layers: fail when an #include points up, or a library is used outside its one door
 layers:
 	@tests/layers.sh
-## lint: formatting, layers and clang-tidy
+## lint: formatting, layers and clang-tidy (NO_TIDY=1: without the last, which takes minutes)
 lint: layers
+	@command -v $(CLANG_FORMAT) >/dev/null || { echo "lint: $(CLANG_FORMAT) is not installed ('make deps DEV=1')" >&2; exit 1; }
 	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
-	@[ -n "$(NO_TIDY)" ] || ! command -v $(CLANG_TIDY) >/dev/null || tests/tidy.sh
+	@[ -n "$(NO_TIDY)" ] || PKGS="$(PKGS)" CLANG_TIDY="$(CLANG_TIDY)" tests/tidy.sh
 ## format: rewrite the sources with clang-format
 format:
 	@$(CLANG_FORMAT) -i $(C_FILES)
@@ -133,9 +135,10 @@ info:
 	@for p in $(PKGS); do printf '%-12s %s\n' "$$p" "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
 	@printf '%-12s %s\n' libraries '$(LDLIBS)'
 
-## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports)
+## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports);
+##       DEV=1: also clang-format, clang-tidy and valgrind, for lint and check-valgrind
 deps:
-	@tests/deps.sh
+	@DEV=$(DEV) tests/deps.sh
 
 ## quickstart: set up, build, run inputs/quickstart.json on two ranks
 quickstart: deps

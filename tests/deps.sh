@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Install the Debian packages that are missing: only as root and only where apt-get exists.  On a
-# cluster nothing is installed; what is missing is named and the build says the rest.
+# cluster nothing is installed; what is missing is named and the build says the rest.  DEV=1 adds the
+# tools of `make lint` and `make check-valgrind`.
 set -eu
 packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev hdf5-tools perl"
+tools="clang-format clang-tidy valgrind"
+[ -n "${DEV:-}" ] && packages="$packages $tools"
 have() {
     command -v mpicc >/dev/null && command -v pkg-config >/dev/null && command -v prove >/dev/null &&
         command -v h5diff >/dev/null || return 1
@@ -11,9 +14,10 @@ have() {
     pkg-config --exists hdf5-openmpi || pkg-config --exists hdf5-mpich || pkg-config --exists hdf5 || return 1
     pkg-config --exists scalapack-openmpi || pkg-config --exists scalapack-mpich ||
         pkg-config --exists scalapack || return 1
+    for p in ${DEV:+$tools}; do command -v $p >/dev/null || return 1; done
 }
 # A config.mk names what pkg-config does not know: then the build itself is the judge.
-[ -e config.mk ] && exit 0
+[ -e config.mk ] && [ -z "${DEV:-}" ] && exit 0
 have && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing: $packages" | tr -s ' \n' ' '; echo
@@ -22,4 +26,4 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
     have && exit 0
 fi
-echo "redistill: warning: some libraries were not found by pkg-config; see 'make info', name them in config.mk" >&2
+echo "redistill: warning: some libraries${DEV:+ or tools ($tools)} were not found; see 'make info', name them in config.mk" >&2

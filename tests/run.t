@@ -90,6 +90,22 @@ ok $status "the same command continues to the end"
 same "$T/m2/arms/redis/checkpoints/align-final.h5" "$T/stop/arms/redis/checkpoints/align-final.h5"
 ok $? "with the bits of an unbroken run"
 
+# ---- what was made with other settings is not taken
+cp -r "$T/m2" "$T/stale"
+run 2 align tests/inputs/mini.json --set "run.dir=$T/stale" --set sft.muon_lr=0.001
+fails_well 3 "alignment of weights that other settings made"
+run 2 eval tests/inputs/mini.json --set "run.dir=$T/stale" --set sft.muon_lr=0.001
+fails_well 3 "evaluation of weights that other settings made"
+rm -r "$T/stale" && cp -r "$T/m2" "$T/stale"
+mini 2 stale --set arms.redis.sft.family_share.list_function=1
+[ $status = 0 ] && ! grep -q '^align .*already done' "$T/out"
+ok $? "an arm with other shares of the families is aligned anew"
+rm -r "$T/stale"
+mini 2 stale --set align.branch_at=0.99 --set eval.problems=2
+ok $status "a branch at the last step is kept"
+perl -MJSON::PP -0777 -ne 'exit !!grep { $_->{problems} != 2 } @{decode_json($_)->{results}}' <"$T/stale/report.json"
+ok $? "eval.problems holds for the trivial baselines too"
+
 # ---- one rank fails, in each stage
 cp -r "$T/m2" "$T/fault"
 for site in augment filter sft align eval checkpoint store; do
@@ -122,6 +138,14 @@ run 2 run "$T/file.json"
 fails_well 3 "truncated task file"
 grep -q 'acre.jsonl:1' "$T/err"
 ok $? "names file and line"
+for colour in red blue; do
+    echo '{"idx": 0, "train": [{"input": ["COLOUR metal cube"], "output": "on"}], "test": [{"input": ["COLOUR metal cube"], "output": "on"}]}' |
+        sed "s/COLOUR/$colour/g" >"$T/$colour.jsonl"
+done
+echo '{"tasks": [{"family": "acre", "file": "red.jsonl", "test_file": "blue.jsonl"}]}' >"$T/apart.json"
+run 1 validate "$T/apart.json"
+grep -q 'acre *1 training tasks, 1 test tasks' "$T/out"
+ok $? "test tasks that only the test file has are kept"
 head -c 5000 "$T/m2/traces.h5" >"$T/cut.h5"
 run 1 inspect "$T/cut.h5"
 fails_well 3 "truncated HDF5 file"

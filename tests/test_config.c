@@ -67,6 +67,8 @@ static void test_set(void)
     is_rc(load(good, 1, bad), RD_EINPUT, "--set of an unknown key is refused");
     is_rc(load(good, 1, worse), RD_EUSAGE, "--set without a value is refused");
     is_rc(load(good, 1, entry), RD_EINPUT, "--set beyond the entries is refused");
+    const char *shared[] = {"arms.a.filter.worked=true"};
+    is_rc(load(good, 1, shared), RD_EINPUT, "--set of an arm's shared key is refused");
 }
 
 static void test_bad(void)
@@ -89,6 +91,14 @@ static void test_bad(void)
     refused("{" T ",\"arms\":{\"a\":{\"teacher.noise\":0}}}", "arms.a.teacher.noise", "sweep");
     refused("{" T ",\"arms\":{\"a\":{\"from\":\"z\"}}}", "arms.a.from", "no arm 'z'");
     refused("{" T ",\"arms\":{\"a b\":{}}}", "short name", "a b");
+    refused("{" T ",\"arms\":{\"a\":{\"model.tokenizer.train_vocab\":300}}}",
+            "arms.a.model.tokenizer.train_vocab", "sweep");
+    refused("{" T ",\"arms\":{\"a\":{},\"b\":{\"from\":\"a\",\"stages\":[\"align\"]},"
+            "\"c\":{\"from\":\"b\",\"stages\":[\"eval\"]}}}",
+            "arms.c.from", "no SFT weights of its own");
+    refused("{" T ",\"align\":{\"start\":\"branch\"}}", "align.start", "align.branch_at");
+    refused("{" T ",\"eval\":{\"hypotheses\": []}}", "eval.hypotheses", "1 to 16");
+    refused("{" T ",\"eval\":{\"methods\": []}}", "eval.methods", "at least one");
     refused("{" T, "c.json:1", "");
 }
 

@@ -175,6 +175,11 @@ static void test_limits(void)
        "and max_new");
     for (int i = 0; i < 4; i++) rd_free(r[i].text);
     is_rc(rd_generate(gen, 0, r), RD_OK, "no request");
+    r[0] = (rd_gen_request){.prompt = prompts[0], .max_new = 3};
+    r[1] = (rd_gen_request){.prompt = prompts[0], .max_new = 3, .temperature = 1e-300};
+    is_rc(rd_generate(gen, 2, r), RD_OK, "a temperature of next to nothing");
+    is_str(r[1].text, r[0].text, "is greedy");
+    for (int i = 0; i < 2; i++) rd_free(r[i].text);
     for (int64_t i = 0; i < model->storage; i++) model->weights[i] = NAN;
     r[0] = (rd_gen_request){.prompt = "a", .max_new = 3, .temperature = 1};
     is_rc(rd_generate(gen, 1, r), RD_ENUMERIC, "logits that are not finite");

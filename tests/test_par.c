@@ -13,6 +13,7 @@ static void test_grid(void)
     is_i64(g->replicas.size, w.size, "gradients are summed over all");
     rd_grid_free(&g);
     is_rc(rd_grid_create(w.size + 1, 1, 1, &g), RD_EINPUT, "too many replicas are refused");
+    is_rc(rd_grid_create(0, 1 << 16, 1 << 16, &g), RD_EINPUT, "and so is a grid beyond an int");
     if (w.size == 4) {
         is_rc(rd_grid_create(0, 2, 2, &g), RD_OK, "2 x 2");
         is_i64(g->my_row * 2 + g->my_col, w.rank, "row-major places");

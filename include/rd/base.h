@@ -58,10 +58,11 @@ void rd_error_clear(void);
             goto done;                                    \
         }                                                 \
     } while (0)
-#define RD_FAIL(code, ...)                                                    \
-    do {                                                                      \
-        rc = rd_error_set((code), __FILE__, __LINE__, __func__, __VA_ARGS__); \
-        goto done;                                                            \
+#define RD_FAIL(code, ...)                                           \
+    do {                                                             \
+        rc = (code);                                                 \
+        rd_error_set(rc, __FILE__, __LINE__, __func__, __VA_ARGS__); \
+        goto done;                                                   \
     } while (0)
 
 /* Our own bug, or out of memory: print with the rank, flush, call the handler (par installs

@@ -62,15 +62,15 @@ typedef struct rd_filter_opts {
     double follow_min_score; /* rule-following rows: the same of the rule's score (paper: 0.5) */
     int gap[RD_FAMILIES];    /* pairs: score difference strictly greater (paper: LIST 3, ARC 1,
                                 ACRE 2, SCAN 4) */
-    int64_t max_pairs;    /* per task, largest gaps first; 0: all (paper) */
+    int64_t max_pairs;       /* per task, largest gaps first; 0: all (paper) */
     rd_follow_target follow_target; /* gold outputs (paper) or the teacher's raw response (code) */
-    bool follow_correct_only; /* keep a following row only where the rule's answer is gold */
-    bool worked;             /* write the intermediate results before the answer */
-    bool follow_queries;     /* also follow rules on the task's query inputs (training tasks) */
-    rd_dedup dedup;          /* the first draw of a rule text counts, with its score */
-    int64_t max_rule_chars;  /* longer rules are dropped and counted; 0: no limit */
-    bool sources_off[64];    /* task sources that are augmented but not trained on */
-    uint64_t seed;           /* of the run; recorded, nothing is drawn here */
+    bool follow_correct_only;       /* keep a following row only where the rule's answer is gold */
+    bool worked;                    /* write the intermediate results before the answer */
+    bool follow_queries;    /* also follow rules on the task's query inputs (training tasks) */
+    rd_dedup dedup;         /* the first draw of a rule text counts, with its score */
+    int64_t max_rule_chars; /* longer rules are dropped and counted; 0: no limit */
+    bool sources_off[64];   /* task sources that are augmented but not trained on */
+    uint64_t seed;          /* of the run; recorded, nothing is drawn here */
     const char *dir, *config;
 } rd_filter_opts;
 void rd_filter_defaults(rd_filter_opts *o);
@@ -100,9 +100,9 @@ typedef struct rd_filter_report {
  * give rows.  Row order: by task; within it rule-generation rows, rule-following rows, io rows;
  * rules by score, then by text, both descending (the official order of ties).  Pairs in the order
  * of (chosen, rejected) in that ranking; with max_pairs by gap first.
- * io rows: each query of a training task asked with its demonstrations, answered by the gold output.
- * Errors: RD_EINPUT (no traces.h5, or one of another schema; follow_queries needs the traces to hold
- * the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */
+ * io rows: each query of a training task asked with its demonstrations; the gold output answers.
+ * Errors: RD_EINPUT (no traces.h5, or one of another schema; follow_queries needs the traces to
+ * hold the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */
 int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o,
                   rd_filter_report *report);
 

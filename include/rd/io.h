@@ -149,8 +149,9 @@ int rd_store_read_text(rd_store *s, int64_t first, int64_t n, rd_pool *p);
 /* Arrays in their global shape; each rank writes or reads a hyperslab (HDF5's start, stride, count,
  * block per dimension; count 0: this rank takes no part but enters).  A last block that reaches
  * past the extent is cut there, so that a block-cyclic share of any extent is one slab.  data is
- * dense in slab order (row-major, last dimension fastest).  write creates the dataset (contiguous);
- * every element must be in some rank's slab.  Rank 0 is a scalar: dims and slab may be NULL. */
+ * dense in slab order (row-major, last dimension fastest).  write creates the dataset, with
+ * checksums that read verifies (RD_EINPUT); every element must be in some rank's slab.  Rank 0 is a
+ * scalar: dims and slab may be NULL. */
 enum { RD_STORE_MAX_RANK = 8 };
 typedef struct rd_slab {
     int64_t start, stride, count, block;

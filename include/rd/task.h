@@ -72,9 +72,9 @@ typedef struct rd_gen_opts {
     int64_t n_train, n_test;
     /* 0: the family's own (difficulty 0: 4+3 LF, 3+3 ARC; else official) */
     int64_t n_demos, n_queries;
-    double holdout;    /* share of rule classes kept for the test split; 0: test tasks drawn freely */
-    bool identifiable; /* reject a task whose cheapest consistent rule misses a query */
-    bool lake_grammar; /* MiniSCAN: the one official grammar, new words only */
+    double holdout;            /* share of rule classes kept for the test split; 0: drawn freely */
+    bool identifiable;         /* reject a task whose cheapest consistent rule misses a query */
+    bool lake_grammar;         /* MiniSCAN: the one official grammar, new words only */
     double train_undetermined; /* ACRE: share of demonstrations labelled undetermined */
 } rd_gen_opts;
 
@@ -142,7 +142,7 @@ void rd_rule_slip(rd_family f, const rd_rule *r, const char *input, const char *
 
 /* ---------------------------------------------------------------- prompts and answers */
 
-/* Wording of prompts and responses, from a JSON file; those in inputs/prompts document the format. */
+/* Wording of prompts and responses, from a JSON file; inputs/prompts documents the format. */
 typedef struct rd_prompts rd_prompts;
 int rd_prompts_load(const char *path, rd_prompts **p); /* RD_EINPUT with file:line */
 void rd_prompts_default(rd_prompts **p);               /* the same as inputs/prompts/default.json */
@@ -175,7 +175,7 @@ typedef struct rd_leakage {
     int64_t queries_in_demos; /* test queries answered by one of their own demonstrations */
     int64_t classes_in_train; /* test tasks whose rule class occurs in the training set */
     int64_t distinct_after_renaming; /* test tasks up to renaming of words, colours, objects */
-    int64_t best_position_hits; /* queries answered by "the k-th query's commonest answer in train" */
+    int64_t best_position_hits; /* queries answered by the k-th query's commonest answer in train */
 } rd_leakage;
 int rd_leakage_report(const rd_taskset *set, rd_family f, rd_leakage *out);
 

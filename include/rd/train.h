@@ -124,7 +124,8 @@ int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const ch
                   const rd_train_opts *o, rd_train_report *report);
 
 /* Final (or branch) weights of a stage: DIR/checkpoints/STAGE-final.h5, STAGE-branch.h5.  key: that
- * of the run that must have written them; RD_EINPUT for those of another run.  Collective on world. */
+ * of the run that must have written them; RD_EINPUT for those of another run.  Collective on world.
+ */
 int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key, rd_model *model);
 int rd_checkpoint_config(const rd_grid *g, const char *path, rd_model_config *cfg);
 

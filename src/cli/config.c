@@ -83,7 +83,7 @@ static void expected(const config_key *k, rd_buf *out)
     case KEY_ENUM: rd_buf_printf(out, "one of %s", k->choices); break;
     case KEY_ENUMS: rd_buf_printf(out, "a list of %s", k->choices); break;
     case KEY_INTS:
-        rd_buf_printf(out, "an ascending list of at most %d integers from %.15g to %.15g",
+        rd_buf_printf(out, "an ascending list of 1 to %d integers from %.15g to %.15g",
                       CONFIG_MAX_LIST, k->lo, k->hi);
         break;
     }
@@ -119,7 +119,7 @@ static bool list_take(const config_key *k, const rd_json_node *node, config_valu
         }
         out->n++;
     }
-    return true;
+    return k->type != KEY_INTS || out->n > 0;
 }
 
 /* Take a JSON value into out; false when its type or range is wrong. */
@@ -266,10 +266,10 @@ done:
 /* Keys that the arms of one run share, because they share its traces and datasets. */
 static bool is_shared(const char *key)
 {
-    static const char *const sections[] = {"run.",     "stages",   "data.",   "grid.",
-                                           "teacher.", "augment.", "filter.", "prompts"};
+    static const char *const sections[] = {"run.",     "data.",   "grid.",   "teacher.",
+                                           "augment.", "filter.", "prompts", "model.tokenizer."};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
-        if (strncmp(key, sections[i], strlen(sections[i])) == 0) return strcmp(key, "stages") != 0;
+        if (strncmp(key, sections[i], strlen(sections[i])) == 0) return true;
     return false;
 }
 
@@ -324,17 +324,37 @@ static int take_arms(config *c, const rd_json_node *arms, const origin *o)
         scope_copy(&c->keys, &c->arm[0].keys);
         c->n_arms = 1;
     }
-    for (int i = 0; i < c->n_arms; i++) {
-        const char *from = c->arm[i].from;
-        bool known = !from;
-        for (int j = 0; from && j < i; j++) known |= strcmp(c->arm[j].name, from) == 0;
-        if (!known)
-            RD_FAIL(RD_EINPUT, "%s: arms.%s.from: no arm '%s' before this one", c->path,
-                    c->arm[i].name, from);
-        if (from && config_list_has(&c->arm[i].keys, "stages", "sft"))
-            RD_FAIL(RD_EINPUT, "%s: arms.%s: starts from '%s', so its stages must not hold sft",
-                    c->path, c->arm[i].name, from);
-    }
+done:
+    return rc;
+}
+
+/* An arm must find the weights that it starts from.  After --set, which may change either arm. */
+static int check_arm(const config *c, const config_arm *a)
+{
+    int rc = RD_OK;
+    const config_arm *source = a->from ? NULL : a;
+    for (const config_arm *b = c->arm; a->from && b < a; b++)
+        if (strcmp(b->name, a->from) == 0) source = b;
+    if (!source)
+        RD_FAIL(RD_EINPUT, "%s: arms.%s.from: no arm '%s' before this one", c->path, a->name,
+                a->from);
+    if (source->from)
+        RD_FAIL(RD_EINPUT, "%s: arms.%s.from: '%s' has no SFT weights of its own", c->path, a->name,
+                a->from);
+    if (a->from && config_list_has(&a->keys, "stages", "sft"))
+        RD_FAIL(RD_EINPUT, "%s: arms.%s: starts from '%s', so its stages must not hold sft",
+                c->path, a->name, a->from);
+    if (config_list_has(&a->keys, "stages", "align") &&
+        strcmp(config_text(&a->keys, "align.start"), "branch") == 0 &&
+        !(config_real(&source->keys, "align.branch_at") > 0))
+        RD_FAIL(RD_EINPUT,
+                "%s: align.start of arm '%s' is 'branch', but align.branch_at of '%s' "
+                "is 0: no branch is kept",
+                c->path, a->name, source->name);
+    if (config_list_has(&a->keys, "stages", "eval") &&
+        config_list(&a->keys, "eval.methods")->n == 0)
+        RD_FAIL(RD_EINPUT, "%s: eval.methods of arm '%s': at least one is needed", c->path,
+                a->name);
 done:
     return rc;
 }
@@ -372,6 +392,8 @@ static int apply_set(config *c, const char *text)
         for (int i = 0; i < c->n_arms; i++) {
             size_t n = strlen(c->arm[i].name);
             if (strncmp(path + 5, c->arm[i].name, n) == 0 && path[5 + n] == '.') {
+                if (is_shared(path + 6 + n))
+                    RD_FAIL(RD_EINPUT, "--set %s: arms of one run share this; use a sweep", path);
                 RD_TRY(value_set(&c->arm[i].keys, path + 6 + n, path, v, &o));
                 goto done;
             }
@@ -487,6 +509,7 @@ int config_load(const char *path, int n_sets, const char *const *sets, config *c
     RD_TRY(take_arms(c, rd_json_get(root, "arms"), &o));
     for (int i = 0; i < n_sets; i++)
         if (strncmp(sets[i], "arms.", 5) == 0) RD_TRY(apply_set(c, sets[i]));
+    for (int i = 0; i < c->n_arms; i++) RD_TRY(check_arm(c, &c->arm[i]));
     if (c->n_tasks == 0) RD_FAIL(RD_EINPUT, "%s: tasks: at least one entry is needed", path);
     resolve_text(c);
 done:
@@ -570,6 +593,13 @@ char *config_prompt_path(const config *c, const char *file)
     return join_path(c->base_dir, file);
 }
 
+/* How often a run is saved changes nothing in it: a stopped one may go on with another rhythm. */
+static bool is_harmless(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && strcmp(dot, ".checkpoint_every") == 0;
+}
+
 uint64_t config_hash(const config_scope *s, const char *const *prefixes)
 {
     int n;
@@ -578,7 +608,7 @@ uint64_t config_hash(const config_scope *s, const char *const *prefixes)
     rd_buf text = {0};
     for (int i = 0; i < n; i++)
         for (const char *const *p = prefixes; *p; p++)
-            if (strncmp(k[i].path, *p, strlen(*p)) == 0) {
+            if (strncmp(k[i].path, *p, strlen(*p)) == 0 && !is_harmless(k[i].path)) {
                 put_value(rd_json_root(doc), k[i].path, &k[i], &s->value[i]);
                 break;
             }

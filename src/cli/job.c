@@ -45,12 +45,26 @@ done:
     return rc;
 }
 
+/* A model that cannot be made is said at once, not after hours of augmenting. */
+static int check_models(const config *c)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < c->n_arms; i++) {
+        const config_scope *s = &c->arm[i].keys;
+        rd_model_config mc;
+        RD_TRY(options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc));
+    }
+done:
+    return rc;
+}
+
 int job_begin(job *j, const char *config_path, int n_sets, const char *const *sets)
 {
     int rc = RD_OK;
     rd_comm world = rd_comm_world();
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
+    RD_TRY(check_models(&j->cfg));
     const config_scope *s = &j->cfg.keys;
     RD_TRY(rd_grid_create((int)config_int(s, "grid.data"), (int)config_int(s, "grid.rows"),
                           (int)config_int(s, "grid.cols"), &j->grid));
@@ -203,13 +217,14 @@ done:
 }
 
 /* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to
- * the test split. */
+ * the test split; then those that only the test file has. */
 static int load_entry(job *j, int source)
 {
     int rc = RD_OK;
     const config_scope *s = &j->cfg.task[source];
     rd_taskset set = {0}, test = {0};
     rd_family f;
+    bool *met = NULL;
     char *path = config_data_path(&j->cfg, config_text(s, "file"));
     char *test_path = config_data_path(&j->cfg, config_text(s, "test_file"));
     bool has_test = *config_text(s, "test_file") != 0;
@@ -218,17 +233,28 @@ static int load_entry(job *j, int source)
     if (has_test) RD_TRY(rd_agree(&j->grid->world, rd_task_load(test_path, f, &test)));
     bool by_class = !has_test && strcmp(config_text(s, "holdout"), "rule") == 0;
     if (by_class) RD_TRY(job_classify(j, &set));
+    met = rd_new(bool, test.n);
     for (int64_t i = 0; i < set.n; i++) {
         rd_task *t = &set.task[i];
         t->source = source;
         for (int64_t k = 0; k < test.n; k++)
-            if (same_examples(t, &test.task[k])) t->split = RD_SPLIT_TEST;
+            if (same_examples(t, &test.task[k])) {
+                t->split = RD_SPLIT_TEST;
+                met[k] = true;
+            }
         if (by_class && t->rule_class)
             t->split = rd_task_class_split((uint64_t)config_int(&j->cfg.keys, "run.seed"),
                                            config_real(s, "holdout_share"), t->rule_class);
         rd_taskset_add_take(&j->tasks, t);
     }
+    for (int64_t k = 0; k < test.n; k++) {
+        if (met[k]) continue;
+        test.task[k].source = source;
+        test.task[k].split = RD_SPLIT_TEST;
+        rd_taskset_add_take(&j->tasks, &test.task[k]);
+    }
 done:
+    rd_free(met);
     rd_taskset_free(&set);
     rd_taskset_free(&test);
     rd_free(path);
@@ -332,6 +358,8 @@ static int root_tokenizer(const job *j, const char *datasets, rd_buf *json)
         }
     }
     RD_TRY(train_tokenizer(j, datasets, json));
+    /* A kill between the two files must not leave the old key beside the new tokenizer. */
+    unlink(key_path);
     RD_TRY(rd_file_write_atomic(path, json->data, json->len));
     RD_TRY(rd_file_write_atomic(key_path, key.data, key.len));
 done:

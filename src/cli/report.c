@@ -57,17 +57,18 @@ void report_table(const rd_results *r, rd_buf *out)
     for (int f = 0; f < RD_FAMILIES; f++) family_table(r, (rd_family)f, out);
 }
 
-/* Best entry of a kind: pick = 0 search of an arm at its largest N, 1 io of any arm, 2 trivial. */
+/* The best row of a family: of an arm (NULL: any) and a method (NULL: any); of search, that at the
+ * largest N, which is not chosen by its accuracy. */
 static const rd_result *best_of(const rd_results *all, rd_family f, const char *arm,
                                 const char *method)
 {
     const rd_result *best = NULL;
+    bool search = method && strcmp(method, "search") == 0;
     for (int64_t i = 0; i < all->n; i++) {
         const rd_result *r = &all->item[i];
         if (r->family != f || !is_tolerant(r) || (arm && strcmp(r->arm, arm) != 0) ||
             (method && strcmp(r->method, method) != 0))
             continue;
-        bool search = method && strcmp(method, "search") == 0;
         if (!best || (search ? r->n > best->n : r->accuracy > best->accuracy)) best = r;
     }
     return best;
@@ -78,32 +79,35 @@ static void compare(const rd_result *a, const rd_result *b, rd_buf *out)
     const char *verdict = a->low > b->high   ? "above, intervals apart"
                           : b->low > a->high ? "BELOW, intervals apart"
                                              : "intervals overlap";
-    rd_buf_printf(out, "  %s %s at N = %lld (%.1f %%) against %s %s (%.1f %%): %s\n", a->arm,
-                  a->method, (long long)a->n, 100 * a->accuracy, b->arm, b->method,
+    char n[32] = "";
+    if (b->n > 0) snprintf(n, sizeof n, " at N = %lld", (long long)b->n);
+    rd_buf_printf(out, "  %s %s at N = %lld (%.1f %%) against %s %s%s (%.1f %%): %s\n", a->arm,
+                  a->method, (long long)a->n, 100 * a->accuracy, b->arm, b->method, n,
                   100 * b->accuracy, verdict);
 }
 
-/* Each arm's search at its largest N against the best direct answers and trivial baseline. */
+/* Each arm's search at its largest N against the best row of every rival: direct answers and votes
+ * of any arm, random training rules, the trivial baselines. */
+static void family_verdicts(const rd_results *all, rd_family f, rd_buf *out)
+{
+    const rd_result *rival[] = {best_of(all, f, NULL, "io"), best_of(all, f, NULL, "vote"),
+                                best_of(all, f, NULL, "random_rules"),
+                                best_of(all, f, "trivial", NULL)};
+    const char *last = "";
+    for (int64_t i = 0; i < all->n; i++) {
+        const rd_result *r = &all->item[i];
+        if (r->family != f || strcmp(r->method, "search") != 0 || strcmp(last, r->arm) == 0)
+            continue;
+        if (!*last) rd_buf_printf(out, "\n%s:\n", rd_family_name(f));
+        last = r->arm;
+        for (size_t k = 0; k < sizeof rival / sizeof *rival; k++)
+            if (rival[k]) compare(best_of(all, f, r->arm, "search"), rival[k], out);
+    }
+}
+
 void report_verdicts(const rd_results *all, rd_buf *out)
 {
-    for (int f = 0; f < RD_FAMILIES; f++) {
-        const rd_result *io = best_of(all, (rd_family)f, NULL, "io");
-        const rd_result *trivial = best_of(all, (rd_family)f, "trivial", NULL);
-        const char *last = "";
-        bool titled = false;
-        for (int64_t i = 0; i < all->n; i++) {
-            const rd_result *r = &all->item[i];
-            if (r->family != (rd_family)f || strcmp(r->method, "search") != 0 ||
-                strcmp(last, r->arm) == 0)
-                continue;
-            last = r->arm;
-            const rd_result *search = best_of(all, (rd_family)f, r->arm, "search");
-            if (!titled) rd_buf_printf(out, "\n%s:\n", rd_family_name((rd_family)f));
-            titled = true;
-            if (io) compare(search, io, out);
-            if (trivial) compare(search, trivial, out);
-        }
-    }
+    for (int f = 0; f < RD_FAMILIES; f++) family_verdicts(all, (rd_family)f, out);
 }
 
 /* ---------------------------------------------------------------- counts */

@@ -85,7 +85,8 @@ static int train_key(const job *j, const config_arm *arm, const char *stage, uin
 {
     int rc = RD_OK;
     const char *sft[] = {"model.", "sft.", "align.branch_at", NULL};
-    const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "align.", NULL};
+    const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "sft.family_share",
+                           "align.", NULL};
     rd_store *s = NULL;
     int64_t data = 0;
     char *datasets = job_path(j, "datasets.h5");
@@ -178,18 +179,26 @@ done:
 
 /* ---------------------------------------------------------------- evaluation */
 
+/* Is the next task one that the arm is evaluated on?  taken counts those of each family. */
+static bool is_evaluated(const job *j, const config_arm *arm, const rd_task *t, int64_t *taken)
+{
+    int64_t limit = config_int(&arm->keys, "eval.problems");
+    if (t->split != RD_SPLIT_TEST || !config_bool(&j->cfg.task[t->source], "train") ||
+        !config_list_has(&arm->keys, "eval.families", rd_family_name(t->family)) ||
+        (limit && taken[t->family] == limit))
+        return false;
+    taken[t->family]++;
+    return true;
+}
+
 static int eval_tasks(const job *j, const config_arm *arm, rd_taskset *test)
 {
     int rc = RD_OK;
-    int64_t limit = config_int(&arm->keys, "eval.problems"), taken[RD_FAMILIES] = {0};
+    int64_t taken[RD_FAMILIES] = {0};
     for (int64_t i = 0; i < j->tasks.n; i++) {
         const rd_task *t = &j->tasks.task[i];
         rd_task copy;
-        if (t->split != RD_SPLIT_TEST || !config_bool(&j->cfg.task[t->source], "train") ||
-            !config_list_has(&arm->keys, "eval.families", rd_family_name(t->family)) ||
-            (limit && taken[t->family] == limit))
-            continue;
-        taken[t->family]++;
+        if (!is_evaluated(j, arm, t, taken)) continue;
         RD_TRY(rd_task_copy(t, &copy));
         rd_taskset_add_take(test, &copy);
     }
@@ -198,8 +207,7 @@ done:
 }
 
 /* Rules for the control "N random training rules": of each training task the first rule with a full
- * score, at most MAX_RULES per family, evenly spread.  Root only; text holds them for the others.
- */
+ * score, at most MAX_RULES per family, evenly spread.  Root only; text holds them for all. */
 enum { MAX_RULES = 4000 };
 
 typedef struct rule_columns {
@@ -241,6 +249,8 @@ static int root_random_rules(const char *traces, rd_buf *out)
     for (int pass = 0; pass < 2; pass++, last = -1)
         for (int64_t i = 0; i < c.n; i++) {
             int64_t t = c.task[i];
+            if (t < 0 || t >= c.n_tasks)
+                RD_FAIL(RD_EINPUT, "%s: hypothesis %lld belongs to no task", traces, (long long)i);
             if (t == last || c.score[i] < c.demos[t] || c.family[t] >= RD_FAMILIES) continue;
             last = t;
             int f = c.family[t];
@@ -367,22 +377,40 @@ done:
     return rc;
 }
 
-int stage_report(job *j)
+/* What the trivial baselines are fitted on and answer: the problems that the arms were asked. */
+static int baseline_tasks(const job *j, rd_taskset *set)
 {
     int rc = RD_OK;
-    rd_taskset test = {0};
-    RD_TRY(job_tasks(j));
-    RD_TRY(classify_for_leakage(j));
+    int64_t taken[CONFIG_MAX_ARMS][RD_FAMILIES] = {{0}};
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
         const rd_task *t = &j->tasks.task[i];
+        bool asked = false, none = true;
+        for (int a = 0; a < j->cfg.n_arms; a++) {
+            const config_arm *arm = &j->cfg.arm[a];
+            if (!config_list_has(&arm->keys, "stages", "eval")) continue;
+            none = false;
+            asked |= is_evaluated(j, arm, t, taken[a]);
+        }
         if (!config_bool(&j->cfg.task[t->source], "train")) continue;
+        if (t->split == RD_SPLIT_TEST && !asked && !none) continue;
         RD_TRY(rd_task_copy(t, &copy));
-        rd_taskset_add_take(&test, &copy);
+        rd_taskset_add_take(set, &copy);
     }
-    RD_TRY(rd_eval_baselines(&test, &j->results));
+done:
+    return rc;
+}
+
+int stage_report(job *j)
+{
+    int rc = RD_OK;
+    rd_taskset set = {0};
+    RD_TRY(job_tasks(j));
+    RD_TRY(classify_for_leakage(j));
+    RD_TRY(baseline_tasks(j, &set));
+    RD_TRY(rd_eval_baselines(&set, &j->results));
     RD_TRY(report_write(j));
 done:
-    rd_taskset_free(&test);
+    rd_taskset_free(&set);
     return rc;
 }

@@ -103,7 +103,8 @@ static int32_t sampled(rd_generator *gen, const float *z, double temperature, do
 {
     int32_t top = greedy(gen, z), last = -1;
     if (top < 0) return -1;
-    float inverse = (float)(1.0 / temperature), shift = z[top];
+    /* Bounded: infinity times the largest logit's 0 would not be a number. */
+    float inverse = (float)fmin(1.0 / temperature, 1e30), shift = z[top];
     float *mass = gen->mass;
     double total = 0, below = 0;
     int64_t n = gen->vocab, blocks = (n + LANES - 1) / LANES;

@@ -239,6 +239,25 @@ int rd_h5_column_create(hid_t file, const char *path, const char *name, rd_dtype
     return rc;
 }
 
+/* A compact array stands in its object header, which HDF5 sums by itself; larger ones are cut into
+ * chunks of whole rows (planes, ...), since only chunks can be summed. */
+static void set_checked_layout(hid_t properties, int rank, const hsize_t *n, hsize_t size)
+{
+    hsize_t chunk[H5S_MAX_RANK], room = (hsize_t)CHUNK_BYTES / size, total = size;
+    for (int i = rank - 1; i >= 0; i--) {
+        chunk[i] = n[i] < room ? n[i] : room;
+        room = chunk[i] > 0 ? room / chunk[i] : 0;
+        if (room == 0) room = 1;
+        total *= n[i];
+    }
+    if (total == 0 || rank == 0) {
+        H5Pset_layout(properties, H5D_COMPACT);
+    } else {
+        H5Pset_chunk(properties, rank, chunk);
+        H5Pset_fletcher32(properties);
+    }
+}
+
 int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype t, int rank,
                        const int64_t *dims, hid_t *set)
 {
@@ -246,6 +265,7 @@ int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype 
     for (int i = 0; i < rank; i++) n[i] = (hsize_t)dims[i];
     hid_t space = rank == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(rank, n, NULL);
     hid_t properties = dataset_properties();
+    set_checked_layout(properties, rank, n, (hsize_t)rd_dtype_size(t));
     const int rc = dataset_create(file, path, name, t, space, properties, set);
     H5Pclose(properties);
     H5Sclose(space);

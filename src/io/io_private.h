@@ -64,7 +64,7 @@ int rd_h5_dims(hid_t file, const char *path, const char *name, int max_rank, int
  * length may change later and chunks are small. */
 int rd_h5_column_create(hid_t file, const char *path, const char *name, rd_dtype t, int64_t n,
                         bool growth, hid_t *set);
-/* An array of fixed shape, contiguous and uncompressed. */
+/* An array of fixed shape, uncompressed, with checksums that reading verifies. */
 int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype t, int rank,
                        const int64_t *dims, hid_t *set);
 

@@ -54,10 +54,12 @@ int rd_grid_create(int data, int rows, int cols, rd_grid **grid)
     *grid = NULL;
     if (rows < 1 || cols < 1 || data < 0)
         RD_FAIL(RD_EINPUT, "grid %d x %d x %d: rows and cols must be at least 1", data, rows, cols);
-    if (data == 0) data = world.size / (rows * cols);
-    if (data * rows * cols != world.size)
-        RD_FAIL(RD_EINPUT, "grid data %d x rows %d x cols %d needs %d ranks, the job has %d",
-                data > 0 ? data : 1, rows, cols, (data > 0 ? data : 1) * rows * cols, world.size);
+    int64_t cells = (int64_t)rows * cols;
+    if (data == 0 && cells <= world.size) data = world.size / (int)cells;
+    if (data == 0) data = 1; /* for the message */
+    if (cells > world.size || data * cells != world.size)
+        RD_FAIL(RD_EINPUT, "grid data %d x rows %d x cols %d needs %lld ranks, the job has %d",
+                data, rows, cols, (long long)(data * cells), world.size);
     rd_grid *g = rd_new(rd_grid, 1);
     int replica = rows * cols, inside = world.rank % replica;
     g->data = data;

@@ -59,7 +59,7 @@ int rd_clock_rows(const rd_comm *c, rd_timing **rows)
 {
     const rd_clock *mine;
     int n_mine = rd_clock_list(&mine), n = 0;
-    char(*own)[NAME] = (char(*)[NAME])rd_new(char, NAME * n_mine + 1);
+    char(*own)[NAME] = (char(*)[NAME])rd_new(char, (n_mine + 1) * NAME);
     for (int i = 0; i < n_mine; i++) snprintf(own[i], NAME, "%s", mine[i].section);
     char *all;
     int64_t *sizes, total = 0;

@@ -71,7 +71,7 @@ static void object_put(int k, rd_buf *out)
 static bool skip(const char **p, const char *literal)
 {
     size_t n = strlen(literal);
-    if (strncmp(*p, literal, n)) return false;
+    if (strncmp(*p, literal, n) != 0) return false;
     *p += n;
     return true;
 }

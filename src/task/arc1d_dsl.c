@@ -380,13 +380,13 @@ static bool run_edit(const arc_part *p, const strip *in, strip *out)
 static void run_gaps(const arc_part *p, const strip *in, strip *out)
 {
     span o[ARC_CELLS], gap[ARC_CELLS];
-    int n = arc_segment(in, UNIT_BLOCK, o), shortest, longest;
-    for (int i = 0; i + 1 < n; i++) {
+    int n = arc_segment(in, UNIT_BLOCK, o) - 1, shortest, longest; /* gaps */
+    for (int i = 0; i < n; i++) {
         int end = o[i].at + o[i].len;
         gap[i] = (span){(uint8_t)end, (uint8_t)(o[i + 1].at - end)};
     }
-    extremes(gap, n - 1, &longest, &shortest);
-    for (int i = 0; i + 1 < n; i++) {
+    extremes(gap, n, &longest, &shortest);
+    for (int i = 0; i < n; i++) {
         int left = in->v[gap[i].at - 1], right = in->v[gap[i].at + gap[i].len];
         bool fill = false;
         switch (p->act) {

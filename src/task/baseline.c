@@ -92,7 +92,7 @@ static double set_distance(const uint64_t *a, int na, const uint64_t *b, int nb)
 /* Levenshtein distance of the sequences of parts. */
 static double edit_distance(const uint64_t *a, int na, const uint64_t *b, int nb)
 {
-    int row[MAX_PARTS + 1];
+    int row[MAX_PARTS + 1] = {0};
     for (int k = 0; k <= nb; k++) row[k] = k;
     for (int i = 1; i <= na; i++) {
         int diagonal = row[0];

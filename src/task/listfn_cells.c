@@ -573,6 +573,7 @@ static void solve_expr(cells *c, search *s, const int32_t *want, bool deep, solu
 /* The wanted column as a vector; false when its lengths differ from the base's. */
 static bool as_vector(const cells *c, const search *s, const column *want, int32_t *v)
 {
+    RD_ASSERT(c->nd > 0);
     for (int d = 0; d < c->nd; d++) {
         if (want->len[d] != c->list[d].n) return false;
         memcpy(v + c->start[d], s->pool + want->off[d], (size_t)want->len[d] * sizeof *v);

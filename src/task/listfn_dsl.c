@@ -647,6 +647,7 @@ static bool combine_step(lf_env *e, const lf_node *x, ints *out)
         return lf_cond(e, x->arg[0], &yes) &&
                pipe_run(e->p, x->arg[yes ? 1 : 2], e->l, out, e->fuel);
     }
+    RD_ASSERT(x->arg[0] >= 0 && x->arg[1] >= 0); /* no pipe is empty */
     if (!pipe_run(e->p, x->arg[0], e->l, &a, e->fuel)) return false;
     if (!pipe_run(e->p, x->arg[1], e->l, &b, e->fuel)) return false;
     if (x->op == S_JOIN) return put_slice(out, &a, 1, a.n) && put_slice(out, &b, 1, b.n);

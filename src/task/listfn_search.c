@@ -267,6 +267,7 @@ static void peel_constants(search *s, const shortlist *base, const column *want,
                            bool front, solutions *list)
 {
     int32_t head[LF_MAX_LEN];
+    RD_ASSERT(s->nd > 0);
     int common = want->len[0];
     for (int d = 0; d < s->nd; d++) {
         int k = 0, n = want->len[d];
@@ -407,14 +408,15 @@ static void solve_single(search *s, const scalar *list, int n, int first_number,
                          solutions *out)
 {
     int64_t w[LF_DEMOS];
-    uint32_t all = (uint32_t)((1u << s->nd) - 1);
-    for (int d = 0; d < s->nd; d++) {
+    const int nd = s->nd;
+    uint32_t all = (uint32_t)((1u << nd) - 1);
+    for (int d = 0; d < nd; d++) {
         if (want->len[d] != 1) return;
         w[d] = s->pool[want->off[d]];
     }
     for (int a = 0; a < n; a++) {
         if (list[a].defined != all) continue;
-        if (!memcmp(list[a].v, w, (size_t)s->nd * sizeof w[0])) {
+        if (!memcmp(list[a].v, w, (size_t)nd * sizeof w[0])) {
             int step = lf_add(&s->lib, S_RETURN, list[a].node, -1, -1);
             lf_solution_add(out, pipe_of(s, step), (double)list[a].cost + 0.6);
         }
@@ -422,7 +424,7 @@ static void solve_single(search *s, const scalar *list, int n, int first_number,
             if (list[b].defined != all || (a >= first_number && b >= first_number)) continue;
             for (int op = I_ADD; op <= I_MOD; op++) {
                 bool same = !((op == I_ADD || op == I_MUL) && b < a);
-                for (int d = 0; d < s->nd && same; d++) {
+                for (int d = 0; d < nd && same; d++) {
                     int64_t v;
                     same = lf_arithmetic(op - I_ADD + E_ADD, list[a].v[d], list[b].v[d], &v) &&
                            v == w[d];

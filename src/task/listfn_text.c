@@ -27,7 +27,7 @@ static uint64_t mix(uint64_t x)
 /* Wording 0 is canonical; otherwise every place in the tree draws its own. */
 static const char *choose(int op, uint64_t wording, uint64_t place)
 {
-    int n = 0;
+    int n = 1; /* the canonical wording is always there */
     while (n < LF_WORDINGS && lf_ops[op].words[n]) n++;
     return lf_ops[op].words[wording ? mix(wording ^ mix(place)) % (uint64_t)n : 0];
 }

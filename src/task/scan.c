@@ -50,11 +50,11 @@ bool scan_compile(const rd_rule *r, const char words[][SCAN_WORD], int n, scan_l
     for (int i = 0; i < n; i++) {
         scan_item *item = &l->item[i];
         int f = 0, p = 0;
-        while (f < r->n_functions && strcmp(r->function[f].word, words[i])) f++;
+        while (f < r->n_functions && strcmp(r->function[f].word, words[i]) != 0) f++;
         item->function = f < r->n_functions ? f : -1;
         item->n = 0;
         if (item->function >= 0) continue;
-        while (p < r->n_primitives && strcmp(r->word[p], words[i])) p++;
+        while (p < r->n_primitives && strcmp(r->word[p], words[i]) != 0) p++;
         if (p == r->n_primitives) return false;
         item->value[item->n++] = (uint8_t)p;
     }
@@ -303,7 +303,7 @@ static bool function_read(tokens *t, rd_rule *r)
 static bool order_take(rd_rule *r, const char *word, int place)
 {
     for (int f = place; f < r->n_functions; f++) {
-        if (strcmp(r->function[f].word, word)) continue;
+        if (strcmp(r->function[f].word, word) != 0) continue;
         scan_function fn = r->function[f];
         memmove(&r->function[place + 1], &r->function[place],
                 (size_t)(f - place) * sizeof *r->function);

@@ -40,10 +40,11 @@ static void word_new(rd_rng *rng, const rd_rule *r, char word[SCAN_WORD])
     bool fresh = false;
     while (!fresh) {
         word_draw(rng, word);
-        fresh = strlen(word) >= 3 && !scan_reserved(word) && strcmp(word, "red");
+        fresh = strlen(word) >= 3 && !scan_reserved(word) && strcmp(word, "red") != 0;
         for (int p = 0; fresh && p < r->n_primitives; p++)
-            fresh = strcmp(word, r->word[p]) && strcmp(word, r->meaning[p]);
-        for (int f = 0; fresh && f < r->n_functions; f++) fresh = strcmp(word, r->function[f].word);
+            fresh = strcmp(word, r->word[p]) != 0 && strcmp(word, r->meaning[p]) != 0;
+        for (int f = 0; fresh && f < r->n_functions; f++)
+            fresh = strcmp(word, r->function[f].word) != 0;
     }
 }
 

@@ -28,7 +28,7 @@ typedef struct scan_table {
 static int vocabulary_number(scan_table *b, const char *w, bool add)
 {
     int k = 0;
-    while (k < b->n_words && strcmp(b->word[k], w)) k++;
+    while (k < b->n_words && strcmp(b->word[k], w) != 0) k++;
     if (k < b->n_words || !add) return k < b->n_words ? k : -1;
     if (b->n_words == MAX_VOCABULARY) return -1;
     memcpy(b->word[b->n_words++], w, SCAN_WORD);

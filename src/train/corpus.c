@@ -47,7 +47,7 @@ static int encode_texts(const rd_tok *tok, const rd_pool *pool, const int32_t *s
             rc = rd_error_get()->code;
             goto done;
         }
-        RD_ASSERT(n >= 0);
+        RD_ASSERT(n >= 0 && n <= cap);
         rd_put_i64(lengths, n);
         for (int64_t k = 0; k < n; k++) {
             uint16_t id = (uint16_t)one[k];
@@ -123,13 +123,13 @@ static int read_items(rd_store *s, const rd_train_opts *o, bool pairs, file_item
     int rc = RD_OK;
     static const char *const row_texts[] = {"sft/prompt", "sft/response"};
     static const char *const pair_texts[] = {"pair/prompt", "pair/chosen", "pair/rejected"};
-    f->n_text = pairs ? 3 : 2;
+    const int n_text = f->n_text = pairs ? 3 : 2;
     RD_TRY(rd_store_rows(s, pairs ? "pair/family" : "sft/family", &f->n));
     f->kind = rd_new(uint8_t, f->n);
     f->family = rd_new(uint8_t, f->n);
     RD_TRY(rd_store_read(s, pairs ? "pair/family" : "sft/family", RD_U8, 0, f->n, f->family));
     if (!pairs) RD_TRY(rd_store_read(s, "sft/kind", RD_U8, 0, f->n, f->kind));
-    for (int i = 0; i < f->n_text; i++) {
+    for (int i = 0; i < n_text; i++) {
         f->text[i] = rd_new(int64_t, f->n);
         RD_TRY(rd_store_read(s, pairs ? pair_texts[i] : row_texts[i], RD_I64, 0, f->n, f->text[i]));
     }

@@ -71,8 +71,8 @@ static int check_opts(const rd_train_opts *o)
     if (o->shards < 1 || o->shards > MAX_SHARDS)
         RD_FAIL(RD_EINPUT, "%s.shards: expected an integer in 1 ... %d, got %lld", o->stage,
                 MAX_SHARDS, (long long)o->shards);
-    if (!(o->branch_at >= 0 && o->branch_at < 1))
-        RD_FAIL(RD_EINPUT, "%s.branch_at: expected a number in 0 ... 1, got %g", o->stage,
+    if (!(o->branch_at >= 0 && o->branch_at <= 1))
+        RD_FAIL(RD_EINPUT, "%s: branch_at: expected a number in 0 ... 1, got %g", o->stage,
                 o->branch_at);
     if (!(o->lambda >= 0))
         RD_FAIL(RD_EINPUT, "%s.lambda: expected a number >= 0, got %g", o->stage, o->lambda);

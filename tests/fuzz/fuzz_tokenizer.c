@@ -3,7 +3,7 @@
  * Input: the bytes before the first 0xFF are a tokenizer.json, the rest a text.  What loads must
  * encode within the promised room, and write a file that loads again and gives the same ids; our
  * own tokenizer must give every text back.  With clang: -fsanitize=fuzzer -DRD_LIBFUZZER.
- * Otherwise main runs the files it is given, or [seconds] of mutations of a good file. */
+ * Otherwise main runs the files it is given, or mutations of a good file (-n N of them). */
 #include "rd/text.h"
 
 #include <stdlib.h>
@@ -95,8 +95,10 @@ static void mutate(rd_rng *r, rd_buf *b)
 int main(int argc, char **argv)
 {
     rd_buf b = {0};
-    double seconds = argc == 2 ? atof(argv[1]) : 5, start = rd_time();
-    if (argc > 1 && seconds == 0) {
+    int64_t count = 2000;
+    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
+        count = strtoll(argv[2], NULL, 10);
+    } else if (argc > 1) {
         for (int i = 1; i < argc; i++) {
             RD_ASSERT(rd_file_read(argv[i], &b) == RD_OK);
             char *copy = malloc(b.len);
@@ -115,8 +117,7 @@ int main(int argc, char **argv)
     char *good = malloc(n), *input = malloc(n + 64);
     memcpy(good, b.data, n);
     rd_buf_free(&b);
-    int64_t runs = 0;
-    for (; rd_time() - start < seconds; runs++) {
+    for (int64_t runs = 0; runs < count; runs++) {
         rd_rng r = rd_rng_make(1, "fuzz", (uint64_t)runs, 0);
         rd_buf_add(&b, good, n);
         mutate(&r, &b);
@@ -127,7 +128,7 @@ int main(int argc, char **argv)
         rd_buf_free(&b);
         LLVMFuzzerTestOneInput((const uint8_t *)input, m);
     }
-    printf("%lld inputs\n", (long long)runs);
+    printf("%lld inputs\n", (long long)count);
     free(good);
     free(input);
     return 0;
