@@ -22,7 +22,7 @@ pids=()
 now() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); } # milliseconds
 # A process of ours that still lives: zombies have no command line.
 alive() { grep -aqsF "$T/run" "/proc/$1/cmdline"; }
-left_over() { grep -alsF "$T/run" /proc/[0-9]*/cmdline 2>/dev/null | grep -v /self/; }
+left_over() { grep -als "$T[/]run" /proc/[0-9]*/cmdline 2>/dev/null; } # the pattern is not its own match
 clean_up() {
     local p
     for p in "${pids[@]}" $mpirun_pid; do alive "$p" && kill -9 "$p"; done
@@ -39,11 +39,11 @@ start() { # command extra…
 }
 finish() { # leaves status; a run that hangs is ended
     local i
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 1800; i++)); do
         alive "$mpirun_pid" || break
         sleep 0.1
     done
-    if ((i == 600)); then
+    if ((i == 1800)); then
         echo "# hangs: $(tail -n 1 "$T/err")"
         kill -9 "$mpirun_pid"
     fi
@@ -102,7 +102,7 @@ same_run() {
         */metrics.h5)
             for table in sft align; do
                 h5ls "$1/$f/$table" >/dev/null 2>&1 || continue
-                cmp -s <(h5dump -g "/$table" "$1/$f" | tail -n +2) <(h5dump -g "/$table" "$2/$f" | tail -n +2) ||
+                cmp -s <(h5dump -m %.17g -g "/$table" "$1/$f" | tail -n +2) <(h5dump -m %.17g -g "/$table" "$2/$f" | tail -n +2) ||
                     { echo "# $f: $table differs"; equal=1; }
             done ;;
         *) cmp -s "$1/$f" "$2/$f" || { echo "# $f differs"; equal=1; } ;;

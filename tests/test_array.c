@@ -1,6 +1,6 @@
 /* ranks: 1 2 4 */
 /* HDF5 arrays: block-cyclic shares written on one grid are read on another; ragged edges, empty
- * ranks, wrong shapes. */
+ * ranks, wrong shapes, damage. */
 #include "rd/io.h"
 #include "rd_test.h"
 
@@ -46,12 +46,55 @@ static void grid_slabs(int grid_rows, int row_block, int col_block, rd_slab slab
     slab[1] = deal(COLS, col_block, world.rank % grid_cols, grid_cols);
 }
 
+/* Read all of the file; how many elements are wrong, -1 when an error says so. */
+static int64_t check_file(const char *path, const char *array, float *data)
+{
+    const int64_t dims[2] = {ROWS, COLS};
+    const rd_slab whole[2] = {{0, ROWS, 1, ROWS}, {0, COLS, 1, COLS}};
+    rd_store *s = NULL;
+    memset(data, 0, sizeof(float) * ROWS * COLS);
+    int rc = rd_store_open(&world, path, "redistill.test", 1, &s);
+    if (rc == RD_OK) rc = rd_store_read_array(s, array, RD_F32, 2, dims, whole, data);
+    rd_store_close(&s);
+    if (rc != RD_OK) rd_error_clear();
+    return rc != RD_OK ? -1 : visit(whole, data, false);
+}
+
+/* One bit of the file is wrong, at places all over it: an error, or it does not matter. */
+static void check_flips(const char *path, float *data)
+{
+    enum { STRIDE = 53 }; /* prime to the sizes in the file */
+    int64_t silent = 0, found = 0;
+    rd_buf bytes = {0};
+    is_rc(rd_file_read(path, &bytes), RD_OK, "the file's bytes");
+    for (size_t i = 0; i < bytes.len; i += STRIDE) {
+        bytes.data[i] ^= (char)(1 << i % 8);
+        if (world.rank == 0) {
+            FILE *f = fopen(path, "r+b");
+            fwrite(bytes.data, 1, bytes.len, f);
+            fclose(f);
+        }
+        rd_barrier(&world);
+        const int64_t a = check_file(path, "layer.0.weight", data);
+        const int64_t b = check_file(path, "moment/a", data);
+        silent += a > 0 || b > 0;
+        found += a < 0 || b < 0;
+        bytes.data[i] ^= (char)(1 << i % 8);
+        rd_barrier(&world);
+    }
+    is_i64(silent, 0, "no flipped bit goes unseen");
+    const int64_t tries = ((int64_t)bytes.len + STRIDE - 1) / STRIDE;
+    ok(2 * found > tries, "%lld of %lld flipped bits were told of", (long long)found,
+       (long long)tries);
+    rd_buf_free(&bytes);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     world = rd_comm_world();
     const rd_store_info info = {.schema = "redistill.test", .version = 1};
-    const int64_t dims[2] = {ROWS, COLS}, other[2] = {ROWS, COLS + 1};
+    const int64_t dims[2] = {ROWS, COLS}, other[2] = {ROWS, COLS + 1}, no_rows[2] = {0, COLS};
     int64_t found[4];
     int rank;
     rd_store *s = NULL;
@@ -68,6 +111,8 @@ int main(int argc, char **argv)
     visit(slab, data, true);
     is_rc(rd_store_write_array(s, "moment/a", RD_F32, 2, dims, slab, data), RD_OK, "one owner");
     is_rc(rd_store_write_array(s, "loss", RD_F32, 0, NULL, NULL, &scalar), RD_OK, "a scalar");
+    rd_slab none[2] = {{0, 1, 0, 1}, {0, COLS, 1, COLS}};
+    is_rc(rd_store_write_array(s, "empty", RD_F32, 2, no_rows, none, data), RD_OK, "no rows");
     rd_slab mine = {world.rank, 1, 1, 1};
     const int64_t n = world.size, my_rank = world.rank;
     is_rc(rd_store_write_array(s, "state", RD_I64, 1, &n, &mine, &my_rank), RD_OK, "a vector");
@@ -93,11 +138,13 @@ int main(int argc, char **argv)
     ok(rank == 2 && found[0] == ROWS && found[1] == COLS, "is right");
     is_rc(rd_store_read_array(s, "layer.0.weight", RD_F32, 2, other, whole, data), RD_EINPUT,
           "another shape");
+    is_rc(rd_store_read_array(s, "empty", RD_F32, 2, no_rows, none, data), RD_OK, "reads none");
     mine.start = n;
     is_rc(rd_store_read_array(s, "state", RD_F32, 1, &n, &mine, data), RD_EINTERNAL,
           "a slab beyond the extent");
     is_rc(rd_store_array_dims(s, "absent", 4, &rank, found), RD_EINPUT, "an absent array");
     rd_store_close(&s);
+    check_flips(path.data, data);
     rd_buf_free(&path);
     rd_free(data);
     return rd_test_end();

@@ -262,6 +262,7 @@ int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype 
                        const int64_t *dims, hid_t *set)
 {
     hsize_t n[H5S_MAX_RANK];
+    RD_ASSERT(rank >= 0 && rank <= H5S_MAX_RANK);
     for (int i = 0; i < rank; i++) n[i] = (hsize_t)dims[i];
     hid_t space = rank == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(rank, n, NULL);
     hid_t properties = dataset_properties();

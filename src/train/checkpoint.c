@@ -116,6 +116,23 @@ done:
 
 /* ---------------------------------------------------------------- writing */
 
+/* A kill in the middle of a write leaves its temporary file; that of a stop lies at a step which
+ * the run that continues may never write again.  Local. */
+static void remove_unfinished(const char *dir_path, const char *stage)
+{
+    const char *tail = ".h5.tmp";
+    const size_t n = strlen(stage), n_tail = strlen(tail);
+    DIR *dir = opendir(dir_path);
+    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+        const size_t length = strlen(e->d_name);
+        if (strncmp(e->d_name, stage, n) != 0 || e->d_name[n] != '-' || length < n + n_tail ||
+            strcmp(e->d_name + length - n_tail, tail) != 0)
+            continue;
+        unlinkat(dirfd(dir), e->d_name, 0);
+    }
+    if (dir != NULL) closedir(dir);
+}
+
 int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f)
 {
     int rc = RD_OK;
@@ -123,6 +140,7 @@ int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f)
     *f = (train_files){.g = g, .o = o, .newest = -1, .previous = -1};
     snprintf(path, sizeof(path), "%s/checkpoints", o->dir);
     RD_TRY(rd_agree(&g->world, g->world.rank == 0 ? rd_dir_make(path) : RD_OK));
+    if (g->world.rank == 0) remove_unfinished(path, o->stage);
 done:
     return rc;
 }

@@ -400,7 +400,10 @@ static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pai
     RD_TRY(checkpoint_begin(r->g, r->o, &r->files));
     RD_TRY(checkpoint_read_final(&r->files, r->model, &r->state, &was_done));
     tokens_before = r->state.tokens;
-    if (was_done) goto done;
+    if (was_done) {
+        checkpoint_remove_steps(&r->files); /* a kill may have come between the two */
+        goto done;
+    }
     if (pairs) RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, true, &r->pairs));
     if (!pairs || r->o->rehearsal > 0)
         RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, false, &r->rows));

@@ -78,6 +78,14 @@ done:
     return rc;
 }
 
+static void remove_copy(const char *copy)
+{
+    char temp[1110];
+    snprintf(temp, sizeof(temp), "%s.tmp", copy); /* what it is written as */
+    unlink(temp);
+    unlink(copy);
+}
+
 /* Drop this stage's rows after step `keep`: those of an attempt that ended without a checkpoint, or
  * of other options.  rd_series_open's own truncation would cut the other stages' tables at the same
  * step, so the file is written anew beside the old one and takes its place.  Local. */
@@ -93,6 +101,7 @@ static int drop_rows(const char *path, const rd_store_info *info, const rd_train
     rd_series *to = NULL;
     if (!rd_file_exists(path)) return RD_OK;
     snprintf(copy, sizeof(copy), "%s.kept", path);
+    remove_copy(copy); /* of a run killed here */
     RD_TRY(rd_store_open(&self, path, SCHEMA, VERSION, &from));
     RD_TRY(rows_behind(from, o->stage, keep, &behind));
     RD_TRY(rows_behind(from, speed_table, keep, &behind));
@@ -108,7 +117,7 @@ static int drop_rows(const char *path, const rd_store_info *info, const rd_train
     if (rename(copy, path) != 0) RD_FAIL(RD_EIO, "%s: %m", path);
 done:
     if (to != NULL) rd_series_close(&to);
-    if (rc != RD_OK) unlink(copy);
+    if (rc != RD_OK) remove_copy(copy);
     rd_store_close(&from);
     return rc;
 }
