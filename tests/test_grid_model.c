@@ -72,6 +72,16 @@ static void enlarge(rd_model *m)
     }
 }
 
+static bool same_bytes(const rd_grid *g, const void *x, size_t n)
+{
+    char *first = rd_new(char, n);
+    memcpy(first, x, n);
+    rd_bcast(&g->tp, first, (int64_t)n, 0);
+    bool same = memcmp(first, x, n) == 0;
+    rd_free(first);
+    return same;
+}
+
 static void run(rd_model *m, const bed *t, double *logp)
 {
     rd_work *w = NULL;
@@ -159,7 +169,7 @@ static void test_grid(const bed *t, int rows, int cols)
     static float z[V * SLOTS];
     int32_t greedy[SLOTS][STEPS];
     int wrong = 0;
-    diag("%d x %d, %s", rows, cols, t->cfg.tied ? "tied" : "untied");
+    diag("%d x %d, width %d, %s", rows, cols, (int)t->cfg.width, t->cfg.tied ? "tied" : "untied");
     if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
     if (!is_rc(rd_model_create(g, &t->cfg, true, &m), RD_OK, "model")) return;
@@ -177,6 +187,7 @@ static void test_grid(const bed *t, int rows, int cols)
         size = fmax(size, fabs(t->logp[i]));
     }
     ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
+    ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
     double worst = models_apart(m, t->model, true, &where);
     rd_max_f64(&g->world, &worst, 1);
     ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
@@ -187,24 +198,25 @@ static void test_grid(const bed *t, int rows, int cols)
     is_i64(wrong, 0, "the same greedy tokens");
     for (int i = 0; i < V * SLOTS; i++) zoff = fmax(zoff, fabs((double)z[i] - t->logits[i]));
     ok(zoff < 1e-4, "the same logits (%.1e)", zoff);
+    ok(same_bytes(g, z, sizeof(z)), "the same bits on every rank");
     test_files(t, m, &t->cfg);
     rd_model_free(&m);
     rd_la_detach(g);
     rd_grid_free(&g);
 }
 
-static void test_model(bool tied)
+static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied)
 {
     static bed t;
     int size = rd_test_world.size;
     memset(&t, 0, sizeof(t));
     t.cfg = (rd_model_config){.vocab = V,
-                              .width = 70,
+                              .width = width,
                               .layers = 2,
-                              .heads = 9,
-                              .kv_heads = 3,
+                              .heads = heads,
+                              .kv_heads = kv_heads,
                               .head_size = 10,
-                              .ffn = 133,
+                              .ffn = ffn,
                               .rope_theta = 1000,
                               .norm_eps = 1e-5,
                               .tied = tied};
@@ -225,7 +237,8 @@ static void test_model(bool tied)
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
-    test_model(false);
-    test_model(true);
+    test_model(70, 9, 3, 133, false);
+    test_model(70, 9, 3, 133, true);
+    test_model(5, 2, 1, 3, true); /* some ranks own nothing */
     return rd_test_end();
 }

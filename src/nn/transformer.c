@@ -183,8 +183,9 @@ done:
 
 /* ---------------------------------------------------------------- forward */
 
-/* Padding columns pass through products and may hold anything there; what a backward product sums
- * over tokens is padded with zeros, here or in layer_bwd. */
+/* Padding columns pass through products without meeting others.  Only where a product sums over
+ * tokens, for the gradient of a weight, must they be zero: both factors are padded, here and in
+ * layer_bwd, so that not even what is not finite in an earlier batch comes back. */
 static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
 {
     int rc = RD_OK;
