@@ -95,6 +95,36 @@ static void test_queue(void)
     rd_grid_free(&g);
 }
 
+/* Rank r sends r + to floats to rank `to`, each 100 r + to; and a grid of one among many ranks. */
+static void test_exchange(void)
+{
+    enum { MAX = 64 };
+    rd_comm w = rd_comm_world();
+    rd_grid *self;
+    int64_t *out_n = rd_new(int64_t, w.size), *in_n = rd_new(int64_t, w.size), at = 0;
+    float out[MAX], in[MAX];
+    int wrong = 0;
+    for (int r = 0; r < w.size; r++) {
+        out_n[r] = in_n[r] = w.rank + r;
+        for (int64_t i = 0; i < out_n[r]; i++) out[at++] = (float)(100 * w.rank + r);
+    }
+    rd_exchange_f32(&w, out, out_n, in, in_n);
+    at = 0;
+    for (int r = 0; r < w.size; r++)
+        for (int64_t i = 0; i < in_n[r]; i++) wrong += in[at++] != (float)(100 * r + w.rank);
+    is_i64(wrong, 0, "unequal pieces are exchanged");
+    rd_free(out_n), rd_free(in_n);
+    if (w.rank == 0 && w.size > 1) rd_send_f32(&w, (float[]){7, 8}, 2, w.size - 1);
+    if (w.rank == w.size - 1 && w.size > 1) rd_receive_f32(&w, in, 2, 0);
+    ok(w.size == 1 || w.rank < w.size - 1 || (in[0] == 7 && in[1] == 8), "sent and received");
+
+    double x = w.rank;
+    rd_grid_self(&self);
+    rd_sum_f64(&self->world, &x, 1);
+    ok(x == w.rank && self->tp.size == 1 && self->my_data == 0, "a grid of this rank alone");
+    rd_grid_free(&self);
+}
+
 static void test_stop(void)
 {
     rd_comm w = rd_comm_world();
@@ -113,6 +143,7 @@ int main(int argc, char **argv)
     test_grid();
     test_collectives();
     test_queue();
+    test_exchange();
     test_stop();
     rd_clock_begin("work");
     rd_clock_end("work");

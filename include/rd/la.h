@@ -37,6 +37,14 @@ void rd_mat_free(rd_mat *A); /* views release nothing */
 int rd_mat_view_cols(const rd_mat *A, int64_t j, int64_t n, rd_mat *view);
 /* A view of memory laid out as A's local part would be (1 x 1: any column-major array). */
 int rd_mat_view_of(const rd_grid *g, float *a, int64_t m, int64_t n, int64_t ld, rd_mat *view);
+/* The same with blocks of mb x nb (0: the default). */
+int rd_mat_view_blocks(const rd_grid *g, float *a, int64_t m, int64_t n, int64_t mb, int64_t nb,
+                       int64_t ld, rd_mat *view);
+/* Of n indices in blocks of nb dealt in turn to np processes: how many process p holds; and of one
+ * index its owner and its place there. */
+int64_t rd_dealt_count(int64_t n, int64_t nb, int p, int np);
+int rd_dealt_owner(int64_t i, int64_t nb, int np);
+int64_t rd_dealt_place(int64_t i, int64_t nb, int np);
 int64_t rd_mat_global_row(const rd_mat *A, int64_t li); /* global index of a local row / column */
 int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
 

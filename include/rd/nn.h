@@ -42,8 +42,11 @@ typedef struct rd_model {
     struct rd_model_layers *layers; /* private: fused views per layer */
 } rd_model;
 
-/* Create with zero weights.  Collective.  with_grads = false for inference only.
- * Errors: RD_EINPUT for a config out of range, or a replica of more than one process. */
+/* Create with zero weights.  Collective.  with_grads = false for inference only.  On a larger grid
+ * than 1 x 1 rd_la_attach comes first.  Any shape fits any grid; a rank may own nothing of a
+ * parameter.  Norm weights lie on the first grid column alone: over the replica every parameter
+ * exists once.
+ * Errors: RD_EINPUT for a config out of range. */
 int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grads,
                     rd_model **model);
 /* Normal(0, 0.02) for matrices and embeddings (output projections o_proj and down_proj scaled by
@@ -64,8 +67,8 @@ int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
 
 /* ---------------------------------------------------------------- training passes */
 
-/* Packed sequences: attention stays inside each.  Every rank of the replica holds the whole batch.
- */
+/* Packed sequences: attention stays inside each.  Every rank of the replica holds the whole batch;
+ * sequences are dealt whole over the grid columns, the longest first. */
 typedef struct rd_batch {
     int64_t T; /* tokens in this batch */
     int64_t n_seq;
@@ -84,7 +87,8 @@ void rd_work_free(rd_work **work);
  * Errors: RD_EINTERNAL for a batch that does not fit the work or the vocabulary. */
 int rd_model_fwd(rd_model *model, rd_work *work, const rd_batch *b);
 /* Head: logits z = W^T h in token chunks, only for tokens with a target; log-probabilities in
- * float64.  logp[T] (0 where target is -1).  Vocabulary-parallel.  Collective.
+ * float64.  logp[T] (0 where target is -1), all of it on every rank.  Vocabulary-parallel over grid
+ * rows.  Collective.
  * With coef != NULL also the gradient: dL/dz_t = coef_t (onehot(target_t) - p_t), accumulated into
  * the head's gradient and kept for rd_model_bwd (overwritten).  SFT: coef = -1/N gives the gradient
  * of -(1/N) sum logp. */
@@ -99,18 +103,21 @@ int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *lo
 /* ---------------------------------------------------------------- inference passes */
 
 /* Keys and values of `slots` sequences of up to max_len tokens; max_T: tokens of one extend.
- * 2 layers kv_heads max_len head_size floats per slot. */
+ * 2 layers kv_heads max_len head_size floats per slot, slots dealt over grid columns in turn, heads
+ * over grid rows.  All calls on a cache are equal on all ranks of the replica. */
 typedef struct rd_kv rd_kv;
 int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **kv);
 void rd_kv_free(rd_kv **kv);
 int64_t rd_kv_length(const rd_kv *kv, int64_t slot);
 void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len);         /* forget tokens from len on */
-void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len); /* copy the first len tokens */
+void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len); /* copy the first len tokens;
+                                                                      Collective */
 /* Append count[i] tokens to slot[i] for i < n (slots distinct, sum of counts <= max_T) and give the
  * logits after the last token of each: logits V x n column-major.  Prefill and decode are both
- * this. A slot's logits depend on its tokens alone, bit for bit: not on the other slots, the order,
- * or how its tokens were split over calls.  No allocation.  Collective. Errors: RD_EINTERNAL, and
- * then nothing was appended. */
+ * this.  On every rank of the replica all logits.  On 1 x 1 a slot's logits depend on its tokens
+ * alone, bit for bit: not on the other slots, the order, or how its tokens were split over calls;
+ * on larger grids to rounding.  No allocation.  Collective. Errors: RD_EINTERNAL, and then nothing
+ * was appended. */
 int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
                     const int64_t *count, const int32_t *tokens, float *logits);
 

@@ -39,6 +39,9 @@ _Noreturn void rd_par_abort(int status);
 /* Make the grid.  Collective on world; data = 0 takes as many replicas as the ranks allow.
  * Errors: RD_EINPUT when data*rows*cols != ranks. */
 int rd_grid_create(int data, int rows, int cols, rd_grid **grid);
+/* A 1 x 1 grid of this rank alone, whatever the job's size: for work that no other rank shares.
+ * Local. */
+void rd_grid_self(rd_grid **grid);
 void rd_grid_free(rd_grid **grid);
 
 /* ---------------------------------------------------------------- collectives (coll.c) */
@@ -65,6 +68,13 @@ void rd_max_i64(const rd_comm *c, int64_t *x, int64_t n);
 int64_t rd_exscan_i64(const rd_comm *c, int64_t n); /* sum over lower ranks */
 /* Allgather of equal or unequal pieces: all (total bytes) is allocated, sizes (c->size) too. */
 void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int64_t **sizes);
+/* Every rank sends send_n[r] floats to each rank r and receives recv_n[r] from it; pieces lie in
+ * rank order without gaps.  send_n here = recv_n there.  Allocates nothing. */
+void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
+                     const int64_t *recv_n);
+/* n floats to another rank, which receives them.  Both block. */
+void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to);
+void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from);
 /* Sum of f32 started now, finished by rd_sum_wait (overlap with compute). */
 typedef struct rd_sum_request {
     MPI_Request request;

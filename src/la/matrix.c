@@ -6,9 +6,7 @@
 
 enum { DEFAULT_BLOCK = 64 };
 
-/* Rows (or columns) of a dimension of n that process p of np holds when blocks of nb are dealt in
- * turn starting at process 0. */
-static int64_t local_count(int64_t n, int64_t nb, int p, int np)
+int64_t rd_dealt_count(int64_t n, int64_t nb, int p, int np)
 {
     int64_t blocks = n / nb;
     int64_t count = blocks / np * nb;
@@ -16,6 +14,16 @@ static int64_t local_count(int64_t n, int64_t nb, int p, int np)
     if (p < extra) count += nb;
     if (p == extra) count += n % nb;
     return count;
+}
+
+int rd_dealt_owner(int64_t i, int64_t nb, int np)
+{
+    return (int)(i / nb % np);
+}
+
+int64_t rd_dealt_place(int64_t i, int64_t nb, int np)
+{
+    return i / nb / np * nb + i % nb;
 }
 
 static void set_shape(const rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_t nb, rd_mat *A)
@@ -26,8 +34,8 @@ static void set_shape(const rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_
     A->n = n;
     A->mb = mb > 0 ? mb : DEFAULT_BLOCK;
     A->nb = nb > 0 ? nb : DEFAULT_BLOCK;
-    A->lm = local_count(m, A->mb, g->my_row, g->rows);
-    A->ln = local_count(n, A->nb, g->my_col, g->cols);
+    A->lm = rd_dealt_count(m, A->mb, g->my_row, g->rows);
+    A->ln = rd_dealt_count(n, A->nb, g->my_col, g->cols);
     A->ld = A->lm > 0 ? A->lm : 1;
     A->a = NULL;
     A->owned = false;
@@ -63,7 +71,7 @@ int rd_mat_view_cols(const rd_mat *A, int64_t j, int64_t n, rd_mat *view)
                 (long long)n, (long long)round);
     *view = *A;
     view->n = n;
-    view->ln = local_count(n, A->nb, A->grid->my_col, A->grid->cols);
+    view->ln = rd_dealt_count(n, A->nb, A->grid->my_col, A->grid->cols);
     view->a = A->a + j / A->grid->cols * A->ld;
     view->owned = false;
 done:
@@ -72,8 +80,14 @@ done:
 
 int rd_mat_view_of(const rd_grid *g, float *a, int64_t m, int64_t n, int64_t ld, rd_mat *view)
 {
+    return rd_mat_view_blocks(g, a, m, n, 0, 0, ld, view);
+}
+
+int rd_mat_view_blocks(const rd_grid *g, float *a, int64_t m, int64_t n, int64_t mb, int64_t nb,
+                       int64_t ld, rd_mat *view)
+{
     int rc = RD_OK;
-    set_shape(g, m, n, 0, 0, view);
+    set_shape(g, m, n, mb, nb, view);
     if (ld < view->ld)
         RD_FAIL(RD_EINTERNAL, "leading dimension %lld of a matrix with %lld local rows",
                 (long long)ld, (long long)view->lm);

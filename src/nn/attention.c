@@ -117,7 +117,7 @@ static void head_bwd(const rd_attention *a, const head_view *h, const float *out
 void rd_attention_bwd(const rd_attention *a, int64_t n_seq, const int64_t *start, const float *qkv,
                       const float *out, const float *lse, const float *dout, float *dqkv)
 {
-    int64_t group = a->heads / a->kv_heads;
+    int64_t group = a->kv_heads > 0 ? a->heads / a->kv_heads : 1; /* a grid row may have no head */
     for (int64_t s = 0; s < n_seq; s++)
         for (int64_t head = 0; head < a->heads; head++) {
             int64_t first = start[s], n = start[s + 1] - first, kv = head / group;

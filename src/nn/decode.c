@@ -8,7 +8,10 @@
  * Cache layout, per slot and layer: blocks of 16 tokens one after the other; in a block, per
  * key-value head, the keys feature by feature (a vector of scores is then a sum of whole vectors),
  * then the values token by token, padded to whole vectors.  What a token attends to is one piece of
- * memory without holes. */
+ * memory without holes.
+ *
+ * Slots are dealt over grid columns in turn, heads over grid rows as everywhere; a rank keeps the
+ * cache of its heads of its slots. */
 #include "ops.h"
 
 #include <math.h>
@@ -19,6 +22,8 @@ typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 
 struct rd_kv {
     rd_model_config cfg;
+    const rd_grid *grid;
+    int64_t heads, kv_heads; /* on this grid row */
     int64_t slots, max_len, max_T;
     int64_t cap;       /* max_len rounded up to whole blocks */
     int64_t padded;    /* head size rounded up to whole vectors */
@@ -28,13 +33,19 @@ struct rd_kv {
     int64_t *seen;     /* [slots] the call that used the slot last */
     int64_t calls;
     float *cache;
-    int32_t *position;  /* [max_T] */
-    int64_t *owner;     /* [max_T] slot of each token */
+    rd_deal deal;       /* of the call's segments */
+    int64_t *start;     /* [slots + 1] first token of each segment */
+    int32_t *position;  /* [max_T] of each token here in its slot */
+    int64_t *owner;     /* [max_T] its slot */
+    double *sum;        /* [max_T] */
     float *arena;       /* the rest, for max_T tokens */
     float *x, *n, *inv; /* D x T, D x T, T */
     float *qkv, *att, *gu, *ffn;
     float *scores; /* [cap] */
     float *rope;   /* [max_len][S] */
+    float *norms;  /* [rd_norms_size] */
+    float *logits; /* V x slots, this rank's part; 1 x 1 uses the caller's */
+    rd_lookup lookup;
 };
 
 static int64_t round_up(int64_t n)
@@ -50,29 +61,48 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
     if (slots < 1 || max_len < 1 || max_T < 1)
         RD_FAIL(RD_EINTERNAL, "a cache of %lld slots, %lld tokens each, %lld tokens a call",
                 (long long)slots, (long long)max_len, (long long)max_T);
+    const rd_grid *g = model->grid;
+    const rd_split *p = &model->layers->split;
+    int64_t here = rd_dealt_count(slots, 1, g->my_col, g->cols);
     rd_kv *kv = rd_new(rd_kv, 1);
     kv->cfg = *c;
+    kv->grid = g;
+    kv->heads = p->heads;
+    kv->kv_heads = p->kv_heads;
     kv->slots = slots;
     kv->max_len = max_len;
     kv->max_T = max_T;
     kv->cap = round_up(max_len);
     kv->padded = round_up(c->head_size);
     kv->head_step = LANES * (c->head_size + kv->padded);
-    kv->block = kv->head_step * c->kv_heads;
+    kv->block = kv->head_step * kv->kv_heads;
     kv->length = rd_new(int64_t, slots);
     kv->seen = rd_new(int64_t, slots);
-    kv->cache = rd_new(float, slots * c->layers * (kv->cap / LANES) * kv->block);
+    kv->cache = rd_new(float, here * c->layers * (kv->cap / LANES) * kv->block);
+    kv->start = rd_new(int64_t, slots + 1);
     kv->position = rd_new(int32_t, max_T);
     kv->owner = rd_new(int64_t, max_T);
-    int64_t D = c->width, hs = c->heads * c->head_size;
-    int64_t q = hs + 2 * c->kv_heads * c->head_size;
+    kv->sum = rd_new(double, max_T);
+    rd_deal_create(g, max_T, &kv->deal);
+    rd_lookup_create(model, &kv->lookup);
+    int64_t D = p->local[RD_WIDTH], F = p->local[RD_FFN];
+    int64_t most = g->tp.size == 1 ? 0 : (slots + g->cols - 1) / g->cols;
     const struct {
         float **at;
         int64_t n;
-    } list[] = {
-        {&kv->x, D * max_T},        {&kv->n, D * max_T},    {&kv->inv, max_T},
-        {&kv->qkv, q * max_T},      {&kv->att, hs * max_T}, {&kv->gu, 2 * c->ffn * max_T},
-        {&kv->ffn, c->ffn * max_T}, {&kv->scores, kv->cap}, {&kv->rope, max_len * c->head_size}};
+    } list[] = {{&kv->x, D * max_T},
+                {&kv->n, D * max_T},
+                {&kv->inv, max_T},
+                {&kv->qkv, p->qkv * max_T},
+                {&kv->att, p->local[RD_QUERY] * max_T},
+                {&kv->gu, 2 * F * max_T},
+                {&kv->ffn, F * max_T},
+                {&kv->scores, kv->cap},
+                {&kv->rope, max_len * c->head_size},
+                {&kv->norms, rd_norms_size(model)},
+                {&kv->logits, p->local[RD_VOCAB] * most},
+                {&kv->lookup.words, rd_lookup_words(model)},
+                {&kv->lookup.tokens, rd_lookup_tokens(model)}};
     int64_t total = 0, n_list = sizeof(list) / sizeof(list[0]);
     for (int64_t i = 0; i < n_list; i++) total += round_up(list[i].n);
     kv->arena = rd_new(float, total);
@@ -94,6 +124,10 @@ void rd_kv_free(rd_kv **out)
     rd_free(kv->length);
     rd_free(kv->seen);
     rd_free(kv->cache);
+    rd_free(kv->start);
+    rd_free(kv->sum);
+    rd_deal_free(&kv->deal);
+    rd_lookup_free(&kv->lookup);
     rd_free(kv->position);
     rd_free(kv->owner);
     rd_free(kv->arena);
@@ -112,10 +146,16 @@ void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len)
     if (len < kv->length[slot]) kv->length[slot] = len;
 }
 
-/* The first block of a slot's layer. */
+static int column_of(const rd_kv *kv, int64_t slot)
+{
+    return (int)(slot % kv->grid->cols);
+}
+
+/* The first block of a slot's layer, on the slot's grid column. */
 static float *blocks_of(const rd_kv *kv, int64_t slot, int64_t layer)
 {
-    return kv->cache + (slot * kv->cfg.layers + layer) * (kv->cap / LANES) * kv->block;
+    return kv->cache +
+           (slot / kv->grid->cols * kv->cfg.layers + layer) * (kv->cap / LANES) * kv->block;
 }
 
 void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len)
@@ -124,9 +164,17 @@ void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len)
     RD_ASSERT(len >= 0 && len <= kv->length[from]);
     kv->length[to] = len;
     if (from == to) return;
-    size_t bytes = (size_t)(round_up(len) / LANES * kv->block) * sizeof(float);
-    for (int64_t l = 0; l < kv->cfg.layers; l++)
-        memcpy(blocks_of(kv, to, l), blocks_of(kv, from, l), bytes);
+    int64_t n = round_up(len) / LANES * kv->block;
+    int there = column_of(kv, from), here = column_of(kv, to), mine = kv->grid->my_col;
+    if (mine != here && mine != there) return;
+    for (int64_t l = 0; l < kv->cfg.layers; l++) {
+        if (here == there)
+            memcpy(blocks_of(kv, to, l), blocks_of(kv, from, l), (size_t)n * sizeof(float));
+        else if (mine == there)
+            rd_send_f32(&kv->grid->over_cols, blocks_of(kv, from, l), n, here);
+        else
+            rd_receive_f32(&kv->grid->over_cols, blocks_of(kv, to, l), n, there);
+    }
 }
 
 /* ---------------------------------------------------------------- attention over the cache */
@@ -136,7 +184,7 @@ static void store_token(const rd_kv *kv, int64_t layer, int64_t slot, int64_t po
 {
     int64_t S = kv->cfg.head_size, lane = position % LANES;
     float *keys = blocks_of(kv, slot, layer) + position / LANES * kv->block;
-    for (int64_t h = 0; h < kv->cfg.kv_heads; h++) {
+    for (int64_t h = 0; h < kv->kv_heads; h++) {
         for (int64_t d = 0; d < S; d++) keys[d * LANES + lane] = k[h * S + d];
         memcpy(keys + S * LANES + lane * kv->padded, v + h * S, (size_t)S * sizeof(float));
         keys += kv->head_step;
@@ -208,9 +256,9 @@ static void attend(const rd_kv *kv, int64_t layer, int64_t slot, int64_t next_sl
     float scale = (float)(1.0 / sqrt((double)S));
     float *p = kv->scores, *first = blocks_of(kv, slot, layer);
     const float *after = blocks_of(kv, next_slot, layer);
-    for (int64_t h = 0; h < c->heads; h++) {
+    for (int64_t h = 0; h < kv->heads; h++) {
         const float *keys = first + h / group * kv->head_step, *next = keys;
-        if (h % group == 0) next = h + group < c->heads ? keys + kv->head_step : after;
+        if (h % group == 0) next = h + group < kv->heads ? keys + kv->head_step : after;
         key_scores(S, blocks, kv->block, q + h * S, keys, next, p);
         for (int64_t j = n; j < whole; j++) p[j] = -INFINITY;
         float top = scale * rd_max_f32(whole, p);
@@ -222,12 +270,12 @@ static void attend(const rd_kv *kv, int64_t layer, int64_t slot, int64_t next_sl
 
 /* ---------------------------------------------------------------- the pass */
 
-/* Check the call, number the tokens, and take the slots' new lengths. */
+/* Check the call, deal and number the tokens, and take the slots' new lengths. */
 static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count,
-                        const int32_t *tokens, int64_t *T)
+                        const int32_t *tokens)
 {
     int rc = RD_OK;
-    int64_t t = 0;
+    int64_t t = 0, local = 0;
     kv->calls++;
     for (int64_t i = 0; i < n; i++) {
         int64_t s = slot[i], len = s >= 0 && s < kv->slots ? kv->length[s] : 0;
@@ -238,39 +286,43 @@ static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t
         if (count[i] < 1 || t + count[i] > kv->max_T || len + count[i] > kv->max_len)
             RD_FAIL(RD_EINTERNAL, "%lld tokens for slot %lld, which holds %lld of %lld",
                     (long long)count[i], (long long)s, (long long)len, (long long)kv->max_len);
+        kv->start[i] = t;
+        kv->deal.column[t] = column_of(kv, s);
         for (int64_t k = 0; k < count[i]; k++, t++) {
             if (tokens[t] < 0 || tokens[t] >= kv->cfg.vocab)
                 RD_FAIL(RD_EINTERNAL, "token %d, vocabulary %lld", tokens[t],
                         (long long)kv->cfg.vocab);
-            kv->position[t] = (int32_t)(len + k);
-            kv->owner[t] = s;
+            if (column_of(kv, s) != kv->grid->my_col) continue;
+            kv->position[local] = (int32_t)(len + k);
+            kv->owner[local++] = s;
         }
     }
+    kv->start[n] = t;
     for (int64_t i = 0; i < n; i++) kv->length[slot[i]] += count[i];
-    *T = t;
+    rd_deal_fill(&kv->deal, n, kv->start);
 done:
     return rc;
 }
 
-static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l, int64_t T)
+static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &kv->cfg;
-    const rd_layer *p = &model->layers->layer[l];
-    const rd_grid *g = model->grid;
-    int64_t D = c->width, F = c->ffn, S = c->head_size;
-    int64_t hs = c->heads * S, ks = c->kv_heads * S, q = hs + 2 * ks;
-    rd_mat x, h, qkv, att, gu, ffn;
-    RD_TRY(rd_mat_view_of(g, kv->x, D, T, D, &x));
-    RD_TRY(rd_mat_view_of(g, kv->n, D, T, D, &h));
-    RD_TRY(rd_mat_view_of(g, kv->qkv, q, T, q, &qkv));
-    RD_TRY(rd_mat_view_of(g, kv->att, hs, T, hs, &att));
-    RD_TRY(rd_mat_view_of(g, kv->gu, 2 * F, T, 2 * F, &gu));
-    RD_TRY(rd_mat_view_of(g, kv->ffn, F, T, F, &ffn));
+    const struct rd_model_layers *m = model->layers;
+    const rd_layer *p = &m->layer[l];
+    const rd_split *part = &m->split;
+    int64_t S = kv->cfg.head_size, T = kv->deal.n, width = kv->deal.width;
+    int64_t hs = part->local[RD_QUERY], ks = part->local[RD_KEY], q = part->qkv;
+    rd_mat x, h, qkv[RD_PARTS], att, gu[RD_PARTS], ffn;
+    RD_TRY(rd_view(model, RD_WIDTH, kv->x, width, &x));
+    RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
+    RD_TRY(rd_view(model, RD_QUERY, kv->att, width, &att));
+    RD_TRY(rd_view(model, RD_FFN, kv->ffn, width, &ffn));
+    RD_TRY(rd_view_qkv(model, kv->qkv, width, qkv));
+    RD_TRY(rd_view_gate_up(model, kv->gu, width, gu));
 
-    rd_rmsnorm_fwd(D, T, kv->x, p->norm1, c->norm_eps, kv->n, kv->inv);
-    RD_TRY(rd_linear_fwd(&p->qkv, &h, &qkv));
-    rd_rope(c->heads + c->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
+    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->norms, 2 * l), kv->n, kv->inv, kv->sum);
+    RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &h, qkv));
+    rd_rope(kv->heads + kv->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
     for (int64_t t = 0; t < T; t++) {
         const float *column = kv->qkv + t * q;
         store_token(kv, l, kv->owner[t], kv->position[t], column + hs, column + hs + ks);
@@ -279,10 +331,53 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l, int64_t T)
     }
     RD_TRY(rd_linear_fwd_add(&p->o, &att, &x));
 
-    rd_rmsnorm_fwd(D, T, kv->x, p->norm2, c->norm_eps, kv->n, kv->inv);
-    RD_TRY(rd_linear_fwd(&p->gate_up, &h, &gu));
-    rd_swiglu_fwd(F, T, kv->gu, kv->ffn);
+    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->norms, 2 * l + 1), kv->n, kv->inv,
+                kv->sum);
+    RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &h, gu));
+    rd_swiglu_fwd(part->local[RD_FFN], T, kv->gu, kv->ffn);
     RD_TRY(rd_linear_fwd_add(&p->down, &ffn, &x));
+done:
+    return rc;
+}
+
+/* The logits of n segments on every rank, from each rank's part for its grid column's segments. */
+static void share_logits(const rd_kv *kv, const rd_mat *z, int64_t n, const int64_t *slot,
+                         float *logits)
+{
+    int64_t local = 0;
+    memset(logits, 0, (size_t)(z->m * n) * sizeof(float));
+    for (int64_t i = 0; i < n; i++) {
+        if (column_of(kv, slot[i]) != kv->grid->my_col) continue;
+        const float *column = z->a + local++ * z->ld;
+        for (int64_t v = 0; v < z->lm; v++) logits[i * z->m + rd_mat_global_row(z, v)] = column[v];
+    }
+    rd_sum_f32(&kv->grid->tp, logits, z->m * n);
+}
+
+/* Final norm and head of the last token of each of n segments. */
+static int extend_head(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
+                       float *logits)
+{
+    int rc = RD_OK;
+    const rd_deal *d = &kv->deal;
+    int64_t D = model->layers->split.local[RD_WIDTH], width = 0;
+    bool alone = kv->grid->tp.size == 1;
+    rd_mat h, z;
+    for (int64_t i = 0; i < d->n_seq; i++) {
+        int64_t last = d->start[i + 1] - 1;
+        if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
+    }
+    rd_norm_fwd(model, d->n_seq, kv->x, rd_norm_weight(model, kv->norms, 2 * kv->cfg.layers), kv->n,
+                kv->inv, kv->sum);
+    for (int c = 0; c < d->cols; c++) {
+        int64_t segments = 0;
+        for (int64_t i = 0; i < n; i++) segments += column_of(kv, slot[i]) == c;
+        if (segments > width) width = segments;
+    }
+    RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
+    RD_TRY(rd_view(model, RD_VOCAB, alone ? logits : kv->logits, width, &z));
+    RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
+    if (!alone) share_logits(kv, &z, n, slot, logits);
 done:
     return rc;
 }
@@ -291,22 +386,12 @@ int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *
                     const int64_t *count, const int32_t *tokens, float *logits)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &kv->cfg;
-    int64_t D = c->width, V = c->vocab, T = 0, last = -1;
-    rd_mat h, z;
-    RD_TRY(begin_extend(kv, n, slot, count, tokens, &T));
+    RD_TRY(begin_extend(kv, n, slot, count, tokens));
     if (n == 0) return RD_OK;
-    rd_embed_fwd(D, T, tokens, model->layers->embed.a, kv->x);
-    for (int64_t l = 0; l < c->layers; l++) RD_TRY(extend_layer(model, kv, l, T));
-    /* Only the last token of each segment goes on; columns move down in place. */
-    for (int64_t i = 0; i < n; i++) {
-        last += count[i];
-        if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
-    }
-    rd_rmsnorm_fwd(D, n, kv->x, model->layers->norm, c->norm_eps, kv->n, kv->inv);
-    RD_TRY(rd_mat_view_of(model->grid, kv->n, D, n, D, &h));
-    RD_TRY(rd_mat_view_of(model->grid, logits, V, n, V, &z));
-    RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
+    rd_norms_fetch(model, kv->norms);
+    rd_lookup_fwd(&model->layers->embed, &kv->deal, tokens, &kv->lookup, kv->x);
+    for (int64_t l = 0; l < kv->cfg.layers; l++) RD_TRY(extend_layer(model, kv, l));
+    RD_TRY(extend_head(model, kv, n, slot, logits));
 done:
     return rc;
 }

@@ -20,3 +20,27 @@ int rd_linear_bwd_weight(const rd_mat *X, const rd_mat *dY, rd_mat *dW)
 {
     return rd_gemm('N', 'T', 1, X, dY, 1, dW);
 }
+
+int rd_linears_fwd(int n, const rd_mat *W, const rd_mat *X, rd_mat *Y)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < n; i++) RD_TRY(rd_linear_fwd(&W[i], X, &Y[i]));
+done:
+    return rc;
+}
+
+int rd_linears_bwd_input(int n, const rd_mat *W, const rd_mat *dY, rd_mat *dX)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < n; i++) RD_TRY(rd_gemm('N', 'N', 1, &W[i], &dY[i], i > 0, dX));
+done:
+    return rc;
+}
+
+int rd_linears_bwd_weight(int n, const rd_mat *X, const rd_mat *dY, rd_mat *dW)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < n; i++) RD_TRY(rd_linear_bwd_weight(X, &dY[i], &dW[i]));
+done:
+    return rc;
+}

@@ -106,8 +106,7 @@ void rd_add(int64_t n, const float *x, float *y)
 
 /* ---------------------------------------------------------------- RMSNorm */
 
-/* <a, b> in float64. */
-static double dot(int64_t n, const float *a, const float *b)
+double rd_dot(int64_t n, const float *a, const float *b)
 {
     dvec8 s0 = {0}, s1 = {0};
     int64_t i = 0;
@@ -127,7 +126,7 @@ void rd_rmsnorm_fwd(int64_t D, int64_t T, const float *x, const float *w, double
     for (int64_t t = 0; t < T; t++) {
         const float *xt = x + t * D;
         float *yt = y + t * D;
-        float scale = (float)(1.0 / sqrt(dot(D, xt, xt) / (double)D + eps));
+        float scale = (float)(1.0 / sqrt(rd_dot(D, xt, xt) / (double)D + eps));
         for (int64_t i = 0; i < D; i++) yt[i] = xt[i] * scale * w[i];
         inv[t] = scale;
     }

@@ -1,8 +1,10 @@
-/* ops.h: private to nn: the operations a layer is made of, each forward with its backward.
+/* ops.h: private to nn: the operations a layer is made of, each forward with its backward, and the
+ * dealing of features and tokens over the grid.
  *
  * Shapes are said column-major, as everywhere: x: D x T is T columns (tokens) of D contiguous
- * floats.  Everything here is Local and allocates nothing.  Backward functions accumulate (+=) into
- * parameter gradients and where said so, and overwrite otherwise. */
+ * floats.  Everything here is Local unless said otherwise and allocates nothing but in _create.
+ * Backward functions accumulate (+=) into parameter gradients and where said so, and overwrite
+ * otherwise. */
 #ifndef RD_NN_OPS_H
 #define RD_NN_OPS_H
 
@@ -41,6 +43,90 @@ double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y)
 void rd_embed_fwd(int64_t D, int64_t T, const int32_t *tokens, const float *E, float *x);
 void rd_embed_bwd(int64_t D, int64_t T, const int32_t *tokens, const float *dx, float *dE);
 
+double rd_dot(int64_t n, const float *a, const float *b); /* in float64 */
+
+/* ---------------------------------------------------------------- features (split.c) */
+
+/* Kinds of features: the model's width, queries, keys (and values), ffn, vocabulary. */
+typedef enum { RD_WIDTH, RD_QUERY, RD_KEY, RD_FFN, RD_VOCAB, RD_FEATURES } rd_feature;
+
+/* Per kind: the block size, all of them, and how many this rank's grid row holds. */
+typedef struct rd_split {
+    int64_t block[RD_FEATURES], size[RD_FEATURES], local[RD_FEATURES];
+    int64_t heads, kv_heads; /* on this grid row */
+    int64_t qkv;             /* a local column of queries, keys and values */
+} rd_split;
+void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s);
+
+/* Activations as matrices: features of one kind x (width tokens on each grid column), local columns
+ * without gaps.  qkv and gate_up lie in one local column (queries, keys, values; gate, up) and are
+ * model->layers->n_qkv and n_gate_up matrices: 1 x 1 takes them as one. */
+int rd_view(const rd_model *model, rd_feature f, float *a, int64_t width, rd_mat *view);
+int rd_view_qkv(const rd_model *model, float *a, int64_t width, rd_mat *view);
+int rd_view_gate_up(const rd_model *model, float *a, int64_t width, rd_mat *view);
+
+/* ---------------------------------------------------------------- tokens (deal.c) */
+
+typedef struct rd_deal_entry {
+    int64_t length, index;
+    int column;
+} rd_deal_entry;
+
+/* Which tokens of a call lie on which grid column.  On one column: all, in their order. */
+typedef struct rd_deal {
+    int cols, my_col;
+    int64_t max_T;
+    int64_t T;         /* tokens of the call */
+    int64_t n;         /* of them on my grid column */
+    int64_t width;     /* on the fullest: local columns of every activation */
+    int64_t *first;    /* [cols + 1] into order */
+    int64_t *order;    /* [T] the call's tokens, grid column by grid column */
+    int64_t n_seq;     /* sequences on my grid column, none of them empty */
+    int64_t *start;    /* [n_seq + 1] their first local tokens */
+    int32_t *position; /* [n] of a local token in its sequence */
+    int *column;       /* [T] grid column of the sequence that starts at a token */
+    rd_deal_entry *longest;
+} rd_deal;
+void rd_deal_create(const rd_grid *g, int64_t max_T, rd_deal *d);
+void rd_deal_free(rd_deal *d);
+/* Deal sequences [start[s], start[s+1]) evenly; or as d->column already says. */
+void rd_deal_even(rd_deal *d, int64_t n_seq, const int64_t *start);
+void rd_deal_fill(rd_deal *d, int64_t n_seq, const int64_t *start);
+/* Zero the padding of x: ld x width.  Needed wherever x meets another matrix over tokens. */
+void rd_deal_pad(const rd_deal *d, int64_t ld, float *x);
+
+/* ---------------------------------------------------------------- across the grid (gridops.c) */
+
+/* Weights of all norms on every grid column.  Collective on over_cols.  Norms count from 0: two per
+ * layer, the final one last.  norms, dnorms: [rd_norms_size], 0 when there is one grid column and
+ * the model's own are used. */
+int64_t rd_norms_size(const rd_model *model);
+void rd_norms_fetch(const rd_model *model, float *norms);
+void rd_norms_return(rd_model *model, float *dnorms); /* add to the model's gradients */
+const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i);
+float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i);
+
+/* RMSNorm of T local tokens.  Collective on over_rows.  sum: [T] scratch. */
+void rd_norm_fwd(const rd_model *model, int64_t T, const float *x, const float *w, float *y,
+                 float *inv, double *sum);
+void rd_norm_bwd(const rd_model *model, int64_t T, const float *x, const float *w, const float *inv,
+                 const float *dy, float *dx, float *dw, double *sum);
+
+/* Embedding look-up for tokens dealt by d, and its gradient.  Collective on over_cols. */
+enum { RD_LOOKUP_CHUNK = 256 };
+typedef struct rd_lookup {
+    float *words, *tokens;       /* [rd_lookup_words], [rd_lookup_tokens] */
+    int64_t *words_n, *tokens_n; /* [cols] */
+} rd_lookup;
+int64_t rd_lookup_words(const rd_model *model); /* floats; 0 when there is one grid column */
+int64_t rd_lookup_tokens(const rd_model *model);
+void rd_lookup_create(const rd_model *model, rd_lookup *u);
+void rd_lookup_free(rd_lookup *u);
+void rd_lookup_fwd(const rd_mat *E, const rd_deal *d, const int32_t *tokens, rd_lookup *u,
+                   float *x);
+void rd_lookup_bwd(rd_mat *dE, const rd_deal *d, const int32_t *tokens, rd_lookup *u,
+                   const float *dx);
+
 /* ---------------------------------------------------------------- linear (linear.c) */
 
 /* Y = W^T X;  dX = W dY (overwritten);  dW += X dY^T.  W: in x out, X: in x T, Y: out x T.
@@ -49,6 +135,10 @@ int rd_linear_fwd(const rd_mat *W, const rd_mat *X, rd_mat *Y);
 int rd_linear_fwd_add(const rd_mat *W, const rd_mat *X, rd_mat *Y); /* Y += W^T X */
 int rd_linear_bwd_input(const rd_mat *W, const rd_mat *dY, rd_mat *dX);
 int rd_linear_bwd_weight(const rd_mat *X, const rd_mat *dY, rd_mat *dW);
+/* The same for n layers with one input: n of W, Y, dY, dW. */
+int rd_linears_fwd(int n, const rd_mat *W, const rd_mat *X, rd_mat *Y);
+int rd_linears_bwd_input(int n, const rd_mat *W, const rd_mat *dY, rd_mat *dX);
+int rd_linears_bwd_weight(int n, const rd_mat *X, const rd_mat *dY, rd_mat *dW);
 
 /* ---------------------------------------------------------------- attention (attention.c) */
 
@@ -73,21 +163,26 @@ void rd_attention_bwd(const rd_attention *a, int64_t n_seq, const int64_t *start
 
 /* ---------------------------------------------------------------- the model's private parts */
 
-/* Fused views of one layer: q, k, v are one product, gate and up another. */
+enum { RD_PARTS = 3 };
+
+/* The matrices of one layer's products.  On 1 x 1 q, k, v are one, and so are gate and up; blocks
+ * of a larger grid would not be aligned that way. */
 typedef struct rd_layer {
-    float *norm1, *norm2, *dnorm1, *dnorm2; /* D */
-    rd_mat qkv, o, gate_up, down;           /* D x (H+2K)S, HS x D, D x 2F, F x D */
-    rd_mat dqkv, d_o, dgate_up, ddown;
+    rd_mat qkv[RD_PARTS], o, gate_up[RD_PARTS], down; /* D x HS, D x KS; HS x D; D x F; F x D */
+    rd_mat dqkv[RD_PARTS], d_o, dgate_up[RD_PARTS], ddown;
 } rd_layer;
 
 struct rd_model_layers {
+    rd_split split;
+    int n_qkv, n_gate_up; /* 1 and 1, or 3 and 2 */
     rd_layer *layer;
-    rd_mat embed, dembed; /* D x V */
-    rd_mat head, dhead;   /* D x V; the embedding's when tied */
-    float *norm, *dnorm;  /* D */
+    rd_mat embed, dembed;  /* D x V */
+    rd_mat head, dhead;    /* D x V; the embedding's when tied */
+    float **norm, **dnorm; /* [2 layers + 1] the model's own, on the first grid column */
 };
 
-/* What one layer's forward leaves for its backward. */
+/* What one layer's forward leaves for its backward.  D, H, … are this grid row's, T is one grid
+ * column's. */
 typedef struct rd_activation {
     float *x;    /* D x T   residual stream on entry */
     float *n1;   /* D x T   normed */
@@ -102,8 +197,10 @@ typedef struct rd_activation {
 } rd_activation;
 
 struct rd_work {
-    int64_t max_T, max_len, chunk; /* chunk: tokens per piece of the head */
-    float *arena;                  /* everything below lies in it */
+    int64_t max_T, max_len, chunk; /* chunk: tokens per piece of the head, on each grid column */
+    int64_t local_T;               /* the most one grid column can get */
+    rd_deal deal;                  /* of the batch at hand */
+    float *arena;                  /* the pieces below lie in it, up to norms */
     rd_activation *act;            /* [layers] */
     float *x_last;                 /* D x T  residual stream after the last layer */
     float *h, *inv;                /* D x T, T  final norm */
@@ -115,8 +212,12 @@ struct rd_work {
     float *logits;                 /* V x chunk */
     float *gathered, *dgathered;   /* D x chunk */
     float *rope;                   /* [max_len][S] */
-    int32_t *position;             /* [T] */
-    int64_t *with_target;          /* [T] tokens of the batch that have one */
+    float *norms, *dnorms;         /* [rd_norms_size] */
+    rd_lookup lookup;
+    int64_t *with_target; /* [local_T] local tokens that have one */
+    double *sum;          /* [local_T] */
+    int64_t *token;       /* [chunk] */
+    double *stat;         /* [3 chunk] */
     rd_attention attention;
 };
 

@@ -24,17 +24,18 @@ static float *take(arena *a, int64_t n)
     return p;
 }
 
-static void carve(rd_work *w, const rd_model_config *c, arena *a)
+static void carve(rd_work *w, const rd_model *model, arena *a)
 {
-    int64_t T = w->max_T, D = c->width, F = c->ffn, S = c->head_size, H = c->heads;
-    int64_t q = (H + 2 * c->kv_heads) * S;
-    for (int64_t l = 0; l < c->layers; l++)
+    const rd_split *s = &model->layers->split;
+    int64_t T = w->local_T, D = s->local[RD_WIDTH], F = s->local[RD_FFN];
+    int64_t hs = s->local[RD_QUERY], q = s->qkv, S = model->cfg.head_size;
+    for (int64_t l = 0; l < model->cfg.layers; l++)
         w->act[l] = (rd_activation){.x = take(a, D * T),
                                     .n1 = take(a, D * T),
                                     .inv1 = take(a, T),
                                     .qkv = take(a, q * T),
-                                    .lse = take(a, H * T),
-                                    .att = take(a, H * S * T),
+                                    .lse = take(a, s->heads * T),
+                                    .att = take(a, hs * T),
                                     .mid = take(a, D * T),
                                     .n2 = take(a, D * T),
                                     .inv2 = take(a, T),
@@ -45,22 +46,33 @@ static void carve(rd_work *w, const rd_model_config *c, arena *a)
     w->dh = take(a, D * T);
     w->ffn = take(a, F * T);
     w->dffn = take(a, F * T);
-    w->datt = take(a, H * S * T);
+    w->datt = take(a, hs * T);
     w->dgu = take(a, 2 * F * T);
     w->dqkv = take(a, q * T);
     w->dx = take(a, D * T);
     w->dn = take(a, D * T);
-    w->logits = take(a, c->vocab * w->chunk);
+    w->logits = take(a, s->local[RD_VOCAB] * w->chunk);
     w->gathered = take(a, D * w->chunk);
     w->dgathered = take(a, D * w->chunk);
     w->rope = take(a, w->max_len * S);
-    w->attention = (rd_attention){.heads = H,
-                                  .kv_heads = c->kv_heads,
+    w->norms = take(a, rd_norms_size(model));
+    w->dnorms = take(a, rd_norms_size(model));
+    w->lookup.words = take(a, rd_lookup_words(model));
+    w->lookup.tokens = take(a, rd_lookup_tokens(model));
+    w->attention = (rd_attention){.heads = s->heads,
+                                  .kv_heads = s->kv_heads,
                                   .size = S,
                                   .ld_qkv = q,
-                                  .ld_out = H * S,
+                                  .ld_out = hs,
                                   .max_len = w->max_len,
                                   .scratch = take(a, rd_attention_scratch(S, w->max_len))};
+}
+
+/* rd_deal_even gives no grid column more than an even share and one sequence. */
+static int64_t most_local(const rd_grid *g, int64_t max_T, int64_t max_len)
+{
+    int64_t most = (max_T + g->cols - 1) / g->cols + max_len;
+    return g->cols == 1 || most > max_T ? max_T : most;
 }
 
 int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **work)
@@ -74,15 +86,20 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     rd_work *w = rd_new(rd_work, 1);
     w->max_T = max_T;
     w->max_len = max_len;
-    w->chunk = max_T < HEAD_CHUNK ? max_T : HEAD_CHUNK;
+    w->local_T = most_local(model->grid, max_T, max_len);
+    w->chunk = w->local_T < HEAD_CHUNK ? w->local_T : HEAD_CHUNK;
     w->act = rd_new(rd_activation, c->layers);
-    w->position = rd_new(int32_t, max_T);
-    w->with_target = rd_new(int64_t, max_T);
+    w->with_target = rd_new(int64_t, w->local_T);
+    w->sum = rd_new(double, w->local_T);
+    w->token = rd_new(int64_t, w->chunk);
+    w->stat = rd_new(double, 3 * w->chunk);
+    rd_deal_create(model->grid, max_T, &w->deal);
+    rd_lookup_create(model, &w->lookup);
     arena a = {0};
-    carve(w, c, &a);
+    carve(w, model, &a);
     w->arena = rd_new(float, a.used);
     a = (arena){.base = w->arena};
-    carve(w, c, &a);
+    carve(w, model, &a);
     rd_rope_table(c->head_size, max_len, c->rope_theta, w->rope);
     *work = w;
 done:
@@ -93,19 +110,24 @@ void rd_work_free(rd_work **work)
 {
     rd_work *w = *work;
     if (w == NULL) return;
+    rd_deal_free(&w->deal);
+    rd_lookup_free(&w->lookup);
     rd_free(w->act);
-    rd_free(w->position);
     rd_free(w->with_target);
+    rd_free(w->sum);
+    rd_free(w->token);
+    rd_free(w->stat);
     rd_free(w->arena);
     RD_FREE(*work);
 }
 
 /* ---------------------------------------------------------------- the batch */
 
-/* Check the batch against the model and the space, and number the positions. */
+/* Check the batch against the model and the space, and deal its sequences over the grid columns. */
 static int begin_batch(const rd_model *model, rd_work *w, const rd_batch *b)
 {
     int rc = RD_OK;
+    w->deal.T = -1; /* until there is a good batch */
     if (b->T < 0 || b->T > w->max_T)
         RD_FAIL(RD_EINTERNAL, "a batch of %lld tokens, space for %lld", (long long)b->T,
                 (long long)w->max_T);
@@ -117,68 +139,82 @@ static int begin_batch(const rd_model *model, rd_work *w, const rd_batch *b)
         if (n < 0 || n > w->max_len)
             RD_FAIL(RD_EINTERNAL, "a sequence of %lld tokens, space for %lld", (long long)n,
                     (long long)w->max_len);
-        for (int64_t i = 0; i < n; i++) w->position[b->start[s] + i] = (int32_t)i;
     }
     for (int64_t t = 0; t < b->T; t++)
         if (b->tokens[t] < 0 || b->tokens[t] >= model->cfg.vocab)
             RD_FAIL(RD_EINTERNAL, "token %d at %lld, vocabulary %lld", b->tokens[t], (long long)t,
                     (long long)model->cfg.vocab);
+    rd_deal_even(&w->deal, b->n_seq, b->start);
+    RD_ASSERT(w->deal.width <= w->local_T);
 done:
     return rc;
 }
 
-/* The matrices of one layer at this batch's T. */
+/* The matrices of one layer at this batch's width. */
 typedef struct layer_views {
-    rd_mat n1, qkv, att, mid, n2, gu, ffn, next;
-    rd_mat dn, dqkv, datt, dgu, dffn, dx;
+    rd_mat n1, qkv[RD_PARTS], att, mid, n2, gu[RD_PARTS], ffn, next;
+    rd_mat dn, dqkv[RD_PARTS], datt, dgu[RD_PARTS], dffn, dx;
 } layer_views;
 
-static int view_layer(const rd_model *model, const rd_work *w, int64_t l, int64_t T, layer_views *v)
+static int view_layer(const rd_model *model, const rd_work *w, int64_t l, layer_views *v)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &model->cfg;
     const rd_activation *a = &w->act[l];
-    int64_t D = c->width, F = c->ffn, hs = w->attention.ld_out, q = w->attention.ld_qkv;
-    float *next = l + 1 < c->layers ? w->act[l + 1].x : w->x_last;
+    int64_t width = w->deal.width;
+    float *next = l + 1 < model->cfg.layers ? w->act[l + 1].x : w->x_last;
     const struct {
         rd_mat *view;
         float *a;
-        int64_t m;
-    } list[] = {{&v->n1, a->n1, D},     {&v->qkv, a->qkv, q},    {&v->att, a->att, hs},
-                {&v->mid, a->mid, D},   {&v->n2, a->n2, D},      {&v->gu, a->gu, 2 * F},
-                {&v->ffn, w->ffn, F},   {&v->next, next, D},     {&v->dn, w->dn, D},
-                {&v->dqkv, w->dqkv, q}, {&v->datt, w->datt, hs}, {&v->dgu, w->dgu, 2 * F},
-                {&v->dffn, w->dffn, F}, {&v->dx, w->dx, D}};
+        rd_feature kind;
+    } list[] = {{&v->n1, a->n1, RD_WIDTH},   {&v->att, a->att, RD_QUERY},
+                {&v->mid, a->mid, RD_WIDTH}, {&v->n2, a->n2, RD_WIDTH},
+                {&v->ffn, w->ffn, RD_FFN},   {&v->next, next, RD_WIDTH},
+                {&v->dn, w->dn, RD_WIDTH},   {&v->datt, w->datt, RD_QUERY},
+                {&v->dffn, w->dffn, RD_FFN}, {&v->dx, w->dx, RD_WIDTH}};
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
-        RD_TRY(rd_mat_view_of(model->grid, list[i].a, list[i].m, T, list[i].m, list[i].view));
+        RD_TRY(rd_view(model, list[i].kind, list[i].a, width, list[i].view));
+    RD_TRY(rd_view_qkv(model, a->qkv, width, v->qkv));
+    RD_TRY(rd_view_qkv(model, w->dqkv, width, v->dqkv));
+    RD_TRY(rd_view_gate_up(model, a->gu, width, v->gu));
+    RD_TRY(rd_view_gate_up(model, w->dgu, width, v->dgu));
 done:
     return rc;
 }
 
 /* ---------------------------------------------------------------- forward */
 
-static int layer_fwd(rd_model *model, rd_work *w, const rd_batch *b, int64_t l)
+/* Padding columns pass through products without meeting others.  Only where a product sums over
+ * tokens, for the gradient of a weight, must they be zero: both factors are padded, here and in
+ * layer_bwd, so that not even what is not finite in an earlier batch comes back. */
+static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &model->cfg;
-    const rd_layer *p = &model->layers->layer[l];
+    const struct rd_model_layers *m = model->layers;
+    const rd_layer *p = &m->layer[l];
     const rd_activation *a = &w->act[l];
     const rd_attention *att = &w->attention;
-    int64_t T = b->T, D = c->width;
-    size_t stream = (size_t)(D * T) * sizeof(float);
+    const rd_deal *d = &w->deal;
+    int64_t D = m->split.local[RD_WIDTH], F = m->split.local[RD_FFN];
+    size_t stream = (size_t)(D * d->width) * sizeof(float);
     layer_views v;
-    RD_TRY(view_layer(model, w, l, T, &v));
+    RD_TRY(view_layer(model, w, l, &v));
 
-    rd_rmsnorm_fwd(D, T, a->x, p->norm1, c->norm_eps, a->n1, a->inv1);
-    RD_TRY(rd_linear_fwd(&p->qkv, &v.n1, &v.qkv));
-    rd_rope(c->heads + c->kv_heads, c->head_size, T, w->position, w->rope, 1, a->qkv, att->ld_qkv);
-    rd_attention_fwd(att, b->n_seq, b->start, a->qkv, a->att, a->lse);
+    rd_norm_fwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->n1, a->inv1, w->sum);
+    rd_deal_pad(d, D, a->n1);
+    RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &v.n1, v.qkv));
+    rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, 1, a->qkv,
+            att->ld_qkv);
+    rd_attention_fwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse);
+    rd_deal_pad(d, att->ld_out, a->att);
     memcpy(a->mid, a->x, stream);
     RD_TRY(rd_linear_fwd_add(&p->o, &v.att, &v.mid));
 
-    rd_rmsnorm_fwd(D, T, a->mid, p->norm2, c->norm_eps, a->n2, a->inv2);
-    RD_TRY(rd_linear_fwd(&p->gate_up, &v.n2, &v.gu));
-    rd_swiglu_fwd(c->ffn, T, a->gu, w->ffn);
+    rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->n2, a->inv2,
+                w->sum);
+    rd_deal_pad(d, D, a->n2);
+    RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &v.n2, v.gu));
+    rd_swiglu_fwd(F, d->n, a->gu, w->ffn);
+    rd_deal_pad(d, F, w->ffn);
     memcpy(v.next.a, a->mid, stream);
     RD_TRY(rd_linear_fwd_add(&p->down, &v.ffn, &v.next));
 done:
@@ -188,44 +224,54 @@ done:
 int rd_model_fwd(rd_model *model, rd_work *w, const rd_batch *b)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &model->cfg;
+    int64_t layers = model->cfg.layers;
     RD_TRY(begin_batch(model, w, b));
-    rd_embed_fwd(c->width, b->T, b->tokens, model->layers->embed.a, w->act[0].x);
-    for (int64_t l = 0; l < c->layers; l++) RD_TRY(layer_fwd(model, w, b, l));
-    rd_rmsnorm_fwd(c->width, b->T, w->x_last, model->layers->norm, c->norm_eps, w->h, w->inv);
+    rd_norms_fetch(model, w->norms);
+    rd_lookup_fwd(&model->layers->embed, &w->deal, b->tokens, &w->lookup, w->act[0].x);
+    rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->act[0].x);
+    for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l));
+    rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->h,
+                w->inv, w->sum);
 done:
     return rc;
 }
 
 /* ---------------------------------------------------------------- backward */
 
-/* On entry w->dx is the gradient of the layer's output, on return that of its input. */
-static int layer_bwd(rd_model *model, rd_work *w, const rd_batch *b, int64_t l)
+/* On entry w->dx is the gradient of the layer's output, on return that of its input.  Its padding
+ * is zero all the way. */
+static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &model->cfg;
-    rd_layer *p = &model->layers->layer[l];
+    const struct rd_model_layers *m = model->layers;
+    rd_layer *p = &m->layer[l];
     const rd_activation *a = &w->act[l];
     const rd_attention *att = &w->attention;
-    int64_t T = b->T, D = c->width;
+    const rd_deal *d = &w->deal;
+    int64_t F = m->split.local[RD_FFN];
     layer_views v;
-    RD_TRY(view_layer(model, w, l, T, &v));
+    RD_TRY(view_layer(model, w, l, &v));
 
     RD_TRY(rd_linear_bwd_input(&p->down, &v.dx, &v.dffn));
-    rd_swiglu_bwd(c->ffn, T, a->gu, w->dffn, w->dgu, w->ffn);
+    rd_swiglu_bwd(F, d->n, a->gu, w->dffn, w->dgu, w->ffn);
+    rd_deal_pad(d, 2 * F, w->dgu);
+    rd_deal_pad(d, F, w->ffn);
     RD_TRY(rd_linear_bwd_weight(&v.ffn, &v.dx, &p->ddown));
-    RD_TRY(rd_linear_bwd_weight(&v.n2, &v.dgu, &p->dgate_up));
-    RD_TRY(rd_linear_bwd_input(&p->gate_up, &v.dgu, &v.dn));
-    rd_rmsnorm_bwd(D, T, a->mid, p->norm2, a->inv2, w->dn, w->dx, p->dnorm2);
+    RD_TRY(rd_linears_bwd_weight(m->n_gate_up, &v.n2, v.dgu, p->dgate_up));
+    RD_TRY(rd_linears_bwd_input(m->n_gate_up, p->gate_up, v.dgu, &v.dn));
+    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
+                w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
 
     RD_TRY(rd_linear_bwd_weight(&v.att, &v.dx, &p->d_o));
     RD_TRY(rd_linear_bwd_input(&p->o, &v.dx, &v.datt));
-    rd_attention_bwd(att, b->n_seq, b->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
-    rd_rope(c->heads + c->kv_heads, c->head_size, T, w->position, w->rope, -1, w->dqkv,
+    rd_attention_bwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
+    rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, -1, w->dqkv,
             att->ld_qkv);
-    RD_TRY(rd_linear_bwd_weight(&v.n1, &v.dqkv, &p->dqkv));
-    RD_TRY(rd_linear_bwd_input(&p->qkv, &v.dqkv, &v.dn));
-    rd_rmsnorm_bwd(D, T, a->x, p->norm1, a->inv1, w->dn, w->dx, p->dnorm1);
+    rd_deal_pad(d, att->ld_qkv, w->dqkv);
+    RD_TRY(rd_linears_bwd_weight(m->n_qkv, &v.n1, v.dqkv, p->dqkv));
+    RD_TRY(rd_linears_bwd_input(m->n_qkv, p->qkv, v.dqkv, &v.dn));
+    rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->inv1, w->dn, w->dx,
+                rd_norm_gradient(model, w->dnorms, 2 * l), w->sum);
 done:
     return rc;
 }
@@ -233,13 +279,16 @@ done:
 int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
 {
     int rc = RD_OK;
-    const rd_model_config *c = &model->cfg;
+    int64_t layers = model->cfg.layers, D = model->layers->split.local[RD_WIDTH];
     if (model->grads == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
-    memset(w->dx, 0, (size_t)(c->width * b->T) * sizeof(float));
-    rd_rmsnorm_bwd(c->width, b->T, w->x_last, model->layers->norm, w->inv, w->dh, w->dx,
-                   model->layers->dnorm);
-    for (int64_t l = c->layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, b, l));
-    rd_embed_bwd(c->width, b->T, b->tokens, w->dx, model->layers->dembed.a);
+    if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "backward of a batch without its forward");
+    memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
+    memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));
+    rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->inv,
+                w->dh, w->dx, rd_norm_gradient(model, w->dnorms, 2 * layers), w->sum);
+    for (int64_t l = layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, l));
+    rd_norms_return(model, w->dnorms);
+    rd_lookup_bwd(&model->layers->dembed, &w->deal, b->tokens, &w->lookup, w->dx);
 done:
     return rc;
 }

@@ -1,8 +1,9 @@
 /* weights.c: the model's configuration and parameters: layout, creation, initial values, files.
  *
  * All weights are one allocation and all gradients another, in the order of params.  Within a layer
- * q, k, v follow each other without a gap, and so do gate and up: column-major in x out, the fused
- * matrix is then simply the columns of its parts side by side, one product instead of three. */
+ * q, k, v follow each other without a gap on 1 x 1, and so do gate and up: column-major in x out,
+ * the fused matrix is then simply the columns of its parts side by side, one product instead of
+ * three. On a larger grid every parameter is a block-cyclic matrix of its own. */
 #include "ops.h"
 
 #include <math.h>
@@ -68,8 +69,10 @@ double rd_model_config_flops(const rd_model_config *c, double ctx)
 /* Walks the parameters in order, handing out storage.  The first pass only counts. */
 typedef struct layout {
     rd_model *model; /* NULL: count */
-    int64_t next;    /* floats handed out */
-    int64_t n;       /* parameters so far */
+    const rd_grid *grid;
+    const rd_split *split;
+    int64_t next; /* floats handed out */
+    int64_t n;    /* parameters so far */
 } layout;
 
 static float *at(float *base, int64_t offset)
@@ -77,32 +80,64 @@ static float *at(float *base, int64_t offset)
     return base == NULL ? NULL : base + offset;
 }
 
-/* One parameter of m x n.  fused: follows its predecessor without a gap. */
-static int64_t place(layout *l, const char *name, int64_t m, int64_t n, bool is_matrix, bool decay,
-                     bool fused)
+/* Views of m x n weights and gradients that begin at an offset. */
+static void view_at(const rd_model *model, int64_t offset, int64_t m, int64_t n, int64_t mb,
+                    int64_t nb, rd_mat *w, rd_mat *g)
 {
+    int64_t lm = rd_dealt_count(m, mb, model->grid->my_row, model->grid->rows),
+            ld = lm > 0 ? lm : 1;
+    rd_mat_view_blocks(model->grid, at(model->weights, offset), m, n, mb, nb, ld, w);
+    rd_mat_view_blocks(model->grid, at(model->grads, offset), m, n, mb, nb, ld, g);
+}
+
+/* One parameter of m x n in blocks of mb x nb.  fused: follows its predecessor without a gap. */
+static rd_param *place(layout *l, const char *name, int64_t m, int64_t n, int64_t mb, int64_t nb,
+                       bool fused)
+{
+    const rd_grid *g = l->grid;
+    rd_param *p = NULL;
     if (!fused) l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
-    int64_t offset = l->next;
     if (l->model != NULL) {
-        rd_param *p = &l->model->params[l->n];
+        p = &l->model->params[l->n];
         snprintf(p->name, sizeof(p->name), "%s", name);
-        p->is_matrix = is_matrix;
-        p->decay = decay;
-        rd_mat_view_of(l->model->grid, at(l->model->weights, offset), m, n, m, &p->w);
-        rd_mat_view_of(l->model->grid, at(l->model->grads, offset), m, n, m, &p->g);
+        view_at(l->model, l->next, m, n, mb, nb, &p->w, &p->g);
     }
-    l->next += m * n;
+    l->next +=
+        rd_dealt_count(m, mb, g->my_row, g->rows) * rd_dealt_count(n, nb, g->my_col, g->cols);
     l->n++;
-    return offset;
+    return p;
 }
 
-static void fuse(const rd_model *model, int64_t offset, int64_t m, int64_t n, rd_mat *w, rd_mat *g)
+static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature out, bool hidden,
+                         bool fused, rd_mat *w, rd_mat *g)
 {
-    rd_mat_view_of(model->grid, at(model->weights, offset), m, n, m, w);
-    rd_mat_view_of(model->grid, at(model->grads, offset), m, n, m, g);
+    const rd_split *s = l->split;
+    rd_param *p = place(l, name, s->size[in], s->size[out], s->block[in], s->block[out], fused);
+    if (p == NULL) return;
+    p->is_matrix = hidden;
+    p->decay = true;
+    *w = p->w;
+    *g = p->g;
 }
 
-static void place_layer(layout *l, const rd_model_config *c, int64_t index)
+/* On more than one grid column only the first holds a norm: it has one column. */
+static void place_norm(layout *l, const char *name, int64_t index)
+{
+    int64_t D = l->split->size[RD_WIDTH];
+    const rd_param *p = place(l, name, D, 1, l->split->block[RD_WIDTH], 1, false);
+    if (p == NULL) return;
+    l->model->layers->norm[index] = p->w.a;
+    l->model->layers->dnorm[index] = p->g.a;
+}
+
+/* Widen the view of the first of some matrices that lie side by side to all of them. */
+static void widen(const rd_model *model, int64_t n, rd_mat *w, rd_mat *g)
+{
+    rd_mat_view_of(model->grid, w->a, w->m, n, w->ld, w);
+    rd_mat_view_of(model->grid, g->a, g->m, n, g->ld, g);
+}
+
+static void place_layer(layout *l, int64_t index)
 {
     enum { Q, K, V, O, GATE, UP, DOWN, NORM1, NORM2, KINDS };
     static const char *const tail[KINDS] = {
@@ -113,44 +148,36 @@ static void place_layer(layout *l, const rd_model_config *c, int64_t index)
     for (int i = 0; i < KINDS; i++)
         snprintf(name[i], sizeof(name[i]), "model.layers.%lld.%s.weight", (long long)index,
                  tail[i]);
-    int64_t D = c->width, hs = c->heads * c->head_size, ks = c->kv_heads * c->head_size, F = c->ffn;
-    int64_t norm1 = place(l, name[NORM1], D, 1, false, false, false);
-    int64_t qkv = place(l, name[Q], D, hs, true, true, false);
-    place(l, name[K], D, ks, true, true, true);
-    place(l, name[V], D, ks, true, true, true);
-    int64_t o = place(l, name[O], hs, D, true, true, false);
-    int64_t norm2 = place(l, name[NORM2], D, 1, false, false, false);
-    int64_t gate = place(l, name[GATE], D, F, true, true, false);
-    place(l, name[UP], D, F, true, true, true);
-    int64_t down = place(l, name[DOWN], F, D, true, true, false);
-    if (l->model == NULL) return;
-    rd_model *m = l->model;
-    rd_layer *layer = &m->layers->layer[index];
-    layer->norm1 = at(m->weights, norm1);
-    layer->norm2 = at(m->weights, norm2);
-    layer->dnorm1 = at(m->grads, norm1);
-    layer->dnorm2 = at(m->grads, norm2);
-    fuse(m, qkv, D, hs + 2 * ks, &layer->qkv, &layer->dqkv);
-    fuse(m, o, hs, D, &layer->o, &layer->d_o);
-    fuse(m, gate, D, 2 * F, &layer->gate_up, &layer->dgate_up);
-    fuse(m, down, F, D, &layer->down, &layer->ddown);
+    rd_layer unused, *p = l->model != NULL ? &l->model->layers->layer[index] : &unused;
+    bool fuse = l->grid->rows * l->grid->cols == 1;
+    place_norm(l, name[NORM1], 2 * index);
+    place_matrix(l, name[Q], RD_WIDTH, RD_QUERY, true, false, &p->qkv[0], &p->dqkv[0]);
+    place_matrix(l, name[K], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[1], &p->dqkv[1]);
+    place_matrix(l, name[V], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[2], &p->dqkv[2]);
+    place_matrix(l, name[O], RD_QUERY, RD_WIDTH, true, false, &p->o, &p->d_o);
+    place_norm(l, name[NORM2], 2 * index + 1);
+    place_matrix(l, name[GATE], RD_WIDTH, RD_FFN, true, false, &p->gate_up[0], &p->dgate_up[0]);
+    place_matrix(l, name[UP], RD_WIDTH, RD_FFN, true, fuse, &p->gate_up[1], &p->dgate_up[1]);
+    place_matrix(l, name[DOWN], RD_FFN, RD_WIDTH, true, false, &p->down, &p->ddown);
+    if (l->model == NULL || !fuse) return;
+    widen(l->model, l->split->qkv, &p->qkv[0], &p->dqkv[0]);
+    widen(l->model, 2 * l->split->size[RD_FFN], &p->gate_up[0], &p->dgate_up[0]);
 }
 
 /* All parameters in Hugging Face order. */
 static void place_all(layout *l, const rd_model_config *c)
 {
-    int64_t D = c->width, V = c->vocab;
-    int64_t embed = place(l, "model.embed_tokens.weight", D, V, false, true, false);
-    for (int64_t i = 0; i < c->layers; i++) place_layer(l, c, i);
-    int64_t norm = place(l, "model.norm.weight", D, 1, false, false, false);
-    int64_t head = c->tied ? embed : place(l, "lm_head.weight", D, V, false, true, false);
+    struct rd_model_layers unused, *m = l->model != NULL ? l->model->layers : &unused;
+    place_matrix(l, "model.embed_tokens.weight", RD_WIDTH, RD_VOCAB, false, false, &m->embed,
+                 &m->dembed);
+    for (int64_t i = 0; i < c->layers; i++) place_layer(l, i);
+    place_norm(l, "model.norm.weight", 2 * c->layers);
+    if (!c->tied)
+        place_matrix(l, "lm_head.weight", RD_WIDTH, RD_VOCAB, false, false, &m->head, &m->dhead);
     l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
-    if (l->model == NULL) return;
-    struct rd_model_layers *layers = l->model->layers;
-    layers->norm = at(l->model->weights, norm);
-    layers->dnorm = at(l->model->grads, norm);
-    fuse(l->model, embed, D, V, &layers->embed, &layers->dembed);
-    fuse(l->model, head, D, V, &layers->head, &layers->dhead);
+    if (l->model == NULL || !c->tied) return;
+    m->head = m->embed;
+    m->dhead = m->dembed;
 }
 
 /* ---------------------------------------------------------------- life */
@@ -162,10 +189,9 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     rd_model_config c = *cfg;
     *model = NULL;
     RD_TRY(rd_model_config_check(&c));
-    if (g->rows * g->cols != 1)
-        RD_FAIL(RD_EINPUT, "grid: the transformer runs on 1 x 1 process grids, got %d x %d",
-                g->rows, g->cols);
-    layout count = {0};
+    rd_split split;
+    rd_split_make(g, &c, &split);
+    layout count = {.grid = g, .split = &split};
     place_all(&count, &c);
     m = rd_new(rd_model, 1);
     m->cfg = c;
@@ -177,7 +203,12 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     m->grads = with_grads ? rd_new(float, count.next) : NULL;
     m->layers = rd_new(struct rd_model_layers, 1);
     m->layers->layer = rd_new(rd_layer, c.layers);
-    layout fill = {.model = m};
+    m->layers->norm = rd_new(float *, 2 * c.layers + 1);
+    m->layers->dnorm = rd_new(float *, 2 * c.layers + 1);
+    m->layers->split = split;
+    m->layers->n_qkv = g->rows * g->cols == 1 ? 1 : 3;
+    m->layers->n_gate_up = g->rows * g->cols == 1 ? 1 : 2;
+    layout fill = {.model = m, .grid = g, .split = &split};
     place_all(&fill, &c);
     *model = m;
 done:
@@ -189,6 +220,8 @@ void rd_model_free(rd_model **model)
     rd_model *m = *model;
     if (m == NULL) return;
     rd_free(m->layers->layer);
+    rd_free(m->layers->norm);
+    rd_free(m->layers->dnorm);
     rd_free(m->layers);
     rd_free(m->params);
     rd_free(m->weights);
@@ -243,16 +276,34 @@ int rd_model_init(rd_model *model, uint64_t seed)
 
 /* ---------------------------------------------------------------- files */
 
+/* The blocks of n indices that process p of np holds. */
+static rd_slab dealt_slab(int64_t n, int64_t nb, int p, int np)
+{
+    int64_t blocks = (n + nb - 1) / nb;
+    if (np == 1) return (rd_slab){.start = 0, .stride = n, .count = 1, .block = n};
+    return (rd_slab){.start = p * nb,
+                     .stride = np * nb,
+                     .count = blocks > p ? (blocks - p + np - 1) / np : 0,
+                     .block = nb};
+}
+
 /* A parameter's Hugging Face shape and the part of it this rank moves.  Row-major [out, in] is
  * byte for byte our column-major in x out. */
 static int param_slab(const rd_mat *A, bool mine, int64_t dims[2], rd_slab slab[2])
 {
-    RD_ASSERT(A->ld == A->m && A->lm == A->m && A->ln == A->n);
+    const rd_grid *g = A->grid;
     int rank = A->n == 1 ? 1 : 2;
-    dims[0] = rank == 1 ? A->m : A->n;
+    RD_ASSERT(A->ld == A->lm || A->lm == 0 || A->ln <= 1);
+    dims[0] = A->n;
     dims[1] = A->m;
-    for (int i = 0; i < rank; i++)
-        slab[i] = (rd_slab){.start = 0, .stride = dims[i], .count = mine ? 1 : 0, .block = dims[i]};
+    slab[0] = dealt_slab(A->n, A->nb, g->my_col, g->cols);
+    slab[1] = dealt_slab(A->m, A->mb, g->my_row, g->rows);
+    if (!mine || slab[0].count == 0) slab[1].count = 0;
+    if (!mine) slab[0].count = 0;
+    if (rank == 1) {
+        dims[0] = dims[1];
+        slab[0] = slab[1];
+    }
     return rank;
 }
 

@@ -117,6 +117,38 @@ void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int
     *sizes = size;
 }
 
+enum { TAG = 1 };
+
+void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to)
+{
+    for (int64_t i = 0; i < n; i += PIECE)
+        MPI_Send(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, to, TAG, c->mpi);
+}
+
+void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from)
+{
+    for (int64_t i = 0; i < n; i += PIECE)
+        MPI_Recv(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, from, TAG, c->mpi,
+                 MPI_STATUS_IGNORE);
+}
+
+void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
+                     const int64_t *recv_n)
+{
+    for (int step = 0; step < c->size; step++) {
+        int to = (c->rank + step) % c->size, from = (c->rank - step + c->size) % c->size;
+        const float *out = send;
+        float *in = recv;
+        for (int r = 0; r < to; r++) out += send_n[r];
+        for (int r = 0; r < from; r++) in += recv_n[r];
+        if (to == c->rank)
+            memcpy(in, out, (size_t)send_n[to] * sizeof(float));
+        else
+            MPI_Sendrecv(out, rd_int(send_n[to]), MPI_FLOAT, to, TAG, in, rd_int(recv_n[from]),
+                         MPI_FLOAT, from, TAG, c->mpi, MPI_STATUS_IGNORE);
+    }
+}
+
 void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *request)
 {
     request->request = MPI_REQUEST_NULL;

@@ -81,6 +81,20 @@ done:
     return rc;
 }
 
+void rd_grid_self(rd_grid **grid)
+{
+    rd_grid *g = rd_new(rd_grid, 1);
+    rd_comm *all[] = {&g->over_cols, &g->over_rows, &g->tp, &g->replicas, &g->world};
+    g->data = g->rows = g->cols = 1;
+    for (int i = 0; i < 5; i++) {
+        MPI_Comm own;
+        MPI_Comm_dup(MPI_COMM_SELF, &own);
+        *all[i] = wrap(own);
+    }
+    g->blacs_context = -1;
+    *grid = g;
+}
+
 void rd_grid_free(rd_grid **grid)
 {
     rd_grid *g = *grid;

@@ -1,0 +1,244 @@
+/* ranks: 1 2 3 4 6 */
+/* The model on rows x cols grids against the same on one rank: initial weights, log-probabilities,
+ * every gradient, greedy decoding with forks, files.  Nothing divides: 9 heads in 3 groups, an odd
+ * vocabulary, sequences of all lengths, and of no length. */
+#include "rd_test.h"
+#include "rd/nn.h"
+
+enum { V = 301, T = 700, SEQUENCES = 9, MAX_LEN = 330, SLOTS = 5, STEPS = 12 };
+
+typedef struct bed {
+    rd_grid *self;
+    rd_model_config cfg;
+    rd_model *model; /* on this rank alone */
+    rd_batch b;
+    int64_t start[SEQUENCES + 1];
+    int32_t tokens[T], target[T];
+    float coef[T];
+    double logp[T];
+    int32_t greedy[SLOTS][STEPS];
+    float logits[V * SLOTS]; /* of the last step */
+} bed;
+
+static void make_batch(bed *t)
+{
+    static const int64_t length[SEQUENCES] = {40, 1, 0, 330, 7, 120, 120, 50, 32};
+    rd_rng r = rd_rng_make(3, "batch", 0, 0);
+    for (int s = 0; s < SEQUENCES; s++) t->start[s + 1] = t->start[s] + length[s];
+    for (int i = 0; i < T; i++) {
+        t->tokens[i] = (int32_t)rd_rng_below(&r, V);
+        t->target[i] = i % 5 == 2 ? -1 : (int32_t)rd_rng_below(&r, V);
+        t->coef[i] = (float)(0.01 * rd_rng_normal(&r));
+    }
+    t->b = (rd_batch){T, SEQUENCES, t->start, t->tokens, t->target};
+}
+
+/* The largest difference of A from a matrix of one rank, relative to the largest value. */
+static double apart(const rd_mat *A, const rd_mat *want)
+{
+    double worst = 0, size = 0;
+    for (int64_t i = 0; i < want->m * want->n; i++) size = fmax(size, fabs((double)want->a[i]));
+    for (int64_t j = 0; j < A->ln; j++)
+        for (int64_t i = 0; i < A->lm; i++) {
+            int64_t at = rd_mat_global_col(A, j) * want->m + rd_mat_global_row(A, i);
+            double d = fabs((double)A->a[j * A->ld + i] - want->a[at]);
+            if (!(d <= worst)) worst = d;
+        }
+    return size > 0 ? worst / size : worst;
+}
+
+static double models_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < a->n_params; i++) {
+        const rd_param *p = &a->params[i], *q = &b->params[i];
+        double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
+        if (!(d <= worst)) worst = d, *where = p->name;
+    }
+    return worst;
+}
+
+/* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */
+static void enlarge(rd_model *m)
+{
+    for (int64_t k = 0; k < m->n_params; k++) {
+        rd_mat *w = &m->params[k].w;
+        for (int64_t j = 0; j < w->ln; j++)
+            for (int64_t i = 0; i < w->lm; i++) {
+                float *x = w->a + j * w->ld + i;
+                int64_t row = rd_mat_global_row(w, i);
+                *x = m->params[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
+            }
+    }
+}
+
+static bool same_bytes(const rd_grid *g, const void *x, size_t n)
+{
+    char *first = rd_new(char, n);
+    memcpy(first, x, n);
+    rd_bcast(&g->tp, first, (int64_t)n, 0);
+    bool same = memcmp(first, x, n) == 0;
+    rd_free(first);
+    return same;
+}
+
+static void run(rd_model *m, const bed *t, double *logp)
+{
+    rd_work *w = NULL;
+    is_rc(rd_work_create(m, T, MAX_LEN, &w), RD_OK, "work");
+    rd_mem_guard("pass");
+    /* A larger batch first: what it leaves behind must not matter. */
+    rd_batch half = {t->start[4], 4, t->b.start, t->b.tokens, t->b.target};
+    int rc = rd_model_fwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, NULL, logp);
+    rd_mem_guard(NULL);
+    is_rc(rc, RD_OK, "passes");
+    int32_t keep = t->b.target[0];
+    t->b.target[0] = V;
+    is_rc(rd_model_head(m, w, &t->b, NULL, logp), RD_EINTERNAL, "a target outside the vocabulary");
+    t->b.target[0] = keep;
+    rd_model_head(m, w, &t->b, NULL, logp);
+    rd_work_free(&w);
+}
+
+static int32_t best(const float *z)
+{
+    int32_t at = 0;
+    for (int32_t v = 1; v < V; v++)
+        if (z[v] > z[at]) at = v;
+    return at;
+}
+
+/* Prompts of several lengths; slot 4 is a fork of slot 1, slot 2 of slot 0. */
+static void decode(rd_model *m, const bed *t, int32_t out[SLOTS][STEPS], float *z)
+{
+    rd_kv *kv = NULL;
+    int64_t slot[SLOTS] = {3, 0, 1}, count[SLOTS] = {5, 21, 40};
+    int32_t next[SLOTS];
+    is_rc(rd_kv_create(m, SLOTS, 60, 70, &kv), RD_OK, "cache");
+    int rc = rd_model_extend(m, kv, 3, slot, count, t->tokens, z);
+    rd_kv_fork(kv, 1, 4, 33);
+    rd_kv_fork(kv, 0, 2, 20);
+    for (int i = 0; i < SLOTS; i++) slot[i] = i, count[i] = 1, next[i] = 17 + i;
+    for (int s = 0; s < STEPS && rc == RD_OK; s++) {
+        rd_mem_guard("extend");
+        rc = rd_model_extend(m, kv, SLOTS, slot, count, next, z);
+        rd_mem_guard(NULL);
+        for (int i = 0; i < SLOTS; i++) next[i] = out[i][s] = best(z + i * V);
+    }
+    is_rc(rc, RD_OK, "decoding");
+    rd_kv_free(&kv);
+}
+
+static void test_files(const bed *t, rd_model *m, const rd_model_config *cfg)
+{
+    char path[300];
+    const char *where = "";
+    rd_store *s = NULL;
+    rd_model *back[2] = {0};
+    rd_store_info info = {"redistill.test", 1, NULL};
+    const rd_grid *g = m->grid;
+    snprintf(path, sizeof(path), "%s/grid.h5", rd_test_dir());
+    is_rc(rd_store_create(&g->world, path, &info, &s), RD_OK, "file");
+    is_rc(rd_model_write(m, s, "weights/"), RD_OK, "written from the grid");
+    is_rc(rd_store_commit(&s), RD_OK, "committed");
+    for (int alone = 0; alone < 2; alone++) {
+        const rd_grid *to = alone ? t->self : g;
+        rd_model_create(to, cfg, false, &back[alone]);
+        is_rc(rd_store_open(&to->world, path, "redistill.test", 1, &s), RD_OK, "opened");
+        is_rc(rd_model_read(back[alone], s, "weights/"), RD_OK, "read");
+        rd_store_close(&s);
+        ok(models_apart(back[alone], t->model, false, &where) == 0, "the same weights %s",
+           alone ? "on one rank" : "on the grid");
+        rd_model_free(&back[alone]);
+    }
+}
+
+static void test_grid(const bed *t, int rows, int cols)
+{
+    rd_grid *g;
+    rd_model *m;
+    const char *where = "";
+    double logp[T], off = 0, size = 0, zoff = 0;
+    static float z[V * SLOTS];
+    int32_t greedy[SLOTS][STEPS];
+    int wrong = 0;
+    diag("%d x %d, width %d, %s", rows, cols, (int)t->cfg.width, t->cfg.tied ? "tied" : "untied");
+    if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
+    is_rc(rd_la_attach(g, 1), RD_OK, "context");
+    if (!is_rc(rd_model_create(g, &t->cfg, true, &m), RD_OK, "model")) return;
+    rd_model_init(m, 3);
+    enlarge(m);
+    ok(models_apart(m, t->model, false, &where) == 0, "the same initial weights");
+    int64_t held = 0, all = rd_model_config_params(&t->cfg);
+    for (int64_t i = 0; i < m->n_params; i++) held += m->params[i].w.lm * m->params[i].w.ln;
+    rd_sum_i64(&g->tp, &held, 1);
+    is_i64(held, all, "every weight exists once");
+
+    run(m, t, logp);
+    for (int i = 0; i < T; i++) {
+        off = fmax(off, fabs(logp[i] - t->logp[i]));
+        size = fmax(size, fabs(t->logp[i]));
+    }
+    ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
+    ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
+    double worst = models_apart(m, t->model, true, &where);
+    rd_max_f64(&g->world, &worst, 1);
+    ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
+
+    decode(m, t, greedy, z);
+    for (int i = 0; i < SLOTS; i++)
+        for (int s = 0; s < STEPS; s++) wrong += greedy[i][s] != t->greedy[i][s];
+    is_i64(wrong, 0, "the same greedy tokens");
+    for (int i = 0; i < V * SLOTS; i++) zoff = fmax(zoff, fabs((double)z[i] - t->logits[i]));
+    ok(zoff < 1e-4, "the same logits (%.1e)", zoff);
+    ok(same_bytes(g, z, sizeof(z)), "the same bits on every rank");
+    test_files(t, m, &t->cfg);
+    rd_model_free(&m);
+    rd_la_detach(g);
+    rd_grid_free(&g);
+}
+
+static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied)
+{
+    static bed t;
+    int size = rd_test_world.size;
+    memset(&t, 0, sizeof(t));
+    t.cfg = (rd_model_config){.vocab = V,
+                              .width = width,
+                              .layers = 2,
+                              .heads = heads,
+                              .kv_heads = kv_heads,
+                              .head_size = 10,
+                              .ffn = ffn,
+                              .rope_theta = 1000,
+                              .norm_eps = 1e-5,
+                              .tied = tied};
+    make_batch(&t);
+    rd_grid_self(&t.self);
+    rd_model_create(t.self, &t.cfg, true, &t.model);
+    rd_model_init(t.model, 3);
+    enlarge(t.model);
+    run(t.model, &t, t.logp);
+    decode(t.model, &t, t.greedy, t.logits);
+    for (int rows = 1; rows <= size; rows++)
+        for (int cols = 1; rows * cols <= size; cols++)
+            if (size % (rows * cols) == 0) test_grid(&t, rows, cols);
+    rd_model_free(&t.model);
+    rd_grid_free(&t.self);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    test_model(70, 9, 3, 133, false);
+    test_model(70, 9, 3, 133, true);
+    test_model(5, 2, 1, 3, true); /* some ranks own nothing */
+    return rd_test_end();
+}
