@@ -50,8 +50,8 @@ static double apart(const rd_mat *A, const rd_mat *want)
 static double models_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
 {
     double worst = 0;
-    for (int64_t i = 0; i < a->n_params; i++) {
-        const rd_param *p = &a->params[i], *q = &b->params[i];
+    for (int64_t i = 0; i < a->base.n; i++) {
+        const rd_param *p = &a->base.item[i], *q = &b->base.item[i];
         double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
         if (!(d <= worst)) worst = d, *where = p->name;
     }
@@ -61,13 +61,13 @@ static double models_apart(const rd_model *a, const rd_model *b, bool grads, con
 /* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */
 static void enlarge(rd_model *m)
 {
-    for (int64_t k = 0; k < m->n_params; k++) {
-        rd_mat *w = &m->params[k].w;
+    for (int64_t k = 0; k < m->base.n; k++) {
+        rd_mat *w = &m->base.item[k].w;
         for (int64_t j = 0; j < w->ln; j++)
             for (int64_t i = 0; i < w->lm; i++) {
                 float *x = w->a + j * w->ld + i;
                 int64_t row = rd_mat_global_row(w, i);
-                *x = m->params[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
+                *x = m->base.item[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
             }
     }
 }
@@ -146,13 +146,13 @@ static void test_files(const bed *t, rd_model *m, const rd_model_config *cfg)
     const rd_grid *g = m->grid;
     snprintf(path, sizeof(path), "%s/grid.h5", rd_test_dir());
     is_rc(rd_store_create(&g->world, path, &info, &s), RD_OK, "file");
-    is_rc(rd_model_write(m, s, "weights/"), RD_OK, "written from the grid");
+    is_rc(rd_params_write(m->grid, &m->base, s, "weights/"), RD_OK, "written from the grid");
     is_rc(rd_store_commit(&s), RD_OK, "committed");
     for (int alone = 0; alone < 2; alone++) {
         const rd_grid *to = alone ? t->self : g;
         rd_model_create(to, cfg, false, &back[alone]);
         is_rc(rd_store_open(&to->world, path, "redistill.test", 1, &s), RD_OK, "opened");
-        is_rc(rd_model_read(back[alone], s, "weights/"), RD_OK, "read");
+        is_rc(rd_params_read(back[alone]->grid, &back[alone]->base, s, "weights/"), RD_OK, "read");
         rd_store_close(&s);
         ok(models_apart(back[alone], t->model, false, &where) == 0, "the same weights %s",
            alone ? "on one rank" : "on the grid");
@@ -177,7 +177,7 @@ static void test_grid(const bed *t, int rows, int cols)
     enlarge(m);
     ok(models_apart(m, t->model, false, &where) == 0, "the same initial weights");
     int64_t held = 0, all = rd_model_config_params(&t->cfg);
-    for (int64_t i = 0; i < m->n_params; i++) held += m->params[i].w.lm * m->params[i].w.ln;
+    for (int64_t i = 0; i < m->base.n; i++) held += m->base.item[i].w.lm * m->base.item[i].w.ln;
     rd_sum_i64(&g->tp, &held, 1);
     is_i64(held, all, "every weight exists once");
 

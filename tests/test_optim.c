@@ -27,9 +27,9 @@ static void fill_gradients(rd_model *m, int64_t step)
 {
     rd_rng rng = rd_rng_make(11, "gradient", (uint64_t)step, 0);
     rd_model_zero_grads(m);
-    for (int64_t i = 0; i < m->n_params; i++)
-        for (int64_t k = 0; k < m->params[i].g.m * m->params[i].g.n; k++)
-            m->params[i].g.a[k] = (float)rd_rng_normal(&rng);
+    for (int64_t i = 0; i < m->base.n; i++)
+        for (int64_t k = 0; k < m->base.item[i].g.m * m->base.item[i].g.n; k++)
+            m->base.item[i].g.a[k] = (float)rd_rng_normal(&rng);
 }
 
 static void test_schedule(void)
@@ -58,20 +58,20 @@ static void test_adamw(void)
     o.kind = "adamw", o.lr = 0.01, o.weight_decay = 0.1, o.clip = 5, o.warmup = 0, o.min_lr = 1;
     is_rc(rd_optim_create(m, &o, 10, &opt), RD_OK, "AdamW");
     double worst = 0, norm, want_norm = 0;
-    double *w = rd_new(double, m->storage), *m1 = rd_new(double, m->storage),
-           *v = rd_new(double, m->storage);
-    for (int64_t i = 0; i < m->storage; i++) w[i] = (double)m->weights[i];
+    double *w = rd_new(double, m->base.storage), *m1 = rd_new(double, m->base.storage),
+           *v = rd_new(double, m->base.storage);
+    for (int64_t i = 0; i < m->base.storage; i++) w[i] = (double)m->base.weights[i];
     for (int64_t s = 0; s < 10; s++) {
         fill_gradients(m, s);
         want_norm = 0;
-        for (int64_t i = 0; i < m->storage; i++)
-            want_norm += (double)m->grads[i] * (double)m->grads[i];
+        for (int64_t i = 0; i < m->base.storage; i++)
+            want_norm += (double)m->base.grads[i] * (double)m->base.grads[i];
         want_norm = sqrt(want_norm);
-        for (int64_t p = 0; p < m->n_params; p++) {
-            rd_param *x = &m->params[p];
-            int64_t at = x->w.a - m->weights;
+        for (int64_t p = 0; p < m->base.n; p++) {
+            rd_param *x = &m->base.item[p];
+            int64_t at = x->w.a - m->base.weights;
             for (int64_t i = at; i < at + x->w.m * x->w.n; i++) {
-                double g = (double)m->grads[i] * 5 / want_norm;
+                double g = (double)m->base.grads[i] * 5 / want_norm;
                 m1[i] = 0.9 * m1[i] + 0.1 * g;
                 v[i] = 0.95 * v[i] + 0.05 * g * g;
                 w[i] *= x->decay ? 1 - 0.01 * 0.1 : 1;
@@ -81,15 +81,15 @@ static void test_adamw(void)
         }
         if (rd_optim_step(opt, s, &norm) != RD_OK) worst = INFINITY;
     }
-    for (int64_t i = 0; i < m->storage; i++)
-        worst = fmax(worst, fabs(w[i] - (double)m->weights[i]));
+    for (int64_t i = 0; i < m->base.storage; i++)
+        worst = fmax(worst, fabs(w[i] - (double)m->base.weights[i]));
     ok(worst < 5e-7, "ten clipped steps follow the formulas (%.1e)", worst);
     near_f64(norm, want_norm, 1e-12, "the norm is that before clipping");
 
-    float before = m->weights[3];
-    m->grads[5] = NAN;
+    float before = m->base.weights[3];
+    m->base.grads[5] = NAN;
     is_rc(rd_optim_step(opt, 10, &norm), RD_ENUMERIC, "a gradient that is not finite");
-    ok(m->weights[3] == before, "changes nothing");
+    ok(m->base.weights[3] == before, "changes nothing");
     rd_free(w), rd_free(m1), rd_free(v);
     rd_optim_free(&opt);
     o.kind = "sgd";
@@ -155,23 +155,23 @@ static void test_muon(void)
     rd_optim_defaults(&o);
     o.weight_decay = 0, o.warmup = 0, o.min_lr = 1, o.muon_lr = 1;
     is_rc(rd_optim_create(m, &o, 10, &opt), RD_OK, "Muon");
-    float *before = rd_new(float, m->storage);
-    memcpy(before, m->weights, (size_t)m->storage * sizeof(float));
+    float *before = rd_new(float, m->base.storage);
+    memcpy(before, m->base.weights, (size_t)m->base.storage * sizeof(float));
     fill_gradients(m, 0);
     is_rc(rd_optim_step(opt, 0, &norm), RD_OK, "a step");
     int64_t matrices = 0;
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const rd_mat *w = &m->params[i].w;
-        if (!m->params[i].is_matrix) continue;
+    for (int64_t i = 0; i < m->base.n; i++) {
+        const rd_mat *w = &m->base.item[i].w;
+        if (!m->base.item[i].is_matrix) continue;
         double scale = sqrt(w->n > w->m ? (double)w->n / (double)w->m : 1), along = 0;
         float *u = rd_new(float, w->m * w->n);
         for (int64_t k = 0; k < w->m * w->n; k++) {
-            u[k] = (float)((double)(before[w->a - m->weights + k] - w->a[k]) / scale);
-            along += (double)u[k] * (double)m->params[i].g.a[k];
+            u[k] = (float)((double)(before[w->a - m->base.weights + k] - w->a[k]) / scale);
+            along += (double)u[k] * (double)m->base.item[i].g.a[k];
         }
         check_orthogonal(w, u, &low, &high);
         double *want = rd_new(double, w->m * w->n);
-        newton_schulz(w->m, w->n, m->params[i].g.a, want);
+        newton_schulz(w->m, w->n, m->base.item[i].g.a, want);
         for (int64_t k = 0; k < w->m * w->n; k++) off = fmax(off, fabs(want[k] - (double)u[k]));
         rd_free(want);
         matrices += along > 0;
@@ -205,8 +205,8 @@ static void test_dealing(void)
             failed += rd_optim_step(opt[k], s, &norm[k]) != RD_OK;
         }
     }
-    ok(failed == 0 &&
-           memcmp(m[0]->weights, m[1]->weights, (size_t)m[0]->storage * sizeof(float)) == 0,
+    ok(failed == 0 && memcmp(m[0]->base.weights, m[1]->base.weights,
+                             (size_t)m[0]->base.storage * sizeof(float)) == 0,
        "the same bits on %d ranks as on one", grid->data);
     for (int k = 0; k < 2; k++) {
         rd_optim_free(&opt[k]);

@@ -30,14 +30,14 @@ static int run(const rd_grid *g, const rd_train_opts *o, bool orpo, rd_model **m
 
 static bool same_weights(const rd_model *a, const rd_model *b)
 {
-    return memcmp(a->weights, b->weights, (size_t)a->storage * sizeof(float)) == 0;
+    return memcmp(a->base.weights, b->base.weights, (size_t)a->base.storage * sizeof(float)) == 0;
 }
 
 static double distance(const rd_model *a, const rd_model *b)
 {
     double d = 0;
-    for (int64_t i = 0; i < a->storage; i++)
-        d = fmax(d, fabs((double)a->weights[i] - (double)b->weights[i]));
+    for (int64_t i = 0; i < a->base.storage; i++)
+        d = fmax(d, fabs((double)a->base.weights[i] - (double)b->base.weights[i]));
     return d;
 }
 
@@ -284,7 +284,7 @@ static void test_failures(void)
     rd_model_free(&m);
     o.stage = "sft";
     m = data_model(grid, tok);
-    if (rd_test_world.rank == rd_test_world.size - 1) m->params[3].w.a[5] = NAN;
+    if (rd_test_world.rank == rd_test_world.size - 1) m->base.item[3].w.a[5] = NAN;
     is_rc(rd_train_sft(grid, m, tok, datasets, &o, &r), RD_ENUMERIC,
           "a weight that is not a number");
     rd_model_free(&m);

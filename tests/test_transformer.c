@@ -59,26 +59,27 @@ static void test_gradients(rd_grid *g, bool tied)
     rd_model *m = tiny_model(g, tied, true);
     rd_work *w;
     rd_batch b = tiny_batch(4, lengths, 1);
-    float *coef = rd_new(float, b.T), *once = rd_new(float, m->storage);
+    float *coef = rd_new(float, b.T), *once = rd_new(float, m->base.storage);
     make_coef(b.T, coef);
     is_rc(rd_work_create(m, b.T, 9, &w), RD_OK, "work");
     double loss = run(m, w, &b, coef, true);
-    memcpy(once, m->grads, (size_t)m->storage * sizeof(float));
-    for (int64_t i = 0; i < m->n_params; i++) {
-        double error = directional(m, w, &b, coef, &m->params[i]);
-        ok(error < 5e-4, "%s: gradient of %s (%.1e)", tied ? "tied" : "untied", m->params[i].name,
-           error);
+    memcpy(once, m->base.grads, (size_t)m->base.storage * sizeof(float));
+    for (int64_t i = 0; i < m->base.n; i++) {
+        double error = directional(m, w, &b, coef, &m->base.item[i]);
+        ok(error < 5e-4, "%s: gradient of %s (%.1e)", tied ? "tied" : "untied",
+           m->base.item[i].name, error);
     }
     near_f64(run(m, w, &b, coef, false), loss, 0, "the same loss again");
     run(m, w, &b, coef, true);
     double off = 0;
-    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs(m->grads[i] - 2.0 * once[i]));
+    for (int64_t i = 0; i < m->base.storage; i++)
+        off = fmax(off, fabs(m->base.grads[i] - 2.0 * once[i]));
     ok(off < 1e-4, "a second pass adds its gradient (%.1e)", off);
     rd_model_zero_grads(m);
     for (int64_t t = 0; t < b.T; t++) coef[t] = 0;
     run(m, w, &b, coef, true);
     off = 0;
-    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs(m->grads[i]));
+    for (int64_t i = 0; i < m->base.storage; i++) off = fmax(off, fabs(m->base.grads[i]));
     ok(off == 0, "coefficients of 0 give no gradient");
     rd_free(coef), rd_free(once);
     tiny_batch_free(&b);
@@ -93,14 +94,14 @@ static void test_packing(rd_grid *g)
     rd_model *m = tiny_model(g, true, true);
     rd_work *w;
     rd_batch b = tiny_batch(4, lengths, 1);
-    float *coef = rd_new(float, b.T), *packed = rd_new(float, m->storage);
+    float *coef = rd_new(float, b.T), *packed = rd_new(float, m->base.storage);
     double *logp = rd_new(double, b.T), *alone = rd_new(double, b.T), off = 0;
     make_coef(b.T, coef);
     rd_work_create(m, b.T + 7, 30, &w);
     rd_model_fwd(m, w, &b);
     rd_model_head(m, w, &b, coef, logp);
     rd_model_bwd(m, w, &b);
-    memcpy(packed, m->grads, (size_t)m->storage * sizeof(float));
+    memcpy(packed, m->base.grads, (size_t)m->base.storage * sizeof(float));
     rd_model_zero_grads(m);
     for (int64_t s = 0; s < b.n_seq; s++) {
         int64_t first = b.start[s], range[2] = {0, b.start[s + 1] - first};
@@ -111,7 +112,8 @@ static void test_packing(rd_grid *g)
     }
     ok(memcmp(logp, alone, (size_t)b.T * sizeof(double)) == 0,
        "packed = separate log-probabilities");
-    for (int64_t i = 0; i < m->storage; i++) off = fmax(off, fabs((double)packed[i] - m->grads[i]));
+    for (int64_t i = 0; i < m->base.storage; i++)
+        off = fmax(off, fabs((double)packed[i] - m->base.grads[i]));
     ok(off < 2e-5, "packed = sum of separate gradients (%.1e)", off);
     rd_free(coef), rd_free(packed), rd_free(logp), rd_free(alone);
     tiny_batch_free(&b);
@@ -141,7 +143,7 @@ static void test_refusals(rd_grid *g)
     is_rc(rd_model_config_check(&c), RD_EINPUT, "an odd head size");
     c = tiny_config(true);
     int64_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++) n += m->params[i].w.m * m->params[i].w.n;
+    for (int64_t i = 0; i < m->base.n; i++) n += m->base.item[i].w.m * m->base.item[i].w.n;
     is_i64(rd_model_config_params(&c), n, "the parameter count");
     rd_free(logp);
     tiny_batch_free(&b);
@@ -165,7 +167,7 @@ static void test_init(rd_grid *g)
     rd_model_create(g, &c, false, &again);
     rd_model_init(m, 5);
     rd_model_init(again, 5);
-    ok(memcmp(m->weights, again->weights, (size_t)m->storage * sizeof(float)) == 0,
+    ok(memcmp(m->base.weights, again->base.weights, (size_t)m->base.storage * sizeof(float)) == 0,
        "the same seed gives the same weights");
     rd_param *e = rd_model_param(m, "model.embed_tokens.weight");
     rd_param *o = rd_model_param(m, "model.layers.1.self_attn.o_proj.weight");
@@ -174,7 +176,7 @@ static void test_init(rd_grid *g)
     near_f64(sqrt(norm2 / (300 * 64)) / 0.02, 1, 0.03, "spread of the embedding");
     rd_mat_norm2(&o->w, &norm2);
     near_f64(sqrt(norm2 / (64 * 64)) / 0.01, 1, 0.05, "output projections are scaled");
-    ok(m->weights[e->w.m * e->w.n] == 1, "norms start at one");
+    ok(m->base.weights[e->w.m * e->w.n] == 1, "norms start at one");
     ok(rd_model_param(m, "model.layers.2.mlp.up_proj.weight") == NULL, "absent parameter");
 
     /* Through a file. */
@@ -185,16 +187,18 @@ static void test_init(rd_grid *g)
     rd_store_info info = {.schema = "redistill.test", .version = 1};
     is_rc(rd_store_create(&g->world, path, &info, &s), RD_OK, "store");
     is_rc(rd_model_write_config(&m->cfg, s), RD_OK, "config written");
-    is_rc(rd_model_write(m, s, "weights/"), RD_OK, "weights written");
+    is_rc(rd_params_write(m->grid, &m->base, s, "weights/"), RD_OK, "weights written");
     is_rc(rd_store_commit(&s), RD_OK, "commit");
     is_rc(rd_store_open(&g->world, path, "redistill.test", 1, &s), RD_OK, "open");
     is_rc(rd_model_read_config(s, &back), RD_OK, "config read");
     ok(back.ffn == 96 && back.head_size == 16 && back.tied && back.norm_eps == 1e-5, "as written");
-    memset(again->weights, 0, (size_t)m->storage * sizeof(float));
-    is_rc(rd_model_read(again, s, "weights/"), RD_OK, "weights read");
-    ok(memcmp(m->weights, again->weights, (size_t)m->storage * sizeof(float)) == 0, "bit for bit");
+    memset(again->base.weights, 0, (size_t)m->base.storage * sizeof(float));
+    is_rc(rd_params_read(again->grid, &again->base, s, "weights/"), RD_OK, "weights read");
+    ok(memcmp(m->base.weights, again->base.weights, (size_t)m->base.storage * sizeof(float)) == 0,
+       "bit for bit");
     rd_model *other = tiny_model(g, true, false);
-    is_rc(rd_model_read(other, s, "weights/"), RD_EINPUT, "another shape is refused");
+    is_rc(rd_params_read(other->grid, &other->base, s, "weights/"), RD_EINPUT,
+          "another shape is refused");
     rd_store_close(&s);
     rd_model_free(&other);
     rd_model_free(&again);

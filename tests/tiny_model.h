@@ -25,12 +25,12 @@ static inline rd_model *tiny_model(const rd_grid *g, bool tied, bool with_grads)
     rd_model *model;
     if (rd_model_create(g, &cfg, with_grads, &model) != RD_OK)
         rd_die("%s", rd_error_get()->message);
-    for (int64_t p = 0; p < model->n_params; p++) {
-        rd_mat *w = &model->params[p].w;
+    for (int64_t p = 0; p < model->base.n; p++) {
+        rd_mat *w = &model->base.item[p].w;
         rd_rng r = rd_rng_make(11, "tiny", (uint64_t)p, 0);
         for (int64_t i = 0; i < w->m * w->n; i++)
-            w->a[i] = (float)(model->params[p].decay ? 0.4 * rd_rng_normal(&r)
-                                                     : 1 + 0.3 * rd_rng_normal(&r));
+            w->a[i] = (float)(model->base.item[p].decay ? 0.4 * rd_rng_normal(&r)
+                                                        : 1 + 0.3 * rd_rng_normal(&r));
     }
     return model;
 }

@@ -29,16 +29,21 @@ typedef struct rd_param {
     bool decay;     /* weight decay applies (matrices and embeddings) */
 } rd_param;
 
-/* Parameters lie in one allocation (weights) and one (gradients), in the order of params, so that a
+/* Parameters lie in one allocation (weights) and one (gradients), in the order of item, so that a
  * gradient all-reduce or a norm is one call over `storage`.  Up to 15 floats between two parameters
  * are padding and always 0, in weights as in gradients. */
+typedef struct rd_params {
+    int64_t n;
+    rd_param *item;
+    int64_t storage;        /* local floats */
+    float *weights, *grads; /* [storage]; grads NULL: frozen */
+} rd_params;
+
 typedef struct rd_model {
     rd_model_config cfg;
     const rd_grid *grid;
-    int64_t n_params;
-    rd_param *params;
-    int64_t storage;                /* local floats */
-    float *weights, *grads;         /* [storage] */
+    rd_params base;                 /* the transformer's own */
+    rd_params *trained;             /* what the optimiser moves; NULL: nothing */
     struct rd_model_layers *layers; /* private: fused views per layer */
 } rd_model;
 
@@ -55,13 +60,13 @@ int rd_model_init(rd_model *model, uint64_t seed);
 void rd_model_free(rd_model **model);
 rd_param *rd_model_param(rd_model *model, const char *name); /* NULL if absent */
 
-/* Weights to and from an open store: one array per parameter under prefix ("weights/"), in its
+/* Parameters to and from an open store: one array per parameter under prefix ("weights/"), in its
  * Hugging Face shape [out, in]; the first replica writes, every rank reads.  The config goes as
  * attributes model_* of the root, by functions of its own.  Collective on the store's communicator.
  */
-int rd_model_write(const rd_model *model, rd_store *s, const char *prefix);
-int rd_model_read(rd_model *model, rd_store *s,
-                  const char *prefix); /* RD_EINPUT if shapes differ */
+int rd_params_write(const rd_grid *g, const rd_params *p, rd_store *s, const char *prefix);
+int rd_params_read(const rd_grid *g, rd_params *p, rd_store *s,
+                   const char *prefix); /* RD_EINPUT if shapes differ */
 int rd_model_read_config(rd_store *s, rd_model_config *cfg);
 int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
 
@@ -96,7 +101,7 @@ int rd_model_head(rd_model *model, rd_work *work, const rd_batch *b, const float
                   double *logp);
 /* Trunk backward from what rd_model_head kept; gradients are accumulated.  Collective. */
 int rd_model_bwd(rd_model *model, rd_work *work, const rd_batch *b);
-void rd_model_zero_grads(rd_model *model);
+void rd_model_zero_grads(rd_model *model); /* of what is trained */
 /* All logits, V x T column-major, for tests and small inputs (1 x 1 grid).  After rd_model_fwd. */
 int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *logits);
 

@@ -120,7 +120,7 @@ int rd_model_head(rd_model *model, rd_work *w, const rd_batch *b, const float *c
     int rc = RD_OK;
     int64_t n, most, D = model->layers->split.local[RD_WIDTH];
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "the head of a batch without its forward pass");
-    if (coef != NULL && model->grads == NULL)
+    if (coef != NULL && model->trained == NULL)
         RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     RD_TRY(check_targets(b, model->cfg.vocab));
     memset(logp, 0, (size_t)b->T * sizeof(double));

@@ -280,7 +280,7 @@ int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
 {
     int rc = RD_OK;
     int64_t layers = model->cfg.layers, D = model->layers->split.local[RD_WIDTH];
-    if (model->grads == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
+    if (model->trained == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "backward of a batch without its forward");
     memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
     memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));

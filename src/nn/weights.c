@@ -86,8 +86,8 @@ static void view_at(const rd_model *model, int64_t offset, int64_t m, int64_t n,
 {
     int64_t lm = rd_dealt_count(m, mb, model->grid->my_row, model->grid->rows),
             ld = lm > 0 ? lm : 1;
-    rd_mat_view_blocks(model->grid, at(model->weights, offset), m, n, mb, nb, ld, w);
-    rd_mat_view_blocks(model->grid, at(model->grads, offset), m, n, mb, nb, ld, g);
+    rd_mat_view_blocks(model->grid, at(model->base.weights, offset), m, n, mb, nb, ld, w);
+    rd_mat_view_blocks(model->grid, at(model->base.grads, offset), m, n, mb, nb, ld, g);
 }
 
 /* One parameter of m x n in blocks of mb x nb.  fused: follows its predecessor without a gap. */
@@ -98,7 +98,7 @@ static rd_param *place(layout *l, const char *name, int64_t m, int64_t n, int64_
     rd_param *p = NULL;
     if (!fused) l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
     if (l->model != NULL) {
-        p = &l->model->params[l->n];
+        p = &l->model->base.item[l->n];
         snprintf(p->name, sizeof(p->name), "%s", name);
         view_at(l->model, l->next, m, n, mb, nb, &p->w, &p->g);
     }
@@ -196,11 +196,12 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     m = rd_new(rd_model, 1);
     m->cfg = c;
     m->grid = g;
-    m->n_params = count.n;
-    m->storage = count.next;
-    m->params = rd_new(rd_param, count.n);
-    m->weights = rd_new(float, count.next);
-    m->grads = with_grads ? rd_new(float, count.next) : NULL;
+    m->base.n = count.n;
+    m->base.storage = count.next;
+    m->base.item = rd_new(rd_param, count.n);
+    m->base.weights = rd_new(float, count.next);
+    m->base.grads = with_grads ? rd_new(float, count.next) : NULL;
+    m->trained = with_grads ? &m->base : NULL;
     m->layers = rd_new(struct rd_model_layers, 1);
     m->layers->layer = rd_new(rd_layer, c.layers);
     m->layers->norm = rd_new(float *, 2 * c.layers + 1);
@@ -223,23 +224,24 @@ void rd_model_free(rd_model **model)
     rd_free(m->layers->norm);
     rd_free(m->layers->dnorm);
     rd_free(m->layers);
-    rd_free(m->params);
-    rd_free(m->weights);
-    rd_free(m->grads);
+    rd_free(m->base.item);
+    rd_free(m->base.weights);
+    rd_free(m->base.grads);
     RD_FREE(*model);
 }
 
 rd_param *rd_model_param(rd_model *model, const char *name)
 {
-    for (int64_t i = 0; i < model->n_params; i++)
-        if (strcmp(model->params[i].name, name) == 0) return &model->params[i];
+    for (int64_t i = 0; i < model->base.n; i++)
+        if (strcmp(model->base.item[i].name, name) == 0) return &model->base.item[i];
     return NULL;
 }
 
 void rd_model_zero_grads(rd_model *model)
 {
-    RD_ASSERT(model->grads != NULL);
-    memset(model->grads, 0, (size_t)model->storage * sizeof(float));
+    rd_params *p = model->trained;
+    RD_ASSERT(p != NULL);
+    memset(p->grads, 0, (size_t)p->storage * sizeof(float));
 }
 
 /* ---------------------------------------------------------------- initial values */
@@ -254,8 +256,8 @@ int rd_model_init(rd_model *model, uint64_t seed)
 {
     /* Output projections write to the residual stream 2 L times; their scale keeps its variance. */
     double residual = 0.02 / sqrt(2.0 * (double)model->cfg.layers);
-    for (int64_t i = 0; i < model->n_params; i++) {
-        rd_param *p = &model->params[i];
+    for (int64_t i = 0; i < model->base.n; i++) {
+        rd_param *p = &model->base.item[i];
         bool output = ends_with(p->name, "o_proj.weight") || ends_with(p->name, "down_proj.weight");
         double scale = output ? residual : 0.02;
         for (int64_t lj = 0; lj < p->w.ln; lj++) {
@@ -289,9 +291,9 @@ static rd_slab dealt_slab(int64_t n, int64_t nb, int p, int np)
 
 /* A parameter's Hugging Face shape and the part of it this rank moves.  Row-major [out, in] is
  * byte for byte our column-major in x out. */
-static int param_slab(const rd_mat *A, bool mine, int64_t dims[2], rd_slab slab[2])
+static int param_slab(const rd_grid *g, const rd_mat *A, bool mine, int64_t dims[2],
+                      rd_slab slab[2])
 {
-    const rd_grid *g = A->grid;
     int rank = A->n == 1 ? 1 : 2;
     RD_ASSERT(A->ld == A->lm || A->lm == 0 || A->ln <= 1);
     dims[0] = A->n;
@@ -307,34 +309,34 @@ static int param_slab(const rd_mat *A, bool mine, int64_t dims[2], rd_slab slab[
     return rank;
 }
 
-int rd_model_write(const rd_model *model, rd_store *s, const char *prefix)
+int rd_params_write(const rd_grid *g, const rd_params *params, rd_store *s, const char *prefix)
 {
     int rc = RD_OK;
     /* Replicas hold the same weights; the first one writes. */
-    bool mine = model->grid->my_data == 0;
-    for (int64_t i = 0; i < model->n_params; i++) {
-        const rd_param *p = &model->params[i];
+    bool mine = g->my_data == 0;
+    for (int64_t i = 0; i < params->n; i++) {
+        const rd_param *p = &params->item[i];
         char name[160];
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(&p->w, mine, dims, slab);
+        int rank = param_slab(g, &p->w, mine, dims, slab);
         RD_TRY(rd_store_write_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:
     return rc;
 }
 
-int rd_model_read(rd_model *model, rd_store *s, const char *prefix)
+int rd_params_read(const rd_grid *g, rd_params *params, rd_store *s, const char *prefix)
 {
     int rc = RD_OK;
-    for (int64_t i = 0; i < model->n_params; i++) {
-        rd_param *p = &model->params[i];
+    for (int64_t i = 0; i < params->n; i++) {
+        rd_param *p = &params->item[i];
         char name[160];
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(&p->w, true, dims, slab);
+        int rank = param_slab(g, &p->w, true, dims, slab);
         RD_TRY(rd_store_read_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:

@@ -173,7 +173,7 @@ int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
     RD_TRY(rd_model_write_config(&model->cfg, store));
     RD_TRY(rd_store_set_string(store, "", "stage", f->o->stage));
     RD_TRY(write_state(store, s, f->o->key));
-    RD_TRY(rd_model_write(model, store, "weights/"));
+    RD_TRY(rd_params_write(model->grid, &model->base, store, "weights/"));
     if (tail == NULL) RD_TRY(rd_optim_write(opt, store, "moments/"));
     RD_TRY(rd_store_commit(&store));
     if (tail == NULL && s->step != f->newest) {
@@ -212,7 +212,7 @@ static int read_file(const train_files *f, const char *path, rd_model *model, rd
     if (state.step < 0 || state.step > state.steps)
         RD_FAIL(RD_EINPUT, "%s: step %lld of %lld", path, (long long)state.step,
                 (long long)state.steps);
-    RD_TRY(rd_model_read(model, store, "weights/"));
+    RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
     if (opt != NULL) RD_TRY(rd_optim_read(opt, store, "moments/"));
     *s = state;
 done:
@@ -237,10 +237,10 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
 {
     int rc = RD_OK;
     int64_t step[MAX_LISTED], n = list_steps(f, step);
-    size_t bytes = (size_t)model->storage * sizeof(float);
-    float *initial = n > 0 ? rd_new(float, model->storage) : NULL;
+    size_t bytes = (size_t)model->base.storage * sizeof(float);
+    float *initial = n > 0 ? rd_new(float, model->base.storage) : NULL;
     *found = false;
-    if (n > 0) memcpy(initial, model->weights, bytes);
+    if (n > 0) memcpy(initial, model->base.weights, bytes);
     for (int64_t i = 0; i < n && !*found; i++) {
         char path[PATH_SIZE];
         step_path(f, step[i], path);
@@ -256,7 +256,7 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
     /* A damaged file may have been read halfway; the moments' sweep starts from the next file or,
      * as here, from the beginning. */
     if (n > 0 && !*found) {
-        memcpy(model->weights, initial, bytes);
+        memcpy(model->base.weights, initial, bytes);
         rd_optim_reset(opt);
     }
 done:
@@ -269,19 +269,19 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     int rc = RD_OK;
     char path[PATH_SIZE];
     int64_t exists;
-    size_t bytes = (size_t)model->storage * sizeof(float);
+    size_t bytes = (size_t)model->base.storage * sizeof(float);
     float *initial = NULL;
     *found = false;
     tail_path(f, "final", path);
     exists = f->g->world.rank == 0 && rd_file_exists(path);
     rd_bcast(&f->g->world, &exists, sizeof(exists), 0);
     if (!exists) return RD_OK;
-    initial = rd_new(float, model->storage);
-    memcpy(initial, model->weights, bytes);
+    initial = rd_new(float, model->base.storage);
+    memcpy(initial, model->base.weights, bytes);
     rc = read_file(f, path, model, NULL, 0, s);
     *found = rc == RD_OK;
     if (!*found) {
-        memcpy(model->weights, initial, bytes);
+        memcpy(model->base.weights, initial, bytes);
         if (pass_over(path, rc)) rc = RD_OK;
     }
     rd_free(initial);
@@ -298,7 +298,7 @@ int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key,
     if ((uint64_t)found != key)
         RD_FAIL(RD_EINPUT,
                 "%s belongs to another run (other data or options); run that stage again", path);
-    RD_TRY(rd_model_read(model, store, "weights/"));
+    RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
 done:
     rd_store_close(&store);
     return rc;

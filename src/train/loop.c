@@ -83,7 +83,8 @@ done:
 /* Buffers for the partial sums of n shards: one per bit of n - 1. */
 static void make_levels(train_run *r, int64_t n)
 {
-    for (int l = 0; n > 1 && (n - 1) >> l; l++) r->level[l] = rd_new(float, r->model->storage);
+    for (int l = 0; n > 1 && (n - 1) >> l; l++)
+        r->level[l] = rd_new(float, r->model->trained->storage);
 }
 
 /* Everything a step needs, sized from the plan: the steps themselves allocate nothing. */
@@ -192,14 +193,14 @@ static void add_to(float *restrict x, const float *restrict y, int64_t n)
  * binary counter.  After the last shard the model holds the sum of all. */
 static void fold_gradients(train_run *r, int i, int n)
 {
-    int64_t size = r->model->storage;
+    int64_t size = r->model->trained->storage;
     bool last = i == n - 1;
     for (int l = 0; l < MAX_LEVELS; l++) {
         if (r->waiting >> l & 1) {
-            add_to(r->model->grads, r->level[l], size);
+            add_to(r->model->trained->grads, r->level[l], size);
             r->waiting &= ~(1u << l);
         } else if (!last) {
-            memcpy(r->level[l], r->model->grads, (size_t)size * sizeof(float));
+            memcpy(r->level[l], r->model->trained->grads, (size_t)size * sizeof(float));
             r->waiting |= 1u << l;
             return;
         }
@@ -285,7 +286,8 @@ static int run_step(train_run *r, int pending, objective_means *means, double *g
     if (pending != RD_OK) local = pending;
     rd_clock_begin(r->clock[CLOCK_ALLREDUCE]);
     rc = agree_sums(r, local, means, stop);
-    if (rc == RD_OK) rd_sum_f32(&r->g->replicas, r->model->grads, r->model->storage);
+    if (rc == RD_OK)
+        rd_sum_f32(&r->g->replicas, r->model->trained->grads, r->model->trained->storage);
     rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
     RD_TRY(rc);
     rd_clock_begin(r->clock[CLOCK_OPTIMIZER]);

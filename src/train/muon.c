@@ -108,12 +108,12 @@ int muon_create(rd_model *model, train_muon **muon)
     int rc = RD_OK;
     train_muon *u = rd_new(train_muon, 1);
     u->g = model->grid;
-    u->weights = model->weights;
-    u->matrix = rd_new(muon_matrix, model->n_params);
-    u->space = rd_new(shape_space, model->n_params);
+    u->weights = model->trained->weights;
+    u->matrix = rd_new(muon_matrix, model->trained->n);
+    u->space = rd_new(shape_space, model->trained->n);
     u->owner_start = rd_new(int64_t, u->g->data + 1);
-    for (int64_t i = 0; i < model->n_params; i++) {
-        const rd_param *p = &model->params[i];
+    for (int64_t i = 0; i < model->trained->n; i++) {
+        const rd_param *p = &model->trained->item[i];
         if (!p->is_matrix) continue;
         muon_matrix *x = &u->matrix[u->n++];
         *x = (muon_matrix){.param = p};

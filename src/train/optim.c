@@ -8,12 +8,13 @@
 #include <string.h>
 
 struct rd_optim {
-    rd_model *model;
+    const rd_grid *grid;
+    rd_params *params; /* what is trained */
     rd_optim_opts o;
     int64_t total_steps;
     float *m;          /* [storage] first moment, or Muon's momentum */
     float *v;          /* second moments of AdamW's parameters, one after the other */
-    int64_t *v_offset; /* [n_params] into v; -1: a Muon parameter */
+    int64_t *v_offset; /* [params->n] into v; -1: a Muon parameter */
     train_muon *muon;  /* NULL for "adamw" */
 };
 
@@ -83,16 +84,17 @@ int rd_optim_create(rd_model *model, const rd_optim_opts *o, int64_t total_steps
     rd_optim *p = NULL;
     *opt = NULL;
     RD_TRY(check_opts(o, muon));
-    if (model->grads == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
+    rd_params *params = model->trained;
+    if (params == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     p = rd_new(rd_optim, 1);
-    *p = (rd_optim){.model = model, .o = *o, .total_steps = total_steps};
-    p->m = rd_new(float, model->storage);
-    p->v_offset = rd_new(int64_t, model->n_params);
+    *p = (rd_optim){.grid = model->grid, .params = params, .o = *o, .total_steps = total_steps};
+    p->m = rd_new(float, params->storage);
+    p->v_offset = rd_new(int64_t, params->n);
     int64_t n = 0;
-    for (int64_t i = 0; i < model->n_params; i++) {
-        const rd_mat *w = &model->params[i].w;
+    for (int64_t i = 0; i < params->n; i++) {
+        const rd_mat *w = &params->item[i].w;
         RD_ASSERT(w->ln <= 1 || w->ld == w->lm);
-        p->v_offset[i] = muon && model->params[i].is_matrix ? -1 : n;
+        p->v_offset[i] = muon && params->item[i].is_matrix ? -1 : n;
         if (p->v_offset[i] >= 0) n += local_size(w);
     }
     p->v = rd_new(float, n);
@@ -150,11 +152,11 @@ static double sum_squares(const float *x, int64_t n)
 int rd_optim_step(rd_optim *opt, int64_t step, double *grad_norm)
 {
     int rc = RD_OK;
-    rd_model *model = opt->model;
+    rd_params *params = opt->params;
     const rd_optim_opts *o = &opt->o;
     double factor = rd_lr_factor(o, step, opt->total_steps), t = (double)step + 1;
-    double norm2 = sum_squares(model->grads, model->storage);
-    rd_sum_f64(&model->grid->tp, &norm2, 1);
+    double norm2 = sum_squares(params->grads, params->storage);
+    rd_sum_f64(&opt->grid->tp, &norm2, 1);
     *grad_norm = sqrt(norm2);
     if (!isfinite(*grad_norm))
         RD_FAIL(RD_ENUMERIC, "step %lld: the gradient's norm is not finite (%g)", (long long)step,
@@ -167,11 +169,11 @@ int rd_optim_step(rd_optim *opt, int64_t step, double *grad_norm)
                     .rate = (float)(lr / (1 - pow(o->beta1, t))),
                     .inv_root2 = (float)(1 / sqrt(1 - pow(o->beta2, t))),
                     .eps = (float)o->eps};
-    for (int64_t i = 0; i < model->n_params; i++) {
-        const rd_param *p = &model->params[i];
+    for (int64_t i = 0; i < params->n; i++) {
+        const rd_param *p = &params->item[i];
         if (opt->v_offset[i] < 0) continue;
         double keep = p->decay ? 1 - lr * o->weight_decay : 1;
-        adamw(&a, (float)keep, local_size(&p->w), p->g.a, opt->m + (p->w.a - model->weights),
+        adamw(&a, (float)keep, local_size(&p->w), p->g.a, opt->m + (p->w.a - params->weights),
               opt->v + opt->v_offset[i], p->w.a);
     }
     if (opt->muon != NULL)
@@ -186,26 +188,23 @@ done:
 void rd_optim_reset(rd_optim *opt)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < opt->model->n_params; i++)
-        if (opt->v_offset[i] >= 0) n += local_size(&opt->model->params[i].w);
-    memset(opt->m, 0, (size_t)opt->model->storage * sizeof(float));
+    for (int64_t i = 0; i < opt->params->n; i++)
+        if (opt->v_offset[i] >= 0) n += local_size(&opt->params->item[i].w);
+    memset(opt->m, 0, (size_t)opt->params->storage * sizeof(float));
     memset(opt->v, 0, (size_t)n * sizeof(float));
 }
 
-/* A model whose "weights" are moments, so that they are stored exactly as weights are: "m/NAME" for
- * all parameters, "v/NAME" for AdamW's. */
-static rd_model moments_as_model(const rd_optim *opt, bool second, rd_param *params)
+/* Parameters whose "weights" are moments, so that they are stored exactly as weights are: "m/NAME"
+ * for all parameters, "v/NAME" for AdamW's. */
+static rd_params moments_as_params(const rd_optim *opt, bool second, rd_param *item)
 {
-    const rd_model *model = opt->model;
-    rd_model shadow = *model;
-    shadow.params = params;
-    shadow.n_params = 0;
-    shadow.grads = NULL;
-    for (int64_t i = 0; i < model->n_params; i++) {
+    const rd_params *all = opt->params;
+    rd_params shadow = {.item = item};
+    for (int64_t i = 0; i < all->n; i++) {
         if (second && opt->v_offset[i] < 0) continue;
-        rd_param *p = &params[shadow.n_params++];
-        *p = model->params[i];
-        p->w.a = second ? opt->v + opt->v_offset[i] : opt->m + (p->w.a - model->weights);
+        rd_param *p = &item[shadow.n++];
+        *p = all->item[i];
+        p->w.a = second ? opt->v + opt->v_offset[i] : opt->m + (p->w.a - all->weights);
         p->w.owned = false;
     }
     return shadow;
@@ -214,29 +213,29 @@ static rd_model moments_as_model(const rd_optim *opt, bool second, rd_param *par
 int rd_optim_write(const rd_optim *opt, rd_store *s, const char *prefix)
 {
     int rc = RD_OK;
-    rd_param *params = rd_new(rd_param, opt->model->n_params);
+    rd_param *item = rd_new(rd_param, opt->params->n);
     for (int second = 0; second < 2; second++) {
         char name[160];
-        rd_model shadow = moments_as_model(opt, second, params);
+        rd_params shadow = moments_as_params(opt, second, item);
         snprintf(name, sizeof(name), "%s%s", prefix, second ? "v/" : "m/");
-        RD_TRY(rd_model_write(&shadow, s, name));
+        RD_TRY(rd_params_write(opt->grid, &shadow, s, name));
     }
 done:
-    rd_free(params);
+    rd_free(item);
     return rc;
 }
 
 int rd_optim_read(rd_optim *opt, rd_store *s, const char *prefix)
 {
     int rc = RD_OK;
-    rd_param *params = rd_new(rd_param, opt->model->n_params);
+    rd_param *item = rd_new(rd_param, opt->params->n);
     for (int second = 0; second < 2; second++) {
         char name[160];
-        rd_model shadow = moments_as_model(opt, second, params);
+        rd_params shadow = moments_as_params(opt, second, item);
         snprintf(name, sizeof(name), "%s%s", prefix, second ? "v/" : "m/");
-        RD_TRY(rd_model_read(&shadow, s, name));
+        RD_TRY(rd_params_read(opt->grid, &shadow, s, name));
     }
 done:
-    rd_free(params);
+    rd_free(item);
     return rc;
 }
