@@ -85,11 +85,12 @@ static inline rd_model_config golden_config(const golden *g)
 /* Weights "PREFIX/NAME" into the model. */
 static inline void golden_weights(const golden *g, const char *prefix, rd_model *model)
 {
-    for (int64_t i = 0; i < model->n_params; i++) {
+    for (int64_t i = 0; i < model->base.n; i++) {
         int64_t n;
-        double *w = golden_get(g, prefix, model->params[i].name, &n);
-        if (n != model->params[i].w.m * model->params[i].w.n) rd_die("%s", model->params[i].name);
-        for (int64_t k = 0; k < n; k++) model->params[i].w.a[k] = (float)w[k];
+        double *w = golden_get(g, prefix, model->base.item[i].name, &n);
+        if (n != model->base.item[i].w.m * model->base.item[i].w.n)
+            rd_die("%s", model->base.item[i].name);
+        for (int64_t k = 0; k < n; k++) model->base.item[i].w.a[k] = (float)w[k];
         rd_free(w);
     }
 }

@@ -35,11 +35,11 @@ static void make_model(const rd_grid *g)
                            .norm_eps = 1e-5,
                            .tied = false};
     if (rd_model_create(g, &cfg, false, &model) != RD_OK) rd_die("model");
-    for (int64_t p = 0; p < model->n_params; p++) {
-        rd_mat *w = &model->params[p].w;
+    for (int64_t p = 0; p < model->base.n; p++) {
+        rd_mat *w = &model->base.item[p].w;
         rd_rng r = rd_rng_make(3, "tiny", (uint64_t)p, 0);
         for (int64_t i = 0; i < w->m * w->n; i++)
-            w->a[i] = (float)(model->params[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
+            w->a[i] = (float)(model->base.item[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
     }
 }
 

@@ -49,11 +49,11 @@ static void test_variant(rd_grid *g, const char *name)
     ok(worst < 2e-6, "ten losses (%.1e)", worst);
     near_f64(last, want[10], 2e-6, "the loss after them");
     worst = 0;
-    for (int64_t i = 0; i < model->n_params; i++) {
+    for (int64_t i = 0; i < model->base.n; i++) {
         int64_t n;
-        double *final = golden_get(&ref, "final/", model->params[i].name, &n);
+        double *final = golden_get(&ref, "final/", model->base.item[i].name, &n);
         for (int64_t k = 0; k < n; k++)
-            worst = fmax(worst, fabs((double)model->params[i].w.a[k] - final[k]));
+            worst = fmax(worst, fabs((double)model->base.item[i].w.a[k] - final[k]));
         rd_free(final);
     }
     /* A weight whose gradient is near 0 takes a step of the learning rate in the direction of what
