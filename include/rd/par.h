@@ -75,6 +75,8 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
 /* n floats to another rank, which receives them.  Both block. */
 void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to);
 void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from);
+/* send_n floats to the next rank of a ring, recv_n from the one before. */
+void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n);
 /* Sum of f32 started now, finished by rd_sum_wait (overlap with compute). */
 typedef struct rd_sum_request {
     MPI_Request request;
