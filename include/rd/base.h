@@ -171,9 +171,10 @@ void rd_clock_begin(const char *section);
 void rd_clock_end(const char *section);
 typedef struct rd_clock {
     const char *section;
-    double seconds;
+    double seconds, waited; /* waited: of these in communication, inner sections' too */
     int64_t calls;
 } rd_clock;
+void rd_clock_wait(double seconds);       /* par: so long the open sections were in communication */
 int rd_clock_list(const rd_clock **list); /* in order of first use */
 void rd_clock_reset(void);
 

@@ -120,6 +120,7 @@ void rd_clock_table(const rd_comm *c, rd_buf *out);
 typedef struct rd_timing {
     char section[48];
     double min, avg, max;
+    double waited; /* mean over ranks of the part in communication, waiting for others included */
     int64_t calls;
 } rd_timing;
 int rd_clock_rows(const rd_comm *c, rd_timing **rows); /* returns the count; caller frees */

@@ -255,6 +255,7 @@ static void put_timing(rd_json_node *root, const rd_timing *rows, int n)
         rd_json_set_number(o, "min", rows[i].min);
         rd_json_set_number(o, "avg", rows[i].avg);
         rd_json_set_number(o, "max", rows[i].max);
+        rd_json_set_number(o, "in_communication", rows[i].waited);
         rd_json_set_int(o, "calls", rows[i].calls);
     }
 }
