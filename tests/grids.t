@@ -17,7 +17,7 @@ ok() { # status text: 0 is good
     n=$((n + 1))
     if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
 }
-uneven="--set sft.optimizer=adamw --set align.optimizer=adamw --set model.init.heads=9
+uneven="--set align.optimizer=adamw --set model.init.heads=9
     --set model.init.kv_heads=3 --set model.init.head_size=6 --set model.init.width=50
     --set model.init.ffn=83 --set model.tokenizer.train_vocab=391
     --set sft.tokens=8000 --set align.tokens=4000 --set sft.checkpoint_every=0 --set eval.problems=3
