@@ -68,6 +68,8 @@ void rd_max_i64(const rd_comm *c, int64_t *x, int64_t n);
 int64_t rd_exscan_i64(const rd_comm *c, int64_t n); /* sum over lower ranks */
 /* Allgather of equal or unequal pieces: all (total bytes) is allocated, sizes (c->size) too. */
 void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int64_t **sizes);
+/* send_n floats to the next rank of a ring, recv_n from the one before. */
+void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n);
 /* Every rank sends send_n[r] floats to each rank r and receives recv_n[r] from it; pieces lie in
  * rank order without gaps.  send_n here = recv_n there.  Allocates nothing. */
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
@@ -75,8 +77,6 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
 /* n floats to another rank, which receives them.  Both block. */
 void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to);
 void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from);
-/* send_n floats to the next rank of a ring, recv_n from the one before. */
-void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n);
 /* Sum of f32 started now, finished by rd_sum_wait (overlap with compute). */
 typedef struct rd_sum_request {
     MPI_Request request;

@@ -141,6 +141,13 @@ void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from)
                        MPI_STATUS_IGNORE));
 }
 
+void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n)
+{
+    int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size;
+    TIMED(MPI_Sendrecv(send, rd_int(send_n), MPI_FLOAT, to, TAG, recv, rd_int(recv_n), MPI_FLOAT,
+                       from, TAG, c->mpi, MPI_STATUS_IGNORE));
+}
+
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
                      const int64_t *recv_n)
 {
@@ -159,13 +166,6 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
     }
 }
 
-void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n)
-{
-    int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size;
-    TIMED(MPI_Sendrecv(send, rd_int(send_n), MPI_FLOAT, to, TAG, recv, rd_int(recv_n), MPI_FLOAT,
-                       from, TAG, c->mpi, MPI_STATUS_IGNORE));
-}
-
 void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *request)
 {
     request->request = MPI_REQUEST_NULL;
@@ -175,7 +175,7 @@ void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *req
 
 void rd_sum_wait(rd_sum_request *request)
 {
-    TIMED(MPI_Wait(&request->request, MPI_STATUS_IGNORE));
+    MPI_Wait(&request->request, MPI_STATUS_IGNORE);
 }
 
 /* ---------------------------------------------------------------- units into order */
