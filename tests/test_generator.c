@@ -35,11 +35,11 @@ static void make_model(const rd_grid *g)
                            .norm_eps = 1e-5,
                            .tied = false};
     if (rd_model_create(g, &cfg, false, &model) != RD_OK) rd_die("model");
-    for (int64_t p = 0; p < model->n_params; p++) {
-        rd_mat *w = &model->params[p].w;
+    for (int64_t p = 0; p < model->base.n; p++) {
+        rd_mat *w = &model->base.item[p].w;
         rd_rng r = rd_rng_make(3, "tiny", (uint64_t)p, 0);
         for (int64_t i = 0; i < w->m * w->n; i++)
-            w->a[i] = (float)(model->params[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
+            w->a[i] = (float)(model->base.item[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
     }
 }
 
@@ -180,7 +180,7 @@ static void test_limits(void)
     is_rc(rd_generate(gen, 2, r), RD_OK, "a temperature of next to nothing");
     is_str(r[1].text, r[0].text, "is greedy");
     for (int i = 0; i < 2; i++) rd_free(r[i].text);
-    for (int64_t i = 0; i < model->storage; i++) model->weights[i] = NAN;
+    for (int64_t i = 0; i < model->base.storage; i++) model->base.weights[i] = NAN;
     r[0] = (rd_gen_request){.prompt = "a", .max_new = 3, .temperature = 1};
     is_rc(rd_generate(gen, 1, r), RD_ENUMERIC, "logits that are not finite");
     rd_free(r[0].text);
