@@ -142,6 +142,14 @@ int main(int argc, char **argv)
     is_rc(run(g, dir, 1.0, &again), RD_OK, "once more");
     ok(memcmp(&report, &again, sizeof report) == 0, "finds itself done with the same report");
 
+    rd_grid *replica = NULL;
+    is_rc(rd_grid_create(1, g->world.size, 1, &replica), RD_OK, "a grid of one replica");
+    subdir(dir, sizeof dir, "replica");
+    is_rc(run(replica, dir, 1.0, &again), RD_OK, "all ranks side by side");
+    ok(contents(dir) == want, "the same file as one rank alone");
+    rd_grid_free(&replica);
+    subdir(dir, sizeof dir, "together");
+
     snprintf(name, sizeof name, "augment:%d", g->world.size - 1);
     rd_fault_arm(name);
     is_rc(run(g, dir, 0.5, &again), RD_EFAULT, "a fault on one rank is everybody's");

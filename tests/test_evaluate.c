@@ -1,8 +1,11 @@
-/* ranks: 1 2 */
-/* Evaluation with a real, tiny model: results do not depend on ranks, slots or blocks; a model that
- * says nothing useful keeps every query in the denominator. */
+/* ranks: 1 2 3 4 */
+/* Evaluation with a real, tiny model: results do not depend on ranks, slots or blocks, greedy ones
+ * not on the grid; a model that says nothing useful keeps every query in the denominator; a request
+ * to stop and a failure of one rank are everybody's. */
 #include "rd_test.h"
 #include "rd/infer.h"
+
+#include <signal.h>
 
 enum { TASKS = 6 };
 
@@ -46,7 +49,7 @@ static rd_model *make_model(const rd_grid *g)
     return model;
 }
 
-static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block,
+static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block, bool greedy,
                rd_results *results)
 {
     char dir[300];
@@ -62,6 +65,7 @@ static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block,
     o.max_answer_tokens = 8;
     o.max_votes = 5;
     o.block = block;
+    if (greedy) o.rule_temperature = o.follow_temperature = o.vote_temperature = 0;
     o.generator = (rd_generator_opts){.slots = slots, .max_len = 700};
     o.dir = dir;
     int rc = rd_eval_run(g, model, tok, prompts, &tasks, 1, &o, results);
@@ -75,6 +79,38 @@ static bool same(const rd_results *a, const rd_results *b)
     for (int64_t i = 0; equal && i < a->n; i++)
         equal = memcmp(&a->item[i], &b->item[i], sizeof a->item[i]) == 0;
     return equal;
+}
+
+/* Every rank of a replica must come to the same decisions, or the next collective call hangs. */
+static void test_grid(const rd_results *want, int rows, int cols)
+{
+    rd_grid *g;
+    rd_results got = {0};
+    char name[32], site[32];
+    if (rd_grid_create(0, rows, cols, &g) != RD_OK || rd_la_attach(g, 1) != RD_OK) rd_die("grid");
+    snprintf(name, sizeof name, "%dx%d", rows, cols);
+    is_rc(run(g, name, 7, 2, true, &got), RD_OK, name);
+    ok(same(want, &got), "the same results as one rank alone");
+    rd_results_free(&got);
+
+    snprintf(site, sizeof site, "eval:%d", g->world.size - 1);
+    snprintf(name, sizeof name, "failing-%dx%d", rows, cols);
+    rd_fault_arm(site);
+    is_rc(run(g, name, 7, 2, true, &got), RD_EFAULT, "a fault on the last rank");
+    rd_stop_begin(0, NULL);
+    if (g->world.rank == g->world.size - 1) raise(SIGTERM);
+    int rc = run(g, name, 7, 1, true, &got);
+    /* Other replicas may have taken all units before that rank says so. */
+    ok(rc == RD_ESTOP || (g->data > 1 && rc == RD_OK), "a signal to the last rank");
+    rd_error_clear();
+    rd_results_free(&got);
+    rd_barrier(&g->world);
+    rd_stop_begin(0, NULL);
+    is_rc(run(g, name, 7, 1, true, &got), RD_OK, "continued");
+    ok(same(want, &got), "to the same results");
+    rd_results_free(&got);
+    rd_la_detach(g);
+    rd_grid_free(&g);
 }
 
 int main(int argc, char **argv)
@@ -97,7 +133,7 @@ int main(int argc, char **argv)
     rd_prompts_default(&prompts);
     make_tasks();
     snprintf(name, sizeof name, "alone-%d", g->world.rank);
-    is_rc(run(&alone, name, 256, 8, &want), RD_OK, "one rank alone");
+    is_rc(run(&alone, name, 256, 8, false, &want), RD_OK, "one rank alone");
     is_i64(want.n, 2 * (2 + 4 * 2), "a line for each method, n and reading");
     bool good = true;
     for (int64_t i = 0; i < want.n; i++) {
@@ -106,12 +142,19 @@ int main(int argc, char **argv)
         good = good && (r->tokens_per_query > 0) == (strcmp(r->method, "random_rules") != 0);
     }
     ok(good, "every query is in every line");
-    is_rc(run(g, "together", 256, 2, &got), RD_OK, "all ranks, other blocks");
+    is_rc(run(g, "together", 256, 2, false, &got), RD_OK, "all ranks, other blocks");
     ok(same(&want, &got), "the same results");
     rd_results_free(&got);
-    is_rc(run(g, "slots", 5, 1, &got), RD_OK, "few slots");
+    is_rc(run(g, "slots", 5, 1, false, &got), RD_OK, "few slots");
     ok(same(&want, &got), "the same results");
     rd_results_free(&got);
+    rd_results_free(&want);
+
+    snprintf(name, sizeof name, "greedy-%d", g->world.rank);
+    is_rc(run(&alone, name, 256, 8, true, &want), RD_OK, "one rank alone, greedy");
+    for (int rows = 1; rows <= g->world.size; rows++)
+        for (int cols = 1; rows * cols <= g->world.size; cols++)
+            if (g->world.size % (rows * cols) == 0) test_grid(&want, rows, cols);
     rd_results_free(&want);
     rd_taskset_free(&tasks);
     rd_prompts_free(&prompts);

@@ -180,7 +180,7 @@ static void test_limits(void)
     is_rc(rd_generate(gen, 2, r), RD_OK, "a temperature of next to nothing");
     is_str(r[1].text, r[0].text, "is greedy");
     for (int i = 0; i < 2; i++) rd_free(r[i].text);
-    for (int64_t i = 0; i < model->storage; i++) model->weights[i] = NAN;
+    for (int64_t i = 0; i < model->base.storage; i++) model->base.weights[i] = NAN;
     r[0] = (rd_gen_request){.prompt = "a", .max_new = 3, .temperature = 1};
     is_rc(rd_generate(gen, 1, r), RD_ENUMERIC, "logits that are not finite");
     rd_free(r[0].text);

@@ -145,12 +145,18 @@ int main(int argc, char **argv)
     test_queue();
     test_exchange();
     test_stop();
-    rd_clock_begin("work");
-    rd_clock_end("work");
     rd_comm w = rd_comm_world();
     rd_timing *rows;
+    rd_barrier(&w);
+    rd_clock_begin("work");
+    if (w.rank == 0) usleep(50000); /* the others wait for this rank */
+    rd_barrier(&w);
+    rd_clock_end("work");
     if (w.rank == 0) rd_clock_begin("alone"), rd_clock_end("alone");
     is_i64(rd_clock_rows(&w, &rows), 2, "clocks of all ranks are in the table");
+    double wait = 0.9 * 0.05 * (w.size - 1) / w.size;
+    ok(rows[0].waited >= wait && rows[0].waited <= rows[0].avg, "time in communication: %.3f s",
+       rows[0].waited);
     rd_free(rows);
     return rd_test_end();
 }

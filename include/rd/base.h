@@ -103,8 +103,11 @@ void rd_free(void *p); /* accepts NULL */
 char *rd_strdup(const char *s); /* NULL gives NULL */
 char *rd_strndup(const char *s, size_t n);
 
-int64_t rd_mem_used(void);   /* bytes now held; tests fail when it is not 0 at the end */
-int64_t rd_mem_peak(void);   /* largest rd_mem_used so far */
+int64_t rd_mem_used(void); /* bytes now held; tests fail when it is not 0 at the end */
+int64_t rd_mem_peak(void); /* largest rd_mem_used so far */
+/* The process' largest resident set so far as the operating system counts it, bytes: with programs,
+ * libraries and MPI's buffers.  0 where it does not say. */
+int64_t rd_mem_resident_peak(void);
 void rd_mem_report(FILE *f); /* bytes and allocations per layer (the directory of the caller) */
 /* Between guard(name) and guard(NULL) an allocation is an error of ours: rd_die. */
 void rd_mem_guard(const char *name);
@@ -168,9 +171,10 @@ void rd_clock_begin(const char *section);
 void rd_clock_end(const char *section);
 typedef struct rd_clock {
     const char *section;
-    double seconds;
+    double seconds, waited; /* waited: of these in communication, inner sections' too */
     int64_t calls;
 } rd_clock;
+void rd_clock_wait(double seconds);       /* par: so long the open sections were in communication */
 int rd_clock_list(const rd_clock **list); /* in order of first use */
 void rd_clock_reset(void);
 

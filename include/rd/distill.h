@@ -46,7 +46,9 @@ typedef struct rd_augment_report {
 
 /* Collective on grid->world.  tasks: equal on all ranks (training split is augmented, test too if
  * it is in the set).  Restarts from the journal; finished: returns at once with the report re-read.
- * Units are blocks of tasks dealt to replicas by the work queue.
+ * Units are blocks of tasks dealt to g's replicas by the work queue.  The ranks of a replica do a
+ * unit side by side, as a teacher that is a model needs it; for one that is Local (teacher.h) g is
+ * best a grid of 1 x 1 replicas.  The file is the same on any grid.
  * Errors: RD_ESTOP when a stop was asked for (the journal keeps what is done); RD_EINPUT for a
  * negative count of rules; RD_EIO.  traces.h5 of an earlier run stays until the new one is
  * complete.

@@ -39,8 +39,10 @@ void rd_generator_free(rd_generator **gen);
 /* Continuous batches: slots are refilled as responses end; prompts that begin alike share the
  * prefill of their common prefix, best when they follow each other.  Softmax sampling at a keyed
  * uniform number per token; PAD and BOS are never sampled.  A response depends on its prompt, key,
- * temperature and limits only, bit for bit, not on what else is in the batch, its order, the slots.
- * Collective on the replica.  Errors: RD_ENUMERIC when logits are not finite. */
+ * temperature and limits only, not on what else is in the batch, its order, the slots: bit for bit
+ * on 1 x 1 and to rounding on larger grids (nn.h), where a sampled token may fall on the other
+ * side. Collective on the replica, requests equal on all its ranks, and so are the responses.
+ * Errors: RD_ENUMERIC when logits are not finite. */
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 
 /* ---------------------------------------------------------------- evaluation (search.c …) */

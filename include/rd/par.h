@@ -68,6 +68,8 @@ void rd_max_i64(const rd_comm *c, int64_t *x, int64_t n);
 int64_t rd_exscan_i64(const rd_comm *c, int64_t n); /* sum over lower ranks */
 /* Allgather of equal or unequal pieces: all (total bytes) is allocated, sizes (c->size) too. */
 void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int64_t **sizes);
+/* send_n floats to the next rank of a ring, recv_n from the one before. */
+void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n);
 /* Every rank sends send_n[r] floats to each rank r and receives recv_n[r] from it; pieces lie in
  * rank order without gaps.  send_n here = recv_n there.  Allocates nothing. */
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
@@ -118,6 +120,7 @@ void rd_clock_table(const rd_comm *c, rd_buf *out);
 typedef struct rd_timing {
     char section[48];
     double min, avg, max;
+    double waited; /* mean over ranks of the part in communication, waiting for others included */
     int64_t calls;
 } rd_timing;
 int rd_clock_rows(const rd_comm *c, rd_timing **rows); /* returns the count; caller frees */

@@ -19,7 +19,7 @@ static int64_t n_warnings;
 static rd_clock clocks[MAX_CLOCKS];
 static int n_clocks;
 static struct {
-    const char *section;
+    int index; /* into clocks */
     double start;
 } open_clock[MAX_DEPTH];
 static int depth;
@@ -141,20 +141,19 @@ void rd_progress_end(rd_progress *p)
 
 /* ---------------------------------------------------------------- section clocks */
 
-static rd_clock *clock_of(const char *section)
+static int clock_of(const char *section)
 {
     for (int i = 0; i < n_clocks; i++)
-        if (strcmp(clocks[i].section, section) == 0) return &clocks[i];
+        if (strcmp(clocks[i].section, section) == 0) return i;
     if (n_clocks == MAX_CLOCKS) rd_die("more than %d section clocks", MAX_CLOCKS);
     clocks[n_clocks] = (rd_clock){.section = section};
-    return &clocks[n_clocks++];
+    return n_clocks++;
 }
 
 void rd_clock_begin(const char *section)
 {
     if (depth == MAX_DEPTH) rd_die("section clocks nested deeper than %d", MAX_DEPTH);
-    clock_of(section);
-    open_clock[depth].section = section;
+    open_clock[depth].index = clock_of(section);
     open_clock[depth].start = rd_time();
     depth++;
 }
@@ -165,11 +164,16 @@ void rd_clock_end(const char *section)
     double now = rd_time();
     while (depth > 0) {
         depth--;
-        rd_clock *c = clock_of(open_clock[depth].section);
+        rd_clock *c = &clocks[open_clock[depth].index];
         c->seconds += now - open_clock[depth].start;
         c->calls++;
-        if (strcmp(open_clock[depth].section, section) == 0) return;
+        if (strcmp(c->section, section) == 0) return;
     }
+}
+
+void rd_clock_wait(double seconds)
+{
+    for (int i = 0; i < depth; i++) clocks[open_clock[i].index].waited += seconds;
 }
 
 int rd_clock_list(const rd_clock **list)

@@ -58,6 +58,30 @@ done:
     return rc;
 }
 
+/* The grid as configured, or what about it does not fit the job's ranks. */
+static int make_grid(job *j)
+{
+    int rc = RD_OK;
+    const config_scope *s = &j->cfg.keys;
+    int64_t data = config_int(s, "grid.data"), rows = config_int(s, "grid.rows"),
+            cols = config_int(s, "grid.cols"), ranks = rd_comm_world().size;
+    if (data == 0 && ranks % (rows * cols) != 0)
+        RD_FAIL(RD_EINPUT,
+                "%s: grid.rows, grid.cols: the job's %lld rank%s cannot be cut into replicas of "
+                "%lld x %lld",
+                j->cfg.path, (long long)ranks, ranks == 1 ? "" : "s", (long long)rows,
+                (long long)cols);
+    if (data > 0 && data * rows * cols != ranks)
+        RD_FAIL(RD_EINPUT,
+                "%s: grid.data, grid.rows, grid.cols: %lld x %lld x %lld needs %lld ranks, the job "
+                "has %lld",
+                j->cfg.path, (long long)data, (long long)rows, (long long)cols,
+                (long long)(data * rows * cols), (long long)ranks);
+    RD_TRY(rd_grid_create((int)data, (int)rows, (int)cols, &j->grid));
+done:
+    return rc;
+}
+
 int job_begin(job *j, const char *config_path, int n_sets, const char *const *sets)
 {
     int rc = RD_OK;
@@ -66,11 +90,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
     RD_TRY(check_models(&j->cfg));
     const config_scope *s = &j->cfg.keys;
-    RD_TRY(rd_grid_create((int)config_int(s, "grid.data"), (int)config_int(s, "grid.rows"),
-                          (int)config_int(s, "grid.cols"), &j->grid));
-    if (j->grid->rows * j->grid->cols > 1)
-        RD_FAIL(RD_EINPUT, "%s: grid.rows, grid.cols: this version trains one rank per replica",
-                config_path);
+    RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
     const char *prompts = config_text(s, "prompts");
     if (*prompts) {

@@ -28,6 +28,7 @@ typedef struct job {
         rd_train_report sft, align;
         int64_t parameters;
     } arm[CONFIG_MAX_ARMS];
+    bool reported; /* report.txt was written and printed */
     double started;
 } job;
 
@@ -64,6 +65,13 @@ int stage_report(job *j);
 /* report.c */
 void report_table(const rd_results *r, rd_buf *out);
 void report_verdicts(const rd_results *r, rd_buf *out);
+/* Peak memory of a rank, bytes: the program's own count and the operating system's; each the
+ * largest over the ranks.  Collective. */
+typedef struct report_memory {
+    double counted, resident;
+} report_memory;
+void report_memory_peak(const job *j, report_memory *m);
+void report_memory_line(const report_memory *m, rd_buf *out);
 int report_write(job *j); /* Collective; rank 0 writes report.txt and report.json and prints */
 
 /* plan.c: what validate prints beside the resolved config. */

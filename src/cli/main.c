@@ -138,6 +138,18 @@ done:
     return rc;
 }
 
+/* What a command without a report used: seconds by section, memory.  Collective. */
+static void print_usage(const job *j)
+{
+    report_memory memory;
+    rd_buf text = {0};
+    rd_clock_table(&j->grid->world, &text);
+    report_memory_peak(j, &memory);
+    report_memory_line(&memory, &text);
+    rd_info("%s", text.data);
+    rd_buf_free(&text);
+}
+
 static int command_run(const arguments *a)
 {
     int rc = RD_OK;
@@ -159,6 +171,7 @@ static int command_run(const arguments *a)
     RD_TRY(poll_stop(&j));
     RD_TRY(run_arms(&j, a));
     if (wants(a, &j.cfg.keys, "report")) RD_TRY(stage_report(&j));
+    if (!j.reported) print_usage(&j);
 done:
     job_end(&j);
     return rc;

@@ -255,11 +255,35 @@ static void put_timing(rd_json_node *root, const rd_timing *rows, int n)
         rd_json_set_number(o, "min", rows[i].min);
         rd_json_set_number(o, "avg", rows[i].avg);
         rd_json_set_number(o, "max", rows[i].max);
+        rd_json_set_number(o, "in_communication", rows[i].waited);
         rd_json_set_int(o, "calls", rows[i].calls);
     }
 }
 
-static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_buf *timing)
+void report_memory_peak(const job *j, report_memory *m)
+{
+    double peak[2] = {(double)rd_mem_peak(), (double)rd_mem_resident_peak()};
+    rd_max_f64(&j->grid->world, peak, 2);
+    *m = (report_memory){peak[0], peak[1]};
+}
+
+void report_memory_line(const report_memory *m, rd_buf *out)
+{
+    rd_buf_printf(out,
+                  "memory   peak of a rank: %.1f MB of arrays, %.1f MB resident (the operating "
+                  "system's count)",
+                  m->counted * 1e-6, m->resident * 1e-6);
+}
+
+static void put_memory(const report_memory *m, rd_json_node *root)
+{
+    rd_json_node *o = rd_json_set_object(root, "memory");
+    rd_json_set_number(o, "peak_bytes", m->counted);
+    rd_json_set_number(o, "peak_resident_bytes", m->resident);
+}
+
+static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_buf *timing,
+                      const report_memory *memory)
 {
     int rc = RD_OK;
     const char *const *warnings;
@@ -272,6 +296,7 @@ static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_
     rd_json_set_string(root, "name", config_text(&j->cfg.keys, "run.name"));
     put_results(&j->results, root);
     put_timing(root, rows, n_rows);
+    put_memory(memory, root);
     counts = rd_json_set_object(root, "counts");
     if (j->have_augment) put_augment(&j->augment, counts);
     if (j->have_filter) put_filter(&j->filter, counts, &text);
@@ -282,7 +307,9 @@ static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_
         rd_json_set_string(list, NULL, warnings[i]);
     report_table(&j->results, &text);
     report_verdicts(&j->results, &text);
-    rd_buf_printf(&text, "\n%s\nwall time %.1f s\n", timing->data, rd_time() - j->started);
+    rd_buf_printf(&text, "\n%s\n", timing->data);
+    report_memory_line(memory, &text);
+    rd_buf_printf(&text, "\nwall time %.1f s\n", rd_time() - j->started);
     rd_json_set_number(root, "seconds", rd_time() - j->started);
     rd_json_print(root, true, &json);
     rd_buf_putc(&json, '\n');
@@ -305,10 +332,13 @@ int report_write(job *j)
     rd_timing *rows = NULL;
     rd_buf table = {0};
     const rd_comm *w = &j->grid->world;
+    report_memory memory;
     int n = rd_clock_rows(w, &rows);
     rd_clock_table(w, &table);
-    if (w->rank == 0) rc = root_write(j, rows, n, &table);
+    report_memory_peak(j, &memory);
+    if (w->rank == 0) rc = root_write(j, rows, n, &table, &memory);
     rc = rd_agree(w, rc);
+    j->reported = rc == RD_OK;
     rd_free(rows);
     rd_buf_free(&table);
     return rc;

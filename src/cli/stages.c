@@ -13,6 +13,7 @@ int stage_augment(job *j)
     rd_teacher_opts to;
     rd_augment_opts o;
     rd_taskset train = {0};
+    rd_grid *each = NULL;
     RD_TRY(job_tasks(j));
     options_teacher(&j->cfg.keys, &to);
     options_augment(j, &o);
@@ -24,7 +25,10 @@ int stage_augment(job *j)
         if (!config_bool(&j->cfg.task[copy.source], "known_rule")) RD_FREE(copy.rule);
         rd_taskset_add_take(&train, &copy);
     }
-    RD_TRY(rd_augment_run(j->grid, teacher, j->prompts, &train, &o, &j->augment));
+    /* The symbolic teacher needs one rank: each takes units of its own, whatever the model's grid.
+     */
+    RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
+    RD_TRY(rd_augment_run(each, teacher, j->prompts, &train, &o, &j->augment));
     j->have_augment = true;
     const rd_augment_report *r = &j->augment;
     for (int f = 0; f < RD_FAMILIES; f++)
@@ -37,6 +41,7 @@ int stage_augment(job *j)
             (long long)r->tasks, (long long)r->hypotheses, (long long)r->applications,
             (long long)r->unanswered);
 done:
+    rd_grid_free(&each);
     rd_taskset_free(&train);
     rd_teacher_free(&teacher);
     return rc;

@@ -41,10 +41,11 @@ struct rd_kv {
     float *arena;       /* the rest, for max_T tokens */
     float *x, *n, *inv; /* D x T, D x T, T */
     float *qkv, *att, *gu, *ffn;
-    float *scores; /* [cap] */
-    float *rope;   /* [max_len][S] */
-    float *norms;  /* [rd_norms_size] */
-    float *logits; /* V x slots, this rank's part; 1 x 1 uses the caller's */
+    float *scores;  /* [cap] */
+    float *rope;    /* [max_len][S] */
+    float *norms;   /* [rd_norms_size] */
+    float *logits;  /* V x slots, this rank's part; 1 x 1 uses the caller's */
+    float *passing; /* room for another rank's part */
     rd_lookup lookup;
 };
 
@@ -87,6 +88,7 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
     rd_lookup_create(model, &kv->lookup);
     int64_t D = p->local[RD_WIDTH], F = p->local[RD_FFN];
     int64_t most = g->tp.size == 1 ? 0 : (slots + g->cols - 1) / g->cols;
+    int64_t part = rd_dealt_count(c->vocab, p->block[RD_VOCAB], 0, g->rows); /* the largest */
     const struct {
         float **at;
         int64_t n;
@@ -100,7 +102,8 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
                 {&kv->scores, kv->cap},
                 {&kv->rope, max_len * c->head_size},
                 {&kv->norms, rd_norms_size(model)},
-                {&kv->logits, p->local[RD_VOCAB] * most},
+                {&kv->logits, part * most},
+                {&kv->passing, part * most},
                 {&kv->lookup.words, rd_lookup_words(model)},
                 {&kv->lookup.tokens, rd_lookup_tokens(model)}};
     int64_t total = 0, n_list = sizeof(list) / sizeof(list[0]);
@@ -340,18 +343,45 @@ done:
     return rc;
 }
 
-/* The logits of n segments on every rank, from each rank's part for its grid column's segments. */
-static void share_logits(const rd_kv *kv, const rd_mat *z, int64_t n, const int64_t *slot,
+/* Rows of z that a rank of the replica holds. */
+static int64_t rows_of(const rd_kv *kv, const rd_mat *z, int rank)
+{
+    return rd_dealt_count(z->m, z->mb, rank / kv->grid->cols, kv->grid->rows);
+}
+
+/* Put the logits that a rank of the replica computed, lm x width, where the caller wants them. */
+static void place_logits(const rd_kv *kv, const rd_mat *z, int rank, int64_t n, const int64_t *slot,
+                         const float *piece, float *logits)
+{
+    int row = rank / kv->grid->cols, col = rank % kv->grid->cols;
+    int64_t lm = rows_of(kv, z, rank), nb = z->mb;
+    for (int64_t i = 0; i < n; i++) {
+        if (column_of(kv, slot[i]) != col) continue;
+        float *to = logits + i * z->m + row * nb;
+        for (int64_t v = 0; v < lm; v += nb, to += kv->grid->rows * nb)
+            memcpy(to, piece + v, (size_t)(v + nb < lm ? nb : lm - v) * sizeof(float));
+        piece += lm;
+    }
+}
+
+/* The logits of n segments on every rank, the same bits, by passing the ranks' pieces round: a sum
+ * over zeros would send twice as much, and a gather would hold everything twice. */
+static void share_logits(rd_kv *kv, const rd_mat *z, int64_t width, int64_t n, const int64_t *slot,
                          float *logits)
 {
-    int64_t local = 0;
-    memset(logits, 0, (size_t)(z->m * n) * sizeof(float));
-    for (int64_t i = 0; i < n; i++) {
-        if (column_of(kv, slot[i]) != kv->grid->my_col) continue;
-        const float *column = z->a + local++ * z->ld;
-        for (int64_t v = 0; v < z->lm; v++) logits[i * z->m + rd_mat_global_row(z, v)] = column[v];
+    const rd_comm *tp = &kv->grid->tp;
+    float *piece = kv->logits, *next = kv->passing;
+    for (int step = 0; step < tp->size; step++) {
+        int whose = (tp->rank - step + tp->size) % tp->size;
+        int before = (whose - 1 + tp->size) % tp->size;
+        place_logits(kv, z, whose, n, slot, piece, logits);
+        if (step + 1 == tp->size) break;
+        rd_shift_f32(tp, piece, rows_of(kv, z, whose) * width, next,
+                     rows_of(kv, z, before) * width);
+        float *swap = piece;
+        piece = next;
+        next = swap;
     }
-    rd_sum_f32(&kv->grid->tp, logits, z->m * n);
 }
 
 /* Final norm and head of the last token of each of n segments. */
@@ -377,7 +407,7 @@ static int extend_head(const rd_model *model, rd_kv *kv, int64_t n, const int64_
     RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
     RD_TRY(rd_view(model, RD_VOCAB, alone ? logits : kv->logits, width, &z));
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
-    if (!alone) share_logits(kv, &z, n, slot, logits);
+    if (!alone) share_logits(kv, &z, width, n, slot, logits);
 done:
     return rc;
 }

@@ -4,6 +4,14 @@
 #include <limits.h>
 #include <string.h>
 
+/* A call of MPI, whose time the open section clocks learn. */
+#define TIMED(call)                        \
+    do {                                   \
+        double start_ = rd_time();         \
+        call;                              \
+        rd_clock_wait(rd_time() - start_); \
+    } while (0)
+
 enum { PIECE = 1 << 28 }; /* elements per MPI call: counts stay ints, buffers stay bounded */
 
 int rd_agree(const rd_comm *c, int code)
@@ -12,12 +20,12 @@ int rd_agree(const rd_comm *c, int code)
         int code, rank;
     } mine = {code, c->rank}, first;
     if (c->size == 1) return code;
-    MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, c->mpi);
+    TIMED(MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, c->mpi));
     if (first.code == RD_OK) return RD_OK;
     rd_error *e = rd_error_get();
     if (c->rank == first.rank && e->rank < 0) MPI_Comm_rank(MPI_COMM_WORLD, &e->rank);
     rd_error theirs = *e;
-    MPI_Bcast(&theirs, (int)sizeof theirs, MPI_BYTE, first.rank, c->mpi);
+    TIMED(MPI_Bcast(&theirs, (int)sizeof theirs, MPI_BYTE, first.rank, c->mpi));
     *e = theirs;
     return first.code;
 }
@@ -36,14 +44,15 @@ done:
 
 void rd_barrier(const rd_comm *c)
 {
-    MPI_Barrier(c->mpi);
+    TIMED(MPI_Barrier(c->mpi));
 }
 
 void rd_bcast(const rd_comm *c, void *bytes, int64_t n, int root)
 {
     if (c->size == 1) return;
     for (int64_t i = 0; i < n; i += PIECE)
-        MPI_Bcast((char *)bytes + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_BYTE, root, c->mpi);
+        TIMED(MPI_Bcast((char *)bytes + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_BYTE, root,
+                        c->mpi));
 }
 
 void rd_bcast_buf(const rd_comm *c, rd_buf *b, int root)
@@ -64,8 +73,8 @@ static void reduce(const rd_comm *c, void *x, int64_t n, size_t size, MPI_Dataty
 {
     if (c->size == 1) return;
     for (int64_t i = 0; i < n; i += PIECE)
-        MPI_Allreduce(MPI_IN_PLACE, (char *)x + (size_t)i * size,
-                      (int)(n - i < PIECE ? n - i : PIECE), t, op, c->mpi);
+        TIMED(MPI_Allreduce(MPI_IN_PLACE, (char *)x + (size_t)i * size,
+                            (int)(n - i < PIECE ? n - i : PIECE), t, op, c->mpi));
 }
 
 void rd_sum_f32(const rd_comm *c, float *x, int64_t n)
@@ -97,14 +106,14 @@ int64_t rd_exscan_i64(const rd_comm *c, int64_t n)
 {
     int64_t before = 0;
     if (c->size == 1) return 0;
-    MPI_Exscan(&n, &before, 1, MPI_INT64_T, MPI_SUM, c->mpi);
+    TIMED(MPI_Exscan(&n, &before, 1, MPI_INT64_T, MPI_SUM, c->mpi));
     return c->rank == 0 ? 0 : before; /* MPI leaves rank 0's result undefined */
 }
 
 void rd_allgather(const rd_comm *c, const void *mine, int64_t n, char **all, int64_t **sizes)
 {
     int64_t *size = rd_new(int64_t, c->size), total = 0, at = 0;
-    MPI_Allgather(&n, 1, MPI_INT64_T, size, 1, MPI_INT64_T, c->mpi);
+    TIMED(MPI_Allgather(&n, 1, MPI_INT64_T, size, 1, MPI_INT64_T, c->mpi));
     for (int r = 0; r < c->size; r++) total += size[r];
     char *out = rd_new(char, total + 1);
     /* One broadcast per rank: the pieces may each pass the 2 GiB that an int count allows. */
@@ -122,14 +131,21 @@ enum { TAG = 1 };
 void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to)
 {
     for (int64_t i = 0; i < n; i += PIECE)
-        MPI_Send(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, to, TAG, c->mpi);
+        TIMED(MPI_Send(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, to, TAG, c->mpi));
 }
 
 void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from)
 {
     for (int64_t i = 0; i < n; i += PIECE)
-        MPI_Recv(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, from, TAG, c->mpi,
-                 MPI_STATUS_IGNORE);
+        TIMED(MPI_Recv(x + i, (int)(n - i < PIECE ? n - i : PIECE), MPI_FLOAT, from, TAG, c->mpi,
+                       MPI_STATUS_IGNORE));
+}
+
+void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n)
+{
+    int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size;
+    TIMED(MPI_Sendrecv(send, rd_int(send_n), MPI_FLOAT, to, TAG, recv, rd_int(recv_n), MPI_FLOAT,
+                       from, TAG, c->mpi, MPI_STATUS_IGNORE));
 }
 
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
@@ -144,8 +160,9 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
         if (to == c->rank)
             memcpy(in, out, (size_t)send_n[to] * sizeof(float));
         else
-            MPI_Sendrecv(out, rd_int(send_n[to]), MPI_FLOAT, to, TAG, in, rd_int(recv_n[from]),
-                         MPI_FLOAT, from, TAG, c->mpi, MPI_STATUS_IGNORE);
+            TIMED(MPI_Sendrecv(out, rd_int(send_n[to]), MPI_FLOAT, to, TAG, in,
+                               rd_int(recv_n[from]), MPI_FLOAT, from, TAG, c->mpi,
+                               MPI_STATUS_IGNORE));
     }
 }
 
@@ -210,13 +227,13 @@ static void exchange_parcels(const rd_comm *c, rd_buf *parcel, rd_buf *received)
     for (int shift = 0; shift < c->size; shift++) {
         int to = (c->rank + shift) % c->size, from = (c->rank - shift + c->size) % c->size;
         int64_t out = (int64_t)parcel[to].len, in = 0;
-        MPI_Sendrecv(&out, 1, MPI_INT64_T, to, 1, &in, 1, MPI_INT64_T, from, 1, c->mpi,
-                     MPI_STATUS_IGNORE);
+        TIMED(MPI_Sendrecv(&out, 1, MPI_INT64_T, to, 1, &in, 1, MPI_INT64_T, from, 1, c->mpi,
+                           MPI_STATUS_IGNORE));
         char *buf = rd_new(char, in + 1);
         MPI_Request *request = rd_new(MPI_Request, out / PIECE + in / PIECE + 2);
         int n = post_pieces(c, buf, in, from, false, request);
         n += post_pieces(c, parcel[to].data, out, to, true, request + n);
-        MPI_Waitall(n, request, MPI_STATUSES_IGNORE);
+        TIMED(MPI_Waitall(n, request, MPI_STATUSES_IGNORE));
         rd_free(request);
         rd_buf_free(&parcel[to]);
         received[from] = (rd_buf){.data = buf, .len = (size_t)in, .cap = (size_t)in + 1};

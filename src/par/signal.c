@@ -68,17 +68,19 @@ int rd_clock_rows(const rd_comm *c, rd_timing **rows)
     char(*names)[NAME] = (char(*)[NAME])rd_new(char, total + NAME);
     for (int64_t i = 0; i < total / NAME; i++) n = add_name(names, n, all + i * NAME);
 
-    double *min = rd_new(double, n), *max = rd_new(double, n), *sum = rd_new(double, n);
+    double *min = rd_new(double, n), *max = rd_new(double, n);
+    double *sum = rd_new(double, 2 * n), *waited = sum + n;
     int64_t *calls = rd_new(int64_t, n);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < n_mine; k++)
             if (strcmp(names[i], own[k]) == 0) {
                 min[i] = max[i] = sum[i] = mine[k].seconds;
+                waited[i] = mine[k].waited;
                 calls[i] = mine[k].calls;
             }
     rd_min_f64(c, min, n);
     rd_max_f64(c, max, n);
-    rd_sum_f64(c, sum, n);
+    rd_sum_f64(c, sum, 2 * n);
     rd_max_i64(c, calls, n);
     *rows = rd_new(rd_timing, n);
     for (int i = 0; i < n; i++) {
@@ -87,6 +89,7 @@ int rd_clock_rows(const rd_comm *c, rd_timing **rows)
         row->min = min[i];
         row->max = max[i];
         row->avg = sum[i] / c->size;
+        row->waited = waited[i] / c->size;
         row->calls = calls[i];
     }
     rd_free(own), rd_free(all), rd_free(sizes), rd_free(names);
@@ -99,11 +102,12 @@ void rd_clock_table(const rd_comm *c, rd_buf *out)
     rd_timing *rows;
     int n = rd_clock_rows(c, &rows);
     if (c->rank == 0) {
-        rd_buf_printf(out, "%-24s %10s %10s %10s %10s\n", "section (seconds)", "min", "avg", "max",
-                      "calls");
+        rd_buf_printf(out, "%-24s %10s %10s %10s %10s %10s\n", "section (seconds)", "min", "avg",
+                      "max", "in comm.", "calls");
         for (int i = 0; i < n; i++)
-            rd_buf_printf(out, "%-24s %10.2f %10.2f %10.2f %10lld\n", rows[i].section, rows[i].min,
-                          rows[i].avg, rows[i].max, (long long)rows[i].calls);
+            rd_buf_printf(out, "%-24s %10.2f %10.2f %10.2f %10.2f %10lld\n", rows[i].section,
+                          rows[i].min, rows[i].avg, rows[i].max, rows[i].waited,
+                          (long long)rows[i].calls);
     }
     rd_free(rows);
 }

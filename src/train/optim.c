@@ -93,7 +93,7 @@ int rd_optim_create(rd_model *model, const rd_optim_opts *o, int64_t total_steps
     int64_t n = 0;
     for (int64_t i = 0; i < params->n; i++) {
         const rd_mat *w = &params->item[i].w;
-        RD_ASSERT(w->ln <= 1 || w->ld == w->lm);
+        RD_ASSERT(w->ln <= 1 || w->ld == w->lm || w->lm == 0);
         p->v_offset[i] = muon && params->item[i].is_matrix ? -1 : n;
         if (p->v_offset[i] >= 0) n += local_size(w);
     }
