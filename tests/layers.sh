@@ -29,7 +29,7 @@ door() { # pattern, layers that may match, what
     [ -z "$hits" ] || { echo "$3 outside $2:"; echo "$hits"; bad=1; }
 }
 door '\bMPI_[A-Z][a-z_]+\(' 'par|io' 'MPI calls'
-door '\b(cblas_|Cblacs_|blacs_[a-z]+_\(|ps[a-z]+_\(|openblas_)' 'la' 'BLAS, BLACS, PBLAS or ScaLAPACK'
+door '\b(cblas_|Cblacs_|blacs_[a-z]+_\(|p[sd][a-z]+_\(|openblas_)' 'la' 'BLAS, BLACS, PBLAS or ScaLAPACK'
 door '\b(H5[A-Z][a-z_]+\(|cJSON_)' 'io' 'HDF5 or cJSON'
 door '\bpcre2_' 'text' 'PCRE2'
 door '\bcurl_' 'teacher' 'libcurl'

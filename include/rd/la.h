@@ -64,6 +64,28 @@ void rd_gemm_reference(char ta, char tb, int64_t m, int64_t n, int64_t k, float 
 /* Frobenius norm squared in float64.  Collective on the replica. */
 int rd_mat_norm2(const rd_mat *A, double *norm2);
 
+/* ---------------------------------------------------------------- factorisations (factor.c) */
+
+/* Leading singular values and vectors, A ~ U diag(s) V^T: the best approximation of rank r.
+ * Collective on A->grid's replica, of any extent, with or without a context (rd_la_attach).
+ *   A  m x n, not modified   U  m x r   s  [r] on every rank, descending   V  n x r
+ * In blocks of any size, created by the caller.  In float64 inside (ScaLAPACK's pdgesvd).  In each
+ * column of U the largest entry is positive (of entries equal within 1e-6 the first), so that the
+ * result is the same on all grids to float32 rounding, but for vectors of singular values that are
+ * equal: those are only some basis of their space.
+ * Errors: RD_EINTERNAL for shapes that do not fit, r < 1 or r > min(m, n); RD_ENUMERIC for values
+ * that are not finite or when the iteration fails.
+ * All k = min(m, n) are computed: about 22 m n k flops / ranks at m = n; per rank about
+ * (8 m n + 20 (m + n) k) / ranks bytes for the time of the call. */
+int rd_svd_leading(const rd_mat *A, int64_t r, rd_mat *U, double *s, rd_mat *V);
+/* The first r columns of L and rows of Q of A = L Q: L lower triangular with a diagonal that is not
+ * negative, Q with orthonormal rows.  Collective and errors as above.
+ *   A  m x n, not modified   L  m x r   Q  r x n
+ * Where the first r rows of A are linearly dependent Q is some completion.  In float64 inside
+ * (pdgelqf, pdorglq).  4 n r^2 + 2 m n r flops / ranks; per rank 8 (m n + m r + n r) / ranks bytes,
+ * and as much as A twice more while it is redistributed. */
+int rd_lq_leading(const rd_mat *A, int64_t r, rd_mat *L, rd_mat *Q);
+
 /* Measured local sgemm rate in flop/s at m = n = k = size (best of repeats).  Local. */
 double rd_gemm_rate(int64_t size, int repeats);
 double rd_gemm_library_rate(int64_t size, int repeats); /* of the linked BLAS, for comparison */
