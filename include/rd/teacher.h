@@ -50,7 +50,25 @@ uint64_t rd_teacher_key(const rd_teacher *t);
  * k.  Local for the symbolic kind. */
 int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
                        rd_proposal *out);
-/* Apply rules to inputs; n at a time, so that remote kinds can have many under way. */
+/* Apply rules to inputs. */
 int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, rd_application *a);
+
+/* The same two as jobs that are handed in and come back, in any order, when they are done: a remote
+ * kind has calls of many jobs under way at once.  A kind that computes does the work as it is
+ * handed in.  All Local, between open and close.
+ *   start  task, rules, inputs, out and a are lent until the job has come back.
+ *   next   waits for a finished job and gives its tag (not NULL).  NULL: none is under way, or
+ *          another rank has given up (rd_teacher_cancel).  RD_ESTOP: a stop was asked for.
+ *   wants  would more jobs help?  Work left undone for a while costs nothing, so nobody need hand
+ *          in more than this asks for.
+ * After a failure or a cancel the jobs under way are lost, and nothing lent is touched any more. */
+int rd_teacher_propose_start(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
+                             rd_proposal *out, void *tag);
+int rd_teacher_apply_start(rd_teacher *t, rd_family f, int64_t n, double temperature,
+                           rd_application *a, void *tag);
+int rd_teacher_next(rd_teacher *t, void **tag);
+bool rd_teacher_wants(const rd_teacher *t);
+/* Local: the other ranks' rd_teacher_next gives NULL soon. */
+void rd_teacher_cancel(rd_teacher *t);
 
 #endif

@@ -58,6 +58,25 @@ static int64_t applied_examples(const augment *a, const rd_task *t)
 
 /* ---------------------------------------------------------------- one task */
 
+struct unit_work;
+
+/* A task of a unit in hand: first its proposals are asked for, then all rules are applied. */
+typedef struct task_work {
+    const rd_task *task;
+    struct unit_work *unit;
+    int64_t n_rules, n_apps;
+    rd_proposal *rules;
+    rd_application *apps;
+    bool applying;
+} task_work;
+
+/* A unit in hand.  A remote teacher has calls of several under way. */
+typedef struct unit_work {
+    int64_t unit, n_tasks, left; /* left: tasks that are not finished */
+    task_work task[BLOCK_TASKS];
+    struct unit_work *next;
+} unit_work;
+
 /* Names one application: the same rule and input drawn twice in a task are answered independently,
  * and the place of the task in the set plays no part. */
 static uint64_t application_key(const rd_task *t, int64_t draw, int64_t example)
@@ -66,54 +85,56 @@ static uint64_t application_key(const rd_task *t, int64_t draw, int64_t example)
     return rd_hash(parts, sizeof parts, 0);
 }
 
-static int apply_all(const augment *a, const rd_task *t, int64_t n_rules, const rd_proposal *rules,
-                     rd_buf *record)
+static int propose(const augment *a, task_work *w)
 {
-    int rc = RD_OK;
-    int64_t n_examples = applied_examples(a, t), n = n_rules * n_examples;
-    rd_application *apps = rd_new(rd_application, n);
-    rd_buf *answers = rd_new(rd_buf, n);
-    bool *read = rd_new(bool, n);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t draw = i / n_examples, example = i % n_examples;
-        apps[i].rule = rules[draw].rule;
-        apps[i].input = t->examples[example].input;
-        apps[i].key = application_key(t, draw, example);
-    }
-    /* In one call: a remote teacher can then have many requests under way. */
-    RD_TRY(rd_teacher_apply(a->teacher, t->family, n, a->o->follow_temperature, apps));
-    for (int64_t i = 0; i < n; i++)
-        read[i] =
-            rd_answer_read(a->prompts, t->family, apps[i].response, !a->o->tolerant, &answers[i]);
-    traces_put_task(record, n_rules, rules, n_examples, apps, answers, read);
-done:
-    for (int64_t i = 0; i < n; i++) {
-        rd_free(apps[i].response);
-        rd_buf_free(&answers[i]);
-    }
-    rd_free(apps);
-    rd_free(answers);
-    rd_free(read);
+    w->n_rules = a->o->hypotheses[w->task->source];
+    w->rules = rd_new(rd_proposal, w->n_rules);
+    rd_clock_begin("augment: propose");
+    int rc = rd_teacher_propose_start(a->teacher, w->task, w->n_rules, a->o->rule_temperature,
+                                      w->rules, w);
+    rd_clock_end("augment: propose");
     return rc;
 }
 
-static int augment_task(const augment *a, const rd_task *t, rd_buf *record)
+static int apply(const augment *a, task_work *w)
 {
-    int rc = RD_OK;
-    int64_t n_rules = a->o->hypotheses[t->source];
-    rd_proposal *rules = rd_new(rd_proposal, n_rules);
-    rd_clock_begin("augment: propose");
-    rc = rd_teacher_propose(a->teacher, t, n_rules, a->o->rule_temperature, rules);
-    rd_clock_end("augment: propose");
-    RD_TRY(rc);
+    int64_t n_examples = applied_examples(a, w->task);
+    w->applying = true;
+    w->n_apps = w->n_rules * n_examples;
+    w->apps = rd_new(rd_application, w->n_apps);
+    for (int64_t i = 0; i < w->n_apps; i++) {
+        int64_t draw = i / n_examples, example = i % n_examples;
+        w->apps[i].rule = w->rules[draw].rule;
+        w->apps[i].input = w->task->examples[example].input;
+        w->apps[i].key = application_key(w->task, draw, example);
+    }
     rd_clock_begin("augment: apply");
-    rc = apply_all(a, t, n_rules, rules, record);
+    int rc = rd_teacher_apply_start(a->teacher, w->task->family, w->n_apps,
+                                    a->o->follow_temperature, w->apps, w);
     rd_clock_end("augment: apply");
-    RD_TRY(rc);
-done:
-    for (int64_t i = 0; i < n_rules; i++) rd_free(rules[i].rule);
-    rd_free(rules);
     return rc;
+}
+
+static void put_record(const augment *a, const task_work *w, rd_buf *record)
+{
+    rd_buf *answers = rd_new(rd_buf, w->n_apps);
+    bool *read = rd_new(bool, w->n_apps);
+    for (int64_t i = 0; i < w->n_apps; i++)
+        read[i] = rd_answer_read(a->prompts, w->task->family, w->apps[i].response, !a->o->tolerant,
+                                 &answers[i]);
+    traces_put_task(record, w->n_rules, w->rules, applied_examples(a, w->task), w->apps, answers,
+                    read);
+    for (int64_t i = 0; i < w->n_apps; i++) rd_buf_free(&answers[i]);
+    rd_free(answers);
+    rd_free(read);
+}
+
+static void task_work_free(task_work *w)
+{
+    for (int64_t i = 0; i < w->n_rules; i++) rd_free(w->rules[i].rule);
+    for (int64_t i = 0; i < w->n_apps; i++) rd_free(w->apps[i].response);
+    rd_free(w->rules);
+    rd_free(w->apps);
 }
 
 /* ---------------------------------------------------------------- the units */
@@ -124,41 +145,98 @@ static void unit_range(const augment *a, int64_t unit, int64_t *first, int64_t *
     *end = *first + BLOCK_TASKS < a->tasks->n ? *first + BLOCK_TASKS : a->tasks->n;
 }
 
-/* The ranks of a replica do the same unit side by side (a teacher that is a model needs them all);
- * its first rank keeps the record. */
-static int augment_unit(const augment *a, int64_t unit)
+static int unit_begin(const augment *a, int64_t unit, unit_work **in_hand)
 {
     int rc = RD_OK;
     int64_t first, end;
-    rd_buf record = {0};
     unit_range(a, unit, &first, &end);
-    for (int64_t i = first; i < end; i++) RD_TRY(augment_task(a, &a->tasks->task[i], &record));
-    if (a->g->tp.rank == 0) RD_TRY(rd_journal_append(a->journal, unit, &record));
+    unit_work *u = rd_new(unit_work, 1);
+    u->unit = unit;
+    u->n_tasks = u->left = end - first;
+    u->next = *in_hand;
+    *in_hand = u;
+    for (int64_t i = 0; i < u->n_tasks; i++) {
+        u->task[i].task = &a->tasks->task[first + i];
+        u->task[i].unit = u;
+        RD_TRY(propose(a, &u->task[i]));
+    }
+done:
+    return rc;
+}
+
+static void unit_free(unit_work *u, unit_work **in_hand)
+{
+    while (*in_hand != u) in_hand = &(*in_hand)->next;
+    *in_hand = u->next;
+    for (int64_t i = 0; i < u->n_tasks; i++) task_work_free(&u->task[i]);
+    rd_free(u);
+}
+
+/* The ranks of a replica do the same units side by side (a teacher that is a model needs them all);
+ * its first rank keeps the record. */
+static int unit_finish(const augment *a, unit_work *u)
+{
+    int rc = RD_OK;
+    rd_buf record = {0};
+    for (int64_t i = 0; i < u->n_tasks; i++) put_record(a, &u->task[i], &record);
+    if (a->g->tp.rank == 0) RD_TRY(rd_journal_append(a->journal, u->unit, &record));
     RD_TRY(rd_fault("augment"));
 done:
     rd_buf_free(&record);
     return rc;
 }
 
+/* The next job that the teacher has finished.  *more: are there others? */
+static int one_job(const augment *a, unit_work **in_hand, bool *more)
+{
+    int rc = RD_OK;
+    void *tag = NULL;
+    *more = false;
+    rd_clock_begin("augment: wait");
+    rc = rd_teacher_next(a->teacher, &tag);
+    rd_clock_end("augment: wait");
+    RD_TRY(rc);
+    if (!tag) goto done;
+    task_work *w = tag;
+    unit_work *u = w->unit;
+    *more = true;
+    if (!w->applying) {
+        RD_TRY(apply(a, w));
+    } else if (--u->left == 0) {
+        RD_TRY(unit_finish(a, u));
+        unit_free(u, in_hand);
+    }
+done:
+    return rc;
+}
+
+/* Units are taken while the teacher wants more; stopping, or a failure here, keeps the others from
+ * taking any. */
 static int work(const augment *a, rd_queue *q)
 {
     int rc = RD_OK;
+    unit_work *in_hand = NULL;
     rd_progress progress = {0};
     rd_progress_begin(&progress, "augment", "tasks", a->tasks->n);
-    for (;;) {
-        int64_t unit = -1;
-        if (rd_stop_local()) rd_queue_cancel(q);
-        RD_TRY(rd_queue_next(q, &unit));
-        if (unit < 0) break;
-        rc = rd_agree(&a->g->tp, augment_unit(a, unit));
-        RD_TRY(rc);
+    int64_t unit = 0; /* < 0: all are taken */
+    for (bool more = true; more;) {
+        while (unit >= 0 && rd_teacher_wants(a->teacher)) {
+            if (rd_stop_local()) rd_queue_cancel(q);
+            RD_TRY(rd_queue_next(q, &unit));
+            if (unit >= 0) RD_TRY(rd_agree(&a->g->tp, unit_begin(a, unit, &in_hand)));
+        }
+        RD_TRY(rd_agree(&a->g->tp, one_job(a, &in_hand, &more)));
         int64_t tasks = (a->n_restored + rd_queue_taken(q)) * BLOCK_TASKS;
         rd_progress_set(&progress, tasks < a->tasks->n ? tasks : a->tasks->n, NULL);
     }
     /* A rank that got no unit passes the fault too, so that a test can name any rank. */
     RD_TRY(rd_fault("augment"));
 done:
-    if (rc != RD_OK) rd_queue_cancel(q);
+    if (rc != RD_OK) {
+        rd_queue_cancel(q);
+        rd_teacher_cancel(a->teacher);
+    }
+    while (in_hand) unit_free(in_hand, &in_hand);
     rd_progress_end(&progress);
     return rc;
 }

@@ -14,6 +14,8 @@ typedef struct teacher_setup {
     const rd_tok *tok; /* may be NULL */
 } teacher_setup;
 
+/* A kind that computes implements propose and apply; one whose answers take their time implements
+ * propose_start, apply_start, next, wants and cancel in their place. */
 typedef struct teacher_ops {
     const char *name;
     int (*create)(const teacher_setup *setup, void **state);
@@ -21,6 +23,13 @@ typedef struct teacher_ops {
     int (*propose)(void *state, const rd_task *task, int64_t k, double temperature,
                    rd_proposal *out);
     int (*apply)(void *state, rd_family f, int64_t n, double temperature, rd_application *a);
+    int (*propose_start)(void *state, const rd_task *task, int64_t k, double temperature,
+                         rd_proposal *out, void *tag);
+    int (*apply_start)(void *state, rd_family f, int64_t n, double temperature, rd_application *a,
+                       void *tag);
+    int (*next)(void *state, void **tag);
+    bool (*wants)(const void *state);
+    void (*cancel)(void *state);
 } teacher_ops;
 
 extern const teacher_ops rd_teacher_symbolic; /* symbolic.c */

@@ -15,6 +15,9 @@ struct rd_teacher {
     const teacher_ops *ops;
     void *state;
     uint64_t key;
+    /* Jobs done as they were handed in, until they are asked for: done[first] … done[n - 1]. */
+    void **done;
+    int64_t first, n, cap;
 };
 
 /* The skills are calibrated by tests/calibrate_teacher.c on the official files: the greedy
@@ -115,6 +118,7 @@ void rd_teacher_free(rd_teacher **t)
 {
     if (!*t) return;
     (*t)->ops->free((*t)->state);
+    rd_free((*t)->done);
     RD_FREE(*t);
 }
 
@@ -123,15 +127,86 @@ uint64_t rd_teacher_key(const rd_teacher *t)
     return t->key;
 }
 
+/* ---------------------------------------------------------------- jobs */
+
+static void push_done(rd_teacher *t, void *tag)
+{
+    if (t->first == t->n) t->first = t->n = 0;
+    if (t->n == t->cap) {
+        t->cap = t->cap ? 2 * t->cap : 64;
+        rd_resize(t->done, t->cap);
+    }
+    t->done[t->n++] = tag;
+}
+
+int rd_teacher_propose_start(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
+                             rd_proposal *out, void *tag)
+{
+    int rc = RD_OK;
+    if (t->ops->propose_start)
+        return t->ops->propose_start(t->state, task, k, temperature, out, tag);
+    RD_TRY(t->ops->propose(t->state, task, k, temperature, out));
+    push_done(t, tag);
+done:
+    return rc;
+}
+
+int rd_teacher_apply_start(rd_teacher *t, rd_family f, int64_t n, double temperature,
+                           rd_application *a, void *tag)
+{
+    int rc = RD_OK;
+    if (t->ops->apply_start) return t->ops->apply_start(t->state, f, n, temperature, a, tag);
+    RD_TRY(t->ops->apply(t->state, f, n, temperature, a));
+    push_done(t, tag);
+done:
+    return rc;
+}
+
+int rd_teacher_next(rd_teacher *t, void **tag)
+{
+    if (t->ops->next) return t->ops->next(t->state, tag);
+    *tag = t->first < t->n ? t->done[t->first++] : NULL;
+    return RD_OK;
+}
+
+bool rd_teacher_wants(const rd_teacher *t)
+{
+    return t->ops->wants ? t->ops->wants(t->state) : t->first == t->n;
+}
+
+void rd_teacher_cancel(rd_teacher *t)
+{
+    if (t->ops->cancel) t->ops->cancel(t->state);
+}
+
+/* Until the one job that is under way has come back. */
+static int await(rd_teacher *t, void *tag)
+{
+    int rc = RD_OK;
+    void *came = NULL;
+    RD_TRY(rd_teacher_next(t, &came));
+    if (came != tag) RD_FAIL(RD_ESTOP, "teacher: another rank gave up");
+done:
+    return rc;
+}
+
 int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
                        rd_proposal *out)
 {
-    return t->ops->propose(t->state, task, k, temperature, out);
+    int rc = RD_OK;
+    RD_TRY(rd_teacher_propose_start(t, task, k, temperature, out, out));
+    RD_TRY(await(t, out));
+done:
+    return rc;
 }
 
 int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, rd_application *a)
 {
-    return t->ops->apply(t->state, f, n, temperature, a);
+    int rc = RD_OK;
+    RD_TRY(rd_teacher_apply_start(t, f, n, temperature, a, a));
+    RD_TRY(await(t, a));
+done:
+    return rc;
 }
 
 int64_t token_count(token_counter *c, const char *text, size_t n)
