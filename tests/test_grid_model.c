@@ -82,9 +82,28 @@ static bool same_bytes(const rd_grid *g, const void *x, size_t n)
     return same;
 }
 
+/* What the backward pass said to be final, as it was then. */
+typedef struct heard {
+    const rd_params *trained;
+    float *grads;
+    int64_t from;
+    int calls, gaps;
+} heard;
+
+static void hear(void *ctx, int64_t first, int64_t count)
+{
+    heard *h = ctx;
+    h->calls++;
+    h->gaps += first + count != h->from || count < 0;
+    h->from = first;
+    memcpy(h->grads + first, h->trained->grads + first, (size_t)count * sizeof(float));
+}
+
 static void run(rd_model *m, const bed *t, double *logp)
 {
     rd_work *w = NULL;
+    int64_t storage = m->trained->storage;
+    heard h = {.trained = m->trained, .grads = rd_new(float, storage), .from = storage};
     is_rc(rd_work_create(m, T, MAX_LEN, &w), RD_OK, "work");
     rd_mem_guard("pass");
     /* A larger batch first: what it leaves behind must not matter. */
@@ -94,11 +113,17 @@ static void run(rd_model *m, const bed *t, double *logp)
     if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->b);
     if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
     if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->coef, logp);
+    rd_work_on_gradients(w, hear, &h);
     if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
+    rd_work_on_gradients(w, NULL, NULL);
+    bool same = memcmp(h.grads, m->trained->grads, (size_t)storage * sizeof(float)) == 0;
     if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->b);
     if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, NULL, logp);
     rd_mem_guard(NULL);
     is_rc(rc, RD_OK, "passes");
+    ok(same && h.from == 0 && h.gaps == 0 && h.calls >= 2 * m->cfg.layers,
+       "gradients that were said to be final are (%d times)", h.calls);
+    rd_free(h.grads);
     int32_t keep = t->b.target[0];
     t->b.target[0] = V;
     is_rc(rd_model_head(m, w, &t->b, NULL, logp), RD_EINTERNAL, "a target outside the vocabulary");

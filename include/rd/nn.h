@@ -101,6 +101,13 @@ int rd_model_head(rd_model *model, rd_work *work, const rd_batch *b, const float
                   double *logp);
 /* Trunk backward from what rd_model_head kept; gradients are accumulated.  Collective. */
 int rd_model_bwd(rd_model *model, rd_work *work, const rd_batch *b);
+/* From now on rd_model_bwd tells ready(ctx, first, count) when nothing more will be added in this
+ * pass to floats [first, first + count) of the trained storage, so that they can travel while the
+ * rest is computed.  From the storage's end to its beginning, half a layer at a time, without gaps;
+ * the calls of one pass that returns RD_OK cover all of it; count may be 0.  Local; ready NULL (as
+ * at first): no calls. */
+typedef void rd_gradients_ready(void *ctx, int64_t first, int64_t count);
+void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx);
 void rd_model_zero_grads(rd_model *model); /* of what is trained */
 /* All logits, V x T column-major, for tests and small inputs (1 x 1 grid).  After rd_model_fwd. */
 int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *logits);

@@ -2,8 +2,8 @@
  * columns.  Where the grid has one row or one column they are the local ones of ops.c.
  *
  * Norm weights belong to the first grid column alone, so that the replica holds every parameter
- * once; each pass begins by handing them to the other columns and ends by adding up their
- * gradients. */
+ * once; a forward pass begins by handing them to the other columns, a backward pass adds up their
+ * gradients one by one, as they are complete. */
 #include "ops.h"
 
 #include <math.h>
@@ -32,13 +32,12 @@ void rd_norms_fetch(const rd_model *model, float *norms)
     rd_bcast(&model->grid->over_cols, norms, n * D * (int64_t)sizeof(float), 0);
 }
 
-void rd_norms_return(rd_model *model, float *dnorms)
+void rd_norm_return(rd_model *model, float *dnorms, int64_t i)
 {
-    int64_t D = model->layers->split.local[RD_WIDTH], n = norm_count(model);
+    int64_t D = model->layers->split.local[RD_WIDTH];
     if (model->grid->cols == 1) return;
-    rd_sum_f32(&model->grid->over_cols, dnorms, n * D);
-    if (model->grid->my_col != 0) return;
-    for (int64_t i = 0; i < n; i++) rd_add(D, dnorms + i * D, model->layers->dnorm[i]);
+    rd_sum_f32(&model->grid->over_cols, dnorms + i * D, D);
+    if (model->grid->my_col == 0) rd_add(D, dnorms + i * D, model->layers->dnorm[i]);
 }
 
 const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i)

@@ -102,7 +102,8 @@ void rd_deal_pad(const rd_deal *d, int64_t ld, float *x);
  * the model's own are used. */
 int64_t rd_norms_size(const rd_model *model);
 void rd_norms_fetch(const rd_model *model, float *norms);
-void rd_norms_return(rd_model *model, float *dnorms); /* add to the model's gradients */
+/* Add gradient i, complete on all grid columns, to the model's. */
+void rd_norm_return(rd_model *model, float *dnorms, int64_t i);
 const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i);
 float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i);
 
@@ -179,6 +180,8 @@ struct rd_model_layers {
     rd_mat embed, dembed;  /* D x V */
     rd_mat head, dhead;    /* D x V; the embedding's when tied */
     float **norm, **dnorm; /* [2 layers + 1] the model's own, on the first grid column */
+    int64_t *begin;        /* [2 layers + 1] where in the trained storage the part of each norm
+                              begins: the norm and the matrices up to the next */
 };
 
 /* What one layer's forward leaves for its backward.  D, H, … are this grid row's, T is one grid
@@ -214,6 +217,9 @@ struct rd_work {
     float *rope;                   /* [max_len][S] */
     float *norms, *dnorms;         /* [rd_norms_size] */
     rd_lookup lookup;
+    rd_gradients_ready *ready; /* NULL: nobody wants to know */
+    void *ready_ctx;
+    int64_t ready_from;   /* in this pass, the trained storage is final from here on */
     int64_t *with_target; /* [local_T] local tokens that have one */
     double *sum;          /* [local_T] */
     int64_t *token;       /* [chunk] */

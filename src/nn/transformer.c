@@ -121,6 +121,12 @@ void rd_work_free(rd_work **work)
     RD_FREE(*work);
 }
 
+void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx)
+{
+    work->ready = ready;
+    work->ready_ctx = ctx;
+}
+
 /* ---------------------------------------------------------------- the batch */
 
 /* Check the batch against the model and the space, and deal its sequences over the grid columns. */
@@ -238,6 +244,20 @@ done:
 
 /* ---------------------------------------------------------------- backward */
 
+/* The trained storage is final from `first` on: say what of it is new. */
+static void tell_ready(rd_work *w, int64_t first)
+{
+    if (w->ready != NULL) w->ready(w->ready_ctx, first, w->ready_from - first);
+    w->ready_from = first;
+}
+
+/* Norm i and the matrices after it are done. */
+static void finish_part(rd_model *model, rd_work *w, int64_t i)
+{
+    rd_norm_return(model, w->dnorms, i);
+    tell_ready(w, model->layers->begin[i]);
+}
+
 /* On entry w->dx is the gradient of the layer's output, on return that of its input.  Its padding
  * is zero all the way. */
 static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
@@ -261,6 +281,7 @@ static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
     RD_TRY(rd_linears_bwd_input(m->n_gate_up, p->gate_up, v.dgu, &v.dn));
     rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
                 w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
+    finish_part(model, w, 2 * l + 1);
 
     RD_TRY(rd_linear_bwd_weight(&v.att, &v.dx, &p->d_o));
     RD_TRY(rd_linear_bwd_input(&p->o, &v.dx, &v.datt));
@@ -272,6 +293,7 @@ static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
     RD_TRY(rd_linears_bwd_input(m->n_qkv, p->qkv, v.dqkv, &v.dn));
     rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->inv1, w->dn, w->dx,
                 rd_norm_gradient(model, w->dnorms, 2 * l), w->sum);
+    finish_part(model, w, 2 * l);
 done:
     return rc;
 }
@@ -282,13 +304,15 @@ int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
     int64_t layers = model->cfg.layers, D = model->layers->split.local[RD_WIDTH];
     if (model->trained == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "backward of a batch without its forward");
+    w->ready_from = model->trained->storage;
     memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
     memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));
     rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->inv,
                 w->dh, w->dx, rd_norm_gradient(model, w->dnorms, 2 * layers), w->sum);
+    finish_part(model, w, 2 * layers);
     for (int64_t l = layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, l));
-    rd_norms_return(model, w->dnorms);
     rd_lookup_bwd(&model->layers->dembed, &w->deal, b->tokens, &w->lookup, w->dx);
+    tell_ready(w, 0);
 done:
     return rc;
 }

@@ -128,6 +128,7 @@ static void place_norm(layout *l, const char *name, int64_t index)
     if (p == NULL) return;
     l->model->layers->norm[index] = p->w.a;
     l->model->layers->dnorm[index] = p->g.a;
+    l->model->layers->begin[index] = p->w.a - l->model->base.weights;
 }
 
 /* Widen the view of the first of some matrices that lie side by side to all of them. */
@@ -206,6 +207,7 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     m->layers->layer = rd_new(rd_layer, c.layers);
     m->layers->norm = rd_new(float *, 2 * c.layers + 1);
     m->layers->dnorm = rd_new(float *, 2 * c.layers + 1);
+    m->layers->begin = rd_new(int64_t, 2 * c.layers + 1);
     m->layers->split = split;
     m->layers->n_qkv = g->rows * g->cols == 1 ? 1 : 3;
     m->layers->n_gate_up = g->rows * g->cols == 1 ? 1 : 2;
@@ -223,6 +225,7 @@ void rd_model_free(rd_model **model)
     rd_free(m->layers->layer);
     rd_free(m->layers->norm);
     rd_free(m->layers->dnorm);
+    rd_free(m->layers->begin);
     rd_free(m->layers);
     rd_free(m->base.item);
     rd_free(m->base.weights);
