@@ -103,7 +103,9 @@ size_t rd_dtype_size(rd_dtype t);
 /* A file of tables: groups of equally long one-dimensional columns "table/column" (chunked,
  * shuffle + deflate 1), text in a pool /text/bytes (uint8, UTF-8, no terminators) and /text/offset
  * (int64, n + 1), arrays of any rank.  The root carries schema, schema_version, software,
- * software_version, git, date, config as attributes.
+ * software_version, git, date, config as attributes.  HDF5's user block (512 bytes) in front holds
+ * a checksum over the whole file (seal.c), written at commit and verified at open, the ranks
+ * sharing the reading.
  *
  * Everything here is Collective on the communicator given at create/open unless said otherwise, and
  * returns the same code on every rank; names, types, ranks and dims are equal on all ranks.  Room
@@ -121,7 +123,7 @@ typedef struct rd_store_info {
 
 int rd_store_create(const rd_comm *c, const char *path, const rd_store_info *info, rd_store **s);
 /* Open for reading.  Refuses another schema (NULL: any) or a newer major version: RD_EINPUT.  A
- * truncated or foreign file is RD_EINPUT with the path. */
+ * file that is truncated, foreign or does not fit its checksum is RD_EINPUT with the path. */
 int rd_store_open(const rd_comm *c, const char *path, const char *schema, int version,
                   rd_store **s);
 /* Flush, fsync, rename into place, close; *s is NULL afterwards, also on failure, which discards
@@ -171,7 +173,8 @@ int rd_store_get_i64(rd_store *s, const char *object, const char *name, int64_t 
 int rd_store_get_f64(rd_store *s, const char *object, const char *name, double *value);
 
 /* Description of any HDF5 file: attributes, tables with row counts, arrays with shapes.  Local.
- * Appends text for a terminal, or one JSON object: path, bytes, attributes, tables [{name, rows,
+ * Appends text for a terminal, or one JSON object: path, bytes, checksum (is there one that fits?
+ * One that does not is RD_EINPUT), attributes, tables [{name, rows,
  * columns [{name, type}]}], arrays [{name, type, shape, stored_bytes}], object_attributes, text
  * {strings, bytes} when there is a pool. */
 int rd_store_describe(const char *path, bool json, rd_buf *out);

@@ -96,18 +96,43 @@ uint64_t rd_hash_str(const char *s, uint64_t seed)
     return rd_hash(s, strlen(s), seed);
 }
 
-uint32_t rd_crc32(const void *bytes, size_t n, uint32_t crc)
+/* One byte by two lookups of four bits: a table that fits a line of cache. */
+static uint32_t crc_byte(uint32_t crc, unsigned char byte)
 {
     static const uint32_t nibble[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
                                         0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
                                         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
                                         0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    const unsigned char *p = bytes;
-    crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc = nibble[(crc ^ p[i]) & 15] ^ (crc >> 4);
-        crc = nibble[(crc ^ (p[i] >> 4)) & 15] ^ (crc >> 4);
+    crc = nibble[(crc ^ byte) & 15] ^ (crc >> 4);
+    return nibble[(crc ^ (byte >> 4)) & 15] ^ (crc >> 4);
+}
+
+/* Long texts eight bytes at a time: table k takes a byte that k more bytes follow.  Making the
+ * tables costs as much as some kilobytes, so no state need be kept between calls. */
+static uint32_t crc_long(uint32_t crc, const unsigned char *p, size_t eights)
+{
+    uint32_t table[8][256];
+    for (int i = 0; i < 256; i++) table[0][i] = crc_byte((uint32_t)i, 0);
+    for (int k = 1; k < 8; k++)
+        for (int i = 0; i < 256; i++)
+            table[k][i] = table[0][table[k - 1][i] & 255] ^ (table[k - 1][i] >> 8);
+    for (size_t n = 0; n < eights; n++, p += 8) {
+        const uint32_t low = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                                    (uint32_t)p[3] << 24);
+        crc = table[7][low & 255] ^ table[6][low >> 8 & 255] ^ table[5][low >> 16 & 255] ^
+              table[4][low >> 24] ^ table[3][p[4]] ^ table[2][p[5]] ^ table[1][p[6]] ^
+              table[0][p[7]];
     }
+    return crc;
+}
+
+uint32_t rd_crc32(const void *bytes, size_t n, uint32_t crc)
+{
+    const unsigned char *p = bytes;
+    const size_t eights = n >= 16384 ? n / 8 : 0;
+    crc = ~crc;
+    if (eights > 0) crc = crc_long(crc, p, eights);
+    for (size_t i = 8 * eights; i < n; i++) crc = crc_byte(crc, p[i]);
     return ~crc;
 }
 

@@ -306,6 +306,23 @@ done:
 
 /* ---------------------------------------------------------------- tokenizer */
 
+int job_data_key(job *j, int64_t *key)
+{
+    int rc = RD_OK;
+    rd_store *s = NULL;
+    char *datasets = job_path(j, "datasets.h5");
+    if (!j->have_data_key) {
+        RD_TRY(rd_store_open(&j->grid->world, datasets, "redistill.datasets", 1, &s));
+        RD_TRY(rd_store_get_i64(s, "", "key", &j->data_key));
+        j->have_data_key = true;
+    }
+    *key = j->data_key;
+done:
+    rd_store_close(&s);
+    rd_free(datasets);
+    return rc;
+}
+
 /* Evenly spread chunks of the text pool, until the quota is reached.  Root only. */
 static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
 {
@@ -355,35 +372,37 @@ done:
     return rc;
 }
 
-/* tokenizer.key says which datasets and options tokenizer.json was trained on. */
-static int root_tokenizer(const job *j, const char *datasets, rd_buf *json)
+/* tokenizer.key: which datasets and options tokenizer.json was trained on, and its checksum. */
+static void tokenizer_key(const job *j, int64_t data_key, const rd_buf *json, rd_buf *key)
+{
+    static const char *const keys[] = {"model.tokenizer.", NULL};
+    rd_buf_clear(key);
+    rd_buf_printf(key, "%016llx %016llx %08x\n", (unsigned long long)data_key,
+                  (unsigned long long)config_hash(&j->cfg.keys, keys),
+                  rd_crc32(json->data, json->len, 0));
+}
+
+static int root_tokenizer(const job *j, int64_t data_key, const char *datasets, rd_buf *json)
 {
     int rc = RD_OK;
-    static const char *const keys[] = {"model.tokenizer.", NULL};
     char *path = job_path(j, "tokenizer.json"), *key_path = job_path(j, "tokenizer.key");
     rd_buf key = {0}, old = {0};
-    rd_comm self = rd_comm_self();
-    rd_store *s = NULL;
-    int64_t data_key = 0;
-    RD_TRY(rd_store_open(&self, datasets, "redistill.datasets", 1, &s));
-    RD_TRY(rd_store_get_i64(s, "", "key", &data_key));
-    rd_store_close(&s);
-    rd_buf_printf(&key, "%016llx %016llx\n", (unsigned long long)data_key,
-                  (unsigned long long)config_hash(&j->cfg.keys, keys));
     if (rd_file_exists(path) && rd_file_exists(key_path)) {
         RD_TRY(rd_file_read(key_path, &old));
-        if (strcmp(old.data, key.data) == 0) {
-            RD_TRY(rd_file_read(path, json));
-            goto done;
-        }
+        RD_TRY(rd_file_read(path, json));
+        tokenizer_key(j, data_key, json, &key);
+        if (old.len == key.len && memcmp(old.data, key.data, key.len) == 0) goto done;
+        if (old.len == key.len && memcmp(old.data, key.data, key.len - 9) == 0)
+            rd_warn("%s does not fit its checksum: made again", path);
     }
+    rd_buf_clear(json);
     RD_TRY(train_tokenizer(j, datasets, json));
+    tokenizer_key(j, data_key, json, &key);
     /* A kill between the two files must not leave the old key beside the new tokenizer. */
     unlink(key_path);
     RD_TRY(rd_file_write_atomic(path, json->data, json->len));
     RD_TRY(rd_file_write_atomic(key_path, key.data, key.len));
 done:
-    rd_store_close(&s);
     rd_buf_free(&key);
     rd_buf_free(&old);
     rd_free(path);
@@ -396,10 +415,12 @@ int job_tokenizer(job *j)
     int rc = RD_OK;
     const rd_comm *w = &j->grid->world;
     rd_buf json = {0};
+    int64_t data_key = 0;
     if (j->tok) return RD_OK;
     char *datasets = job_path(j, "datasets.h5");
     rd_clock_begin("tokenizer");
-    rc = w->rank == 0 ? root_tokenizer(j, datasets, &json) : RD_OK;
+    RD_TRY(job_data_key(j, &data_key));
+    rc = w->rank == 0 ? root_tokenizer(j, data_key, datasets, &json) : RD_OK;
     RD_TRY(rd_agree(w, rc));
     rd_bcast_buf(w, &json, 0);
     RD_TRY(rd_agree(w, rd_tok_from_json(json.data, json.len, "tokenizer.json", &j->tok)));

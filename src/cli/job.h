@@ -17,6 +17,8 @@ typedef struct job {
     rd_prompts *prompts;
     rd_taskset tasks; /* both splits, equal on all ranks */
     int64_t hypotheses[CONFIG_MAX_TASKS];
+    bool have_data_key;
+    int64_t data_key; /* of datasets.h5 */
     rd_tok *tok;
     uint64_t tok_key;   /* hash of tokenizer.json */
     rd_results results; /* of all arms evaluated or re-read */
@@ -40,6 +42,8 @@ int job_tasks(job *j);
 /* Fill in the rule classes that are missing, each rank a share.  Collective; set equal on all
  * ranks. */
 int job_classify(const job *j, rd_taskset *set);
+/* The key of datasets.h5, read once: opening the file verifies all of it.  Collective. */
+int job_data_key(job *j, int64_t *key);
 /* The tokenizer trained on datasets.h5 (once; kept in the run directory).  Collective. */
 int job_tokenizer(job *j);
 char *job_path(const job *j, const char *file); /* DIR/file; caller frees */

@@ -54,6 +54,7 @@ int stage_filter(job *j)
     options_filter(j, &o);
     RD_TRY(rd_filter_run(j->grid, j->prompts, &o, &j->filter));
     j->have_filter = true;
+    j->have_data_key = false;
     const rd_filter_report *r = &j->filter;
     int64_t rows[RD_ROW_KINDS] = {0}, pairs = 0;
     for (int f = 0; f < RD_FAMILIES; f++) {
@@ -85,25 +86,20 @@ done:
 }
 
 /* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys. */
-static int train_key(const job *j, const config_arm *arm, const char *stage, uint64_t parent,
+static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
                      uint64_t *key)
 {
     int rc = RD_OK;
     const char *sft[] = {"model.", "sft.", "align.branch_at", NULL};
     const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "sft.family_share",
                            "align.", NULL};
-    rd_store *s = NULL;
     int64_t data = 0;
-    char *datasets = job_path(j, "datasets.h5");
-    RD_TRY(rd_store_open(&j->grid->world, datasets, "redistill.datasets", 1, &s));
-    RD_TRY(rd_store_get_i64(s, "", "key", &data));
+    RD_TRY(job_data_key(j, &data));
     uint64_t parts[] = {(uint64_t)data, j->tok_key, parent,
                         (uint64_t)config_int(&j->cfg.keys, "run.seed"),
                         config_hash(&arm->keys, strcmp(stage, "sft") == 0 ? sft : align)};
     *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
 done:
-    rd_store_close(&s);
-    rd_free(datasets);
     return rc;
 }
 
@@ -316,7 +312,7 @@ static char *arm_weights(const job *j, const config_arm *arm)
                         align ? "checkpoints/align-final.h5" : "checkpoints/sft-final.h5");
 }
 
-static int weights_key(const job *j, const config_arm *arm, uint64_t *key)
+static int weights_key(job *j, const config_arm *arm, uint64_t *key)
 {
     int rc = RD_OK;
     uint64_t parent;

@@ -314,12 +314,17 @@ int rd_store_describe(const char *path, bool json, rd_buf *out)
 {
     int rc = RD_OK;
     struct stat st;
+    bool sealed = false;
+    const rd_comm self = rd_comm_self();
     rd_json *doc = rd_json_new(RD_JSON_OBJECT);
     walk w = {.path = path, .file = H5I_INVALID_HID, .root = rd_json_root(doc)};
+    RD_TRY(rd_h5_look(path));
+    RD_TRY(rd_seal_check(&self, path, &sealed));
     RD_TRY(rd_h5_open_read(path, &w.file));
     if (stat(path, &st) != 0) RD_FAIL(RD_EINPUT, "%s: %m", path);
     rd_json_set_string(w.root, "path", path);
     rd_json_set_int(w.root, "bytes", st.st_size);
+    rd_json_set_bool(w.root, "checksum", sealed);
     RD_TRY(add_attributes(&w, "", rd_json_set_object(w.root, "attributes")));
     w.tables = rd_json_set_array(w.root, "tables");
     w.arrays = rd_json_set_array(w.root, "arrays");

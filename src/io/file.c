@@ -126,16 +126,24 @@ static void sync_directory(const char *path)
     rd_free(dir);
 }
 
-int rd_file_publish(const char *temp, const char *path, int64_t size)
+int rd_file_trim(const char *path, int64_t size)
 {
     int rc = RD_OK;
     struct stat st;
-    int fd = open(temp, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
-    if (fstat(fd, &st) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (stat(path, &st) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
     if (size > st.st_size) size = st.st_size;
     /* Even to the same size: that frees blocks reserved behind the end. */
-    if (ftruncate(fd, (off_t)size) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
+    if (truncate(path, (off_t)size) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+
+done:
+    return rc;
+}
+
+int rd_file_publish(const char *temp, const char *path)
+{
+    int rc = RD_OK;
+    int fd = open(temp, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
     if (fsync(fd) != 0) RD_FAIL(RD_EIO, "%s: %s", temp, strerror(errno));
     if (rename(temp, path) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
     sync_directory(path);
@@ -162,7 +170,7 @@ int rd_file_write_atomic(const char *path, const void *bytes, size_t n)
     int closed = close(fd);
     fd = -1;
     if (closed != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
-    RD_TRY(rd_file_publish(temp, path, (int64_t)n));
+    RD_TRY(rd_file_publish(temp, path));
 
 done:
     if (fd >= 0) close(fd);

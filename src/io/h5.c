@@ -84,17 +84,26 @@ hid_t rd_h5_serial_access(void)
     return access;
 }
 
-int rd_h5_open_read(const char *path, hid_t *file)
+int rd_h5_look(const char *path)
 {
     int rc = RD_OK;
     rd_h5_quiet();
-    *file = H5I_INVALID_HID;
-    hid_t access = rd_h5_serial_access();
     /* A look by ourselves first: its reasons are plainer than HDF5's. */
     FILE *f = fopen(path, "rb");
     if (f == NULL) RD_FAIL(RD_EINPUT, "%s: %m", path);
     fclose(f);
     if (H5Fis_hdf5(path) <= 0) RD_FAIL(RD_EINPUT, "%s: not an HDF5 file", path);
+
+done:
+    return rc;
+}
+
+int rd_h5_open_read(const char *path, hid_t *file)
+{
+    int rc = RD_OK;
+    *file = H5I_INVALID_HID;
+    hid_t access = rd_h5_serial_access();
+    RD_TRY(rd_h5_look(path));
     *file = H5Fopen(path, H5F_ACC_RDONLY, access);
     if (*file < 0) RD_H5_FAIL(RD_EINPUT, path, "damaged HDF5 file");
 
@@ -108,6 +117,7 @@ int rd_h5_create(const char *temp, const char *path, hid_t access, hid_t *file)
     int rc = RD_OK;
     hid_t properties = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_obj_track_times(properties, false); /* of the root group */
+    H5Pset_userblock(properties, RD_SEAL_BYTES);
     *file = H5Fcreate(temp, H5F_ACC_TRUNC, properties, access);
     if (*file < 0) RD_H5_FAIL(RD_EIO, path, "cannot be created");
 

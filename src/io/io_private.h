@@ -18,11 +18,24 @@ char *rd_file_temp_name(const char *path);
 /* Make sure that the file at path can grow to end bytes, by having the file system assign the
  * blocks. *reserved (0 at first) remembers how far that went. */
 int rd_file_reserve(const char *path, int64_t end, int64_t *reserved);
-/* Cut off what was reserved in vain (all behind the first size bytes), fsync, rename temp to path,
- * fsync the directory. */
-int rd_file_publish(const char *temp, const char *path, int64_t size);
+/* Cut off what was reserved in vain: all behind the first size bytes (INT64_MAX: behind the end).
+ */
+int rd_file_trim(const char *path, int64_t size);
+/* fsync, rename temp to path, fsync the directory. */
+int rd_file_publish(const char *temp, const char *path);
 /* Writing past a limit on the file size then fails with EFBIG instead of killing the process. */
 void rd_file_ignore_limit_signal(void);
+
+/* ---------------------------------------------------------------- seal.c */
+
+/* Files start with a user block of this size, which holds a checksum over all else. */
+enum { RD_SEAL_BYTES = 512 };
+/* Write the seal of a complete file, which nobody has open.  Collective on c: the ranks share the
+ * reading.  RD_EIO, RD_EINPUT (cannot be read). */
+int rd_seal_write(const rd_comm *c, const char *path);
+/* Verify it.  *sealed is false for a file that starts otherwise.  Collective on c; RD_EINPUT when
+ * the file cannot be read, is truncated, or does not fit its seal. */
+int rd_seal_check(const rd_comm *c, const char *path, bool *sealed);
 
 /* ---------------------------------------------------------------- h5.c */
 
@@ -45,6 +58,8 @@ hid_t rd_h5_serial_access(void);
  * equal files. */
 int rd_h5_create(const char *temp, const char *path, hid_t access, hid_t *file);
 int rd_h5_open_read(const char *path, hid_t *file);
+/* Is it there and an HDF5 file at all?  RD_EINPUT with the plainest reason. */
+int rd_h5_look(const char *path);
 /* Everything to the file, which then needs *size bytes; unknown (INT64_MAX) with the MPI driver,
  * which however sets the size itself at close.  Every rank calls it. */
 int rd_h5_flush(hid_t file, const char *path, bool serial, int64_t *size);

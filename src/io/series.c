@@ -60,8 +60,13 @@ static int open_copy(const rd_series *s, int64_t more, hid_t *file)
 {
     int rc = RD_OK;
     struct stat st;
+    bool sealed;
     int64_t reserved = 0;
+    const rd_comm self = rd_comm_self();
     hid_t access = rd_h5_serial_access();
+    /* Else damage would be sealed into the copy. */
+    RD_TRY(rd_seal_check(&self, s->path, &sealed));
+    if (!sealed) RD_FAIL(RD_EINPUT, "%s: no checksum at its front", s->path);
     RD_TRY(copy_file(s->path, s->temp));
     if (stat(s->temp, &st) != 0) RD_FAIL(RD_EIO, "%s: %m", s->temp);
     reserved = st.st_size;
@@ -79,13 +84,16 @@ static int finish_copy(const rd_series *s, hid_t file, int code)
 {
     int rc = code;
     int64_t size = 0;
+    const rd_comm self = rd_comm_self();
     if (rc == RD_OK) rc = rd_h5_flush(file, s->path, true, &size);
     if (rc != RD_OK) {
         rd_h5_discard(file, s->temp, true);
         goto done;
     }
     if (H5Fclose(file) < 0) RD_H5_FAIL(RD_EIO, s->path, "cannot be written");
-    RD_TRY(rd_file_publish(s->temp, s->path, size));
+    RD_TRY(rd_file_trim(s->temp, size));
+    RD_TRY(rd_seal_write(&self, s->temp));
+    RD_TRY(rd_file_publish(s->temp, s->path));
 
 done:
     if (rc != RD_OK) unlink(s->temp);

@@ -134,7 +134,13 @@ int rd_store_open(const rd_comm *c, const char *path, const char *schema, int ve
 {
     int rc = RD_OK;
     rd_store *s = store_new(c, path);
+    bool sealed = false;
     *store = NULL;
+    RD_TRY(rd_agree(c, rd_h5_look(path)));
+    RD_TRY(rd_seal_check(c, path, &sealed));
+    if (!sealed)
+        RD_FAIL(RD_EINPUT, "%s: no checksum at its front: damaged, or not written by this version",
+                path);
     RD_TRY(rd_agree(c, rd_h5_open_read(path, &s->file)));
     RD_TRY(rd_agree(c, rd_h5_check_header(s->file, path, schema, version)));
     *store = s;
@@ -201,7 +207,9 @@ int rd_store_commit(rd_store **store)
     RD_TRY(agree_changed(s, rd_h5_flush(s->file, s->path, s->comm.size == 1, &size)));
     RD_TRY(agree_changed(s, close_file(s)));
     RD_TRY(rd_agree(&s->comm, rd_fault("store")));
-    RD_TRY(rd_agree(&s->comm, s->comm.rank == 0 ? rd_file_publish(s->temp, s->path, size) : RD_OK));
+    RD_TRY(rd_agree(&s->comm, s->comm.rank == 0 ? rd_file_trim(s->temp, size) : RD_OK));
+    RD_TRY(rd_seal_write(&s->comm, s->temp));
+    RD_TRY(rd_agree(&s->comm, s->comm.rank == 0 ? rd_file_publish(s->temp, s->path) : RD_OK));
     s->pending = false;
 
 done:
