@@ -2,8 +2,8 @@
 /* The model on rows x cols grids against the same on one rank: initial weights, log-probabilities,
  * every gradient, greedy decoding with forks, files.  Nothing divides: 9 heads in 3 groups, an odd
  * vocabulary, sequences of all lengths, and of no length. */
+#include "grid_model.h"
 #include "rd_test.h"
-#include "rd/nn.h"
 
 enum { V = 301, T = 700, SEQUENCES = 9, MAX_LEN = 330, SLOTS = 5, STEPS = 12 };
 
@@ -33,17 +33,10 @@ static void make_batch(bed *t)
     t->b = (rd_batch){T, SEQUENCES, t->start, t->tokens, t->target};
 }
 
-/* The largest difference of A from a matrix of one rank, relative to the largest value. */
+/* Relative to the largest value. */
 static double apart(const rd_mat *A, const rd_mat *want)
 {
-    double worst = 0, size = 0;
-    for (int64_t i = 0; i < want->m * want->n; i++) size = fmax(size, fabs((double)want->a[i]));
-    for (int64_t j = 0; j < A->ln; j++)
-        for (int64_t i = 0; i < A->lm; i++) {
-            int64_t at = rd_mat_global_col(A, j) * want->m + rd_mat_global_row(A, i);
-            double d = fabs((double)A->a[j * A->ld + i] - want->a[at]);
-            if (!(d <= worst)) worst = d;
-        }
+    double size, worst = rd_test_apart(A, want, &size);
     return size > 0 ? worst / size : worst;
 }
 
@@ -56,20 +49,6 @@ static double models_apart(const rd_model *a, const rd_model *b, bool grads, con
         if (!(d <= worst)) worst = d, *where = p->name;
     }
     return worst;
-}
-
-/* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */
-static void enlarge(rd_model *m)
-{
-    for (int64_t k = 0; k < m->base.n; k++) {
-        rd_mat *w = &m->base.item[k].w;
-        for (int64_t j = 0; j < w->ln; j++)
-            for (int64_t i = 0; i < w->lm; i++) {
-                float *x = w->a + j * w->ld + i;
-                int64_t row = rd_mat_global_row(w, i);
-                *x = m->base.item[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
-            }
-    }
 }
 
 static bool same_bytes(const rd_grid *g, const void *x, size_t n)
@@ -199,7 +178,7 @@ static void test_grid(const bed *t, int rows, int cols)
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
     if (!is_rc(rd_model_create(g, &t->cfg, true, &m), RD_OK, "model")) return;
     rd_model_init(m, 3);
-    enlarge(m);
+    rd_test_enlarge(m);
     ok(models_apart(m, t->model, false, &where) == 0, "the same initial weights");
     int64_t held = 0, all = rd_model_config_params(&t->cfg);
     for (int64_t i = 0; i < m->base.n; i++) held += m->base.item[i].w.lm * m->base.item[i].w.ln;
@@ -249,7 +228,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
     rd_grid_self(&t.self);
     rd_model_create(t.self, &t.cfg, true, &t.model);
     rd_model_init(t.model, 3);
-    enlarge(t.model);
+    rd_test_enlarge(t.model);
     run(t.model, &t, t.logp);
     decode(t.model, &t, t.greedy, t.logits);
     for (int rows = 1; rows <= size; rows++)
