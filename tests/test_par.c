@@ -1,5 +1,5 @@
 /* ranks: 1 2 3 4 */
-/* Grid, collectives, the work queue, exchange of units, stop requests. */
+/* Grid, collectives, shared numbers, the work queue, exchange of units, stop requests. */
 #include "rd_test.h"
 
 #include <signal.h>
@@ -41,6 +41,22 @@ static void test_collectives(void)
     is_i64((int64_t)strlen(all), w.size * (w.size - 1) / 2, "unequal pieces are gathered");
     ok(w.size < 2 || all[0] == 'b', "in rank order");
     rd_free(all), rd_free(sizes);
+}
+
+static void test_counter(void)
+{
+    rd_comm w = rd_comm_world();
+    rd_counter *k;
+    const int64_t start[2] = {5, 0};
+    rd_counter_create(&w, 2, start, &k);
+    for (int i = 0; i < 100; i++) rd_counter_add(k, 1, w.rank + 1);
+    rd_counter_serve(k);
+    rd_barrier(&w);
+    is_i64(rd_counter_add(k, 0, 0), 5, "a shared number starts where it was told to");
+    is_i64(rd_counter_add(k, 1, 0), 50 * w.size * (w.size + 1), "and holds what all ranks added");
+    rd_barrier(&w);
+    rd_counter_free(&k);
+    ok(k == NULL, "freed");
 }
 
 static void test_queue(void)
@@ -142,6 +158,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     test_grid();
     test_collectives();
+    test_counter();
     test_queue();
     test_exchange();
     test_stop();

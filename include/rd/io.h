@@ -214,4 +214,32 @@ void rd_journal_close(rd_journal **j); /* Local: files stay */
 int rd_journal_remove(const rd_comm *c, const char *dir,
                       const char *stage); /* Collective; all closed before */
 
+/* ---------------------------------------------------------------- ledger (ledger.c) */
+
+/* Records that must never be made twice, such as answers that were paid for: appended per rank to
+ * DIR/NAME.RANK.ledger and found again by their key, whichever rank wrote them and however many
+ * there were.  Unlike a journal it belongs to no stage and no settings: the key says it all, and
+ * nothing is ever removed.
+ *
+ * A record is with the operating system when append returns, so a killed process loses none; sync
+ * brings it to the disk, so a crashed node loses those appended since.  A torn tail is cut off; a
+ * record damaged in the middle is lost (with a warning), those behind it are not.  Of several
+ * records of one key the first of the lowest file counts.
+ *
+ * open: Collective on c.  Each rank reads a share of the files; all then hold the index, 56 bytes a
+ * record.  RD_EINPUT when another run keeps writing there; RD_EIO.  The rest is Local. */
+typedef struct rd_ledger rd_ledger;
+typedef struct rd_ledger_key {
+    uint64_t a, b;
+} rd_ledger_key;
+int rd_ledger_open(const rd_comm *c, const char *dir, const char *name, rd_ledger **l);
+/* amount: a number of the record that totals adds up. */
+int rd_ledger_append(rd_ledger *l, rd_ledger_key key, int64_t amount, const rd_buf *record);
+int rd_ledger_sync(rd_ledger *l); /* RD_EIO */
+/* Among the records there at open and this rank's own since.  record is overwritten; RD_EIO. */
+int rd_ledger_find(rd_ledger *l, rd_ledger_key key, bool *found, rd_buf *record);
+/* Of all records at open, repeats included; equal on all ranks. */
+void rd_ledger_totals(const rd_ledger *l, int64_t *records, int64_t *amount);
+void rd_ledger_close(rd_ledger **l); /* syncs */
+
 #endif

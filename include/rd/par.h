@@ -93,6 +93,19 @@ void rd_sum_wait(rd_sum_request *request);
 int rd_exchange_units(const rd_comm *c, int64_t n, int64_t n_mine, const int64_t *mine,
                       const rd_buf *blob, int64_t *first, int64_t *count, rd_buf **blobs);
 
+/* ---------------------------------------------------------------- shared numbers (counter.c) */
+
+/* n numbers on c's rank 0 that every rank adds to when it likes (one-sided).  create, free:
+ * Collective on c; start (n values, NULL: zeros) counts on rank 0.  add: Local; gives the value
+ * before. */
+typedef struct rd_counter rd_counter;
+void rd_counter_create(const rd_comm *c, int n, const int64_t *start, rd_counter **counter);
+int64_t rd_counter_add(rd_counter *k, int i, int64_t by);
+/* Local.  MPI may need rank 0's help for the others' additions: one that waits for something other
+ * than MPI calls this now and then. */
+void rd_counter_serve(rd_counter *k);
+void rd_counter_free(rd_counter **counter);
+
 /* ---------------------------------------------------------------- work queue (queue.c) */
 
 /* Units 0 … n-1 dealt to replicas as they ask (one-sided counter on world rank 0).  Units that are

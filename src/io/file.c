@@ -3,9 +3,11 @@
  * Nothing is ever written under its final name: PATH.tmp is written, synced and renamed, so that a
  * failure or a kill at any moment leaves either the old file or the new one. */
 #include "io_private.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -203,6 +205,53 @@ int rd_dir_make(const char *path)
 
 done:
     rd_free(p);
+    return rc;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+int rd_file_numbers(const char *dir, const char *name, const char *ending, rd_buf *out)
+{
+    int rc = RD_OK;
+    const size_t n = strlen(name);
+    DIR *d = opendir(dir);
+    if (d == NULL && errno == ENOENT) return RD_OK;
+    if (d == NULL) RD_FAIL(RD_EIO, "%s: %m", dir);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        char *end;
+        if (strncmp(e->d_name, name, n) != 0 || e->d_name[n] != '.') continue;
+        const char *digits = e->d_name + n + 1;
+        if (*digits < '0' || *digits > '9') continue;
+        const int64_t number = strtoll(digits, &end, 10);
+        if (*end == '.' && strcmp(end + 1, ending) == 0) rd_buf_add(out, &number, sizeof(number));
+    }
+    if (out->len > 0) qsort(out->data, out->len / sizeof(int64_t), sizeof(int64_t), ascending);
+
+done:
+    if (d != NULL) closedir(d);
+    return rc;
+}
+
+int rd_file_append(int fd, const char *path, const void *bytes, size_t n, int64_t *end)
+{
+    int rc = RD_OK;
+    for (size_t at = 0; at < n;) {
+        const ssize_t put = pwrite(fd, (const char *)bytes + at, n - at, (off_t)*end + (off_t)at);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) {
+            const int why = errno;
+            if (ftruncate(fd, (off_t)*end) != 0) rd_warn("%s: %m", path);
+            RD_FAIL(RD_EIO, "%s: %s", path, strerror(why));
+        }
+        at += (size_t)put;
+    }
+    *end += (int64_t)n;
+
+done:
     return rc;
 }
 

@@ -23,6 +23,12 @@ int rd_file_reserve(const char *path, int64_t end, int64_t *reserved);
 int rd_file_trim(const char *path, int64_t size);
 /* fsync, rename temp to path, fsync the directory. */
 int rd_file_publish(const char *temp, const char *path);
+/* Numbers N of the files DIR/NAME.N.ENDING, ascending, as int64 in out; none where there is no such
+ * directory. */
+int rd_file_numbers(const char *dir, const char *name, const char *ending, rd_buf *out);
+/* Write at *end and move it: all of it or nothing (a partial write is cut off again, so that later
+ * records stay reachable). */
+int rd_file_append(int fd, const char *path, const void *bytes, size_t n, int64_t *end);
 /* Writing past a limit on the file size then fails with EFBIG instead of killing the process. */
 void rd_file_ignore_limit_signal(void);
 

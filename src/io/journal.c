@@ -5,10 +5,8 @@
  * reads the files r, r + size, r + 2 size, … and appends to file r, so that each file has one owner
  * and a restart on another number of ranks finds all of them. */
 #include "io_private.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,35 +31,6 @@ static char *file_path(const char *dir, const char *stage, int64_t number)
     rd_buf b = {0};
     rd_buf_printf(&b, "%s/%s.%lld.journal", dir, stage, (long long)number);
     return rd_buf_take(&b);
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Numbers of the stage's files, ascending, as int64 in out.  Local. */
-static int list_files(const char *dir, const char *stage, rd_buf *out)
-{
-    int rc = RD_OK;
-    const size_t n = strlen(stage);
-    DIR *d = opendir(dir);
-    if (d == NULL && errno == ENOENT) return RD_OK;
-    if (d == NULL) RD_FAIL(RD_EIO, "%s: %m", dir);
-    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        char *end;
-        if (strncmp(e->d_name, stage, n) != 0 || e->d_name[n] != '.') continue;
-        const char *digits = e->d_name + n + 1;
-        if (*digits < '0' || *digits > '9') continue;
-        const int64_t number = strtoll(digits, &end, 10);
-        if (strcmp(end, ".journal") == 0) rd_buf_add(out, &number, sizeof(number));
-    }
-    if (out->len > 0) qsort(out->data, out->len / sizeof(int64_t), sizeof(int64_t), ascending);
-
-done:
-    if (d != NULL) closedir(d);
-    return rc;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -179,33 +148,13 @@ static void drop_repeats(rd_journal *j, const rd_comm *c, int64_t n_units, uint8
 
 /* ---------------------------------------------------------------- appending */
 
-/* All of it or nothing: a partial write is cut off again, so that later records stay reachable. */
-static int write_whole(rd_journal *j, const rd_buf *b)
-{
-    int rc = RD_OK;
-    for (size_t at = 0; at < b->len;) {
-        const ssize_t put = pwrite(j->fd, b->data + at, b->len - at, (off_t)j->end + (off_t)at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) {
-            const int why = errno;
-            if (ftruncate(j->fd, (off_t)j->end) != 0) rd_warn("%s: %m", j->path);
-            RD_FAIL(RD_EIO, "%s: %s", j->path, strerror(why));
-        }
-        at += (size_t)put;
-    }
-    j->end += (int64_t)b->len;
-
-done:
-    return rc;
-}
-
 static int open_own(rd_journal *j, const rd_buf *header)
 {
     int rc = RD_OK;
     j->fd = open(j->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (j->fd < 0) RD_FAIL(RD_EIO, "%s: %m", j->path);
     if (ftruncate(j->fd, (off_t)j->end) != 0) RD_FAIL(RD_EIO, "%s: %m", j->path);
-    if (j->end == 0) RD_TRY(write_whole(j, header));
+    if (j->end == 0) RD_TRY(rd_file_append(j->fd, j->path, header->data, header->len, &j->end));
 
 done:
     return rc;
@@ -218,7 +167,7 @@ static int rank0_dir(const rd_comm *c, const char *dir)
 
 static int rank0_list(const rd_comm *c, const char *dir, const char *stage, rd_buf *numbers)
 {
-    return c->rank == 0 ? list_files(dir, stage, numbers) : RD_OK;
+    return c->rank == 0 ? rd_file_numbers(dir, stage, "journal", numbers) : RD_OK;
 }
 
 int rd_journal_open(const rd_comm *c, const char *dir, const char *stage, uint64_t key,
@@ -258,7 +207,7 @@ int rd_journal_append(rd_journal *j, int64_t unit, const rd_buf *record)
     int rc = RD_OK;
     rd_buf b = {0};
     make_record(&b, unit, record);
-    RD_TRY(write_whole(j, &b));
+    RD_TRY(rd_file_append(j->fd, j->path, b.data, b.len, &j->end));
     keep_record(j, unit, -1, record->data, record->len);
 
 done:
@@ -291,7 +240,7 @@ static int remove_files(const char *dir, const char *stage)
 {
     int rc = RD_OK;
     rd_buf numbers = {0};
-    RD_TRY(list_files(dir, stage, &numbers));
+    RD_TRY(rd_file_numbers(dir, stage, "journal", &numbers));
     const int64_t *number = (const int64_t *)numbers.data;
     for (size_t i = 0; i < numbers.len / sizeof(int64_t); i++) {
         char *path = file_path(dir, stage, number[i]);
