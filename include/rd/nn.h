@@ -27,6 +27,7 @@ typedef struct rd_param {
     rd_mat w, g;    /* weight and gradient, same shape; may be views into fused storage */
     bool is_matrix; /* a hidden matrix: Muon applies; embeddings, head and norms are not */
     bool decay;     /* weight decay applies (matrices and embeddings) */
+    bool is_vector; /* one dimension in files: norms, magnitudes */
 } rd_param;
 
 /* Parameters lie in one allocation (weights) and one (gradients), in the order of item, so that a
@@ -43,8 +44,11 @@ typedef struct rd_model {
     rd_model_config cfg;
     const rd_grid *grid;
     rd_params base;                 /* the transformer's own */
+    rd_params adapter;              /* n = 0: none */
+    rd_params adapter_start;        /* PiSSA, OLoRA: A and B as they began; no gradients */
     rd_params *trained;             /* what the optimiser moves; NULL: nothing */
     struct rd_model_layers *layers; /* private: fused views per layer */
+    struct rd_adapter *parts;       /* private: the adapter's views; NULL: none */
 } rd_model;
 
 /* Create with zero weights.  Collective.  with_grads = false for inference only.  On a larger grid
@@ -69,6 +73,36 @@ int rd_params_read(const rd_grid *g, rd_params *p, rd_store *s,
                    const char *prefix); /* RD_EINPUT if shapes differ */
 int rd_model_read_config(rd_store *s, rd_model_config *cfg);
 int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
+
+/* ---------------------------------------------------------------- adapters (adapter.c) */
+
+/* Beside each target's frozen W (in x out) lie A (in x r) and B (r x out):
+ *   Y = W^T X + s B^T A^T drop(X),   s = alpha / r, with rslora alpha / sqrt(r) (arXiv 2312.03732).
+ * LORA   arXiv 2106.09685: A uniform in +-1/sqrt(in), B = 0.
+ * DORA   arXiv 2402.09353, eq. 5: Y = g o (the above), g = m / |columns of W + s A B|; the norm
+ *        counts as a constant in the gradient (section 4.3).  m starts as the columns' norms.
+ *        Dropout acts on the low-rank path alone. */
+typedef enum { RD_LORA, RD_DORA } rd_adapter_kind;
+typedef enum { RD_Q, RD_K, RD_V, RD_O, RD_GATE, RD_UP, RD_DOWN, RD_TARGETS } rd_target;
+typedef struct rd_adapter_opts {
+    rd_adapter_kind kind;
+    int64_t rank;
+    double alpha;
+    double dropout; /* of the low-rank path's input, in [0, 1) */
+    bool rslora;
+    unsigned targets; /* bit 1 << RD_Q ... */
+} rd_adapter_opts;
+/* Give a model that was created without gradients an adapter, all zero; it is what is trained from
+ * now on, and no gradient of a base weight exists.  Names, order and shapes in files are PEFT's.
+ * The base's weights must be there already.  Collective.  Errors: RD_EINPUT for options out of
+ * range. */
+int rd_model_adapt(rd_model *model, const rd_adapter_opts *o);
+/* Initial values, keyed by (seed, name, global index): the same on any grid.  Collective. */
+int rd_model_adapter_init(rd_model *model, uint64_t seed);
+void rd_model_adapter_free(rd_model *model); /* the base remains, and nothing is trained */
+/* Masks of the passes from now on; 0 (at first): no dropout.  A mask is a function of (key, layer,
+ * target, token of the batch, feature): the same on every grid, in forward and backward.  Local. */
+void rd_model_dropout(rd_model *model, uint64_t key);
 
 /* ---------------------------------------------------------------- training passes */
 

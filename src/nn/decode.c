@@ -62,6 +62,7 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
     if (slots < 1 || max_len < 1 || max_T < 1)
         RD_FAIL(RD_EINTERNAL, "a cache of %lld slots, %lld tokens each, %lld tokens a call",
                 (long long)slots, (long long)max_len, (long long)max_T);
+    if (model->parts != NULL) RD_FAIL(RD_EINTERNAL, "decoding wants an adapter merged");
     const rd_grid *g = model->grid;
     const rd_split *p = &model->layers->split;
     int64_t here = rd_dealt_count(slots, 1, g->my_col, g->cols);

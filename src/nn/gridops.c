@@ -35,7 +35,7 @@ void rd_norms_fetch(const rd_model *model, float *norms)
 void rd_norm_return(rd_model *model, float *dnorms, int64_t i)
 {
     int64_t D = model->layers->split.local[RD_WIDTH];
-    if (model->grid->cols == 1) return;
+    if (model->grid->cols == 1 || model->base.grads == NULL) return;
     rd_sum_f32(&model->grid->over_cols, dnorms + i * D, D);
     if (model->grid->my_col == 0) rd_add(D, dnorms + i * D, model->layers->dnorm[i]);
 }
@@ -48,6 +48,7 @@ const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i
 
 float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i)
 {
+    if (model->base.grads == NULL) return NULL;
     if (model->grid->cols == 1) return model->layers->dnorm[i];
     return dnorms + i * model->layers->split.local[RD_WIDTH];
 }
@@ -90,10 +91,8 @@ void rd_norm_bwd(const rd_model *model, int64_t T, const float *x, const float *
         float *dxt = dx + t * lD;
         double s = inv[t];
         float scale = inv[t], back = (float)(s * s * s * sum[t] / (double)D);
-        for (int64_t i = 0; i < lD; i++) {
-            dw[i] += dyt[i] * xt[i] * scale;
-            dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
-        }
+        for (int64_t i = 0; i < lD && dw != NULL; i++) dw[i] += dyt[i] * xt[i] * scale;
+        for (int64_t i = 0; i < lD; i++) dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
     }
 }
 

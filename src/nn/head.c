@@ -109,7 +109,7 @@ static int head_chunk(rd_model *model, rd_work *w, const rd_batch *b, int64_t n,
     }
     if (coef == NULL) return RD_OK;
     RD_TRY(rd_linear_bwd_input(&model->layers->head, &z, &dh));
-    RD_TRY(rd_linear_bwd_weight(&h, &z, &model->layers->dhead));
+    if (model->base.grads != NULL) RD_TRY(rd_linear_bwd_weight(&h, &z, &model->layers->dhead));
     for (int64_t i = 0; i < n; i++) memcpy(w->dh + local[i] * D, w->dgathered + i * D, column);
 done:
     return rc;

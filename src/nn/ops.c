@@ -145,10 +145,8 @@ void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const 
         for (; i < D; i++) inner += (double)xt[i] * (double)dyt[i] * (double)w[i];
         double s = inv[t];
         float scale = inv[t], back = (float)(s * s * s * inner / (double)D);
-        for (i = 0; i < D; i++) {
-            dw[i] += dyt[i] * xt[i] * scale;
-            dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
-        }
+        for (i = 0; i < D && dw != NULL; i++) dw[i] += dyt[i] * xt[i] * scale;
+        for (i = 0; i < D; i++) dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
     }
 }
 

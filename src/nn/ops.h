@@ -15,7 +15,7 @@
 /* y = x * inv * w, inv[t] = 1 / sqrt(mean(x_t^2) + eps).  x, y: D x T, w: D, inv: T. */
 void rd_rmsnorm_fwd(int64_t D, int64_t T, const float *x, const float *w, double eps, float *y,
                     float *inv);
-/* dx += (w dy - x inv^2 <w dy, x> / D) inv,  dw += sum_t dy x inv. */
+/* dx += (w dy - x inv^2 <w dy, x> / D) inv,  dw += sum_t dy x inv.  dw NULL: w is frozen. */
 void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const float *inv,
                     const float *dy, float *dx, float *dw);
 
@@ -47,8 +47,9 @@ double rd_dot(int64_t n, const float *a, const float *b); /* in float64 */
 
 /* ---------------------------------------------------------------- features (split.c) */
 
-/* Kinds of features: the model's width, queries, keys (and values), ffn, vocabulary. */
-typedef enum { RD_WIDTH, RD_QUERY, RD_KEY, RD_FFN, RD_VOCAB, RD_FEATURES } rd_feature;
+/* Kinds of features: the model's width, queries, keys (and values), ffn, vocabulary, an adapter's
+ * rank (0 of them without one). */
+typedef enum { RD_WIDTH, RD_QUERY, RD_KEY, RD_FFN, RD_VOCAB, RD_RANK, RD_FEATURES } rd_feature;
 
 /* Per kind: the block size, all of them, and how many this rank's grid row holds. */
 typedef struct rd_split {
@@ -57,6 +58,7 @@ typedef struct rd_split {
     int64_t qkv;             /* a local column of queries, keys and values */
 } rd_split;
 void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s);
+void rd_split_rank(const rd_grid *g, int64_t rank, rd_split *s);
 
 /* Activations as matrices: features of one kind x (width tokens on each grid column), local columns
  * without gaps.  qkv and gate_up lie in one local column (queries, keys, values; gate, up) and are
@@ -64,6 +66,8 @@ void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s);
 int rd_view(const rd_model *model, rd_feature f, float *a, int64_t width, rd_mat *view);
 int rd_view_qkv(const rd_model *model, float *a, int64_t width, rd_mat *view);
 int rd_view_gate_up(const rd_model *model, float *a, int64_t width, rd_mat *view);
+/* The outputs of one target alone in such columns, whether or not they are taken as one. */
+int rd_view_target(const rd_model *model, rd_target t, float *a, int64_t width, rd_mat *view);
 
 /* ---------------------------------------------------------------- tokens (deal.c) */
 
@@ -105,7 +109,7 @@ void rd_norms_fetch(const rd_model *model, float *norms);
 /* Add gradient i, complete on all grid columns, to the model's. */
 void rd_norm_return(rd_model *model, float *dnorms, int64_t i);
 const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i);
-float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i);
+float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i); /* NULL: frozen */
 
 /* RMSNorm of T local tokens.  Collective on over_rows.  sum: [T] scratch. */
 void rd_norm_fwd(const rd_model *model, int64_t T, const float *x, const float *w, float *y,
@@ -162,6 +166,24 @@ void rd_attention_fwd(const rd_attention *a, int64_t n_seq, const int64_t *start
 void rd_attention_bwd(const rd_attention *a, int64_t n_seq, const int64_t *start, const float *qkv,
                       const float *out, const float *lse, const float *dout, float *dqkv);
 
+/* ---------------------------------------------------------------- parameters (weights.c) */
+
+/* Walks parameters in order, handing out storage; with params == NULL it only counts. */
+typedef struct rd_layout {
+    rd_params *params;
+    const rd_grid *grid;
+    int64_t next; /* floats handed out */
+    int64_t n;    /* parameters so far */
+} rd_layout;
+/* One parameter of m x n in blocks of mb x nb.  fused: follows its predecessor without a gap. */
+rd_param *rd_layout_place(rd_layout *l, const char *name, int64_t m, int64_t n, int64_t mb,
+                          int64_t nb, bool fused);
+void rd_layout_end(rd_layout *l);
+/* Allocate what a counting walk found. */
+void rd_params_create(const rd_layout *count, bool with_grads, rd_params *p);
+void rd_params_free(rd_params *p);
+const char *rd_target_name(rd_target t); /* "self_attn.q_proj" */
+
 /* ---------------------------------------------------------------- the model's private parts */
 
 enum { RD_PARTS = 3 };
@@ -181,23 +203,87 @@ struct rd_model_layers {
     rd_mat head, dhead;    /* D x V; the embedding's when tied */
     float **norm, **dnorm; /* [2 layers + 1] the model's own, on the first grid column */
     int64_t *begin;        /* [2 layers + 1] where in the trained storage the part of each norm
-                              begins: the norm and the matrices up to the next */
+                              begins: the norm and the matrices up to the next, or their adapters */
 };
 
 /* What one layer's forward leaves for its backward.  D, H, … are this grid row's, T is one grid
  * column's. */
 typedef struct rd_activation {
-    float *x;    /* D x T   residual stream on entry */
-    float *n1;   /* D x T   normed */
-    float *inv1; /* T */
-    float *qkv;  /* (H+2K)S x T, after RoPE */
-    float *lse;  /* H x T */
-    float *att;  /* HS x T  attention output */
-    float *mid;  /* D x T   residual stream after attention */
-    float *n2;   /* D x T */
-    float *inv2; /* T */
-    float *gu;   /* 2F x T */
+    float *x;               /* D x T   residual stream on entry */
+    float *n1;              /* D x T   normed */
+    float *inv1;            /* T */
+    float *qkv;             /* (H+2K)S x T, after RoPE */
+    float *lse;             /* H x T */
+    float *att;             /* HS x T  attention output */
+    float *mid;             /* D x T   residual stream after attention */
+    float *n2;              /* D x T */
+    float *inv2;            /* T */
+    float *gu;              /* 2F x T */
+    float *u[RD_TARGETS];   /* r x T   A^T drop(X) of a target's adapter; NULL: none */
+    float *out[RD_TARGETS]; /* D x T   DoRA's output of o and down before the residual */
 } rd_activation;
+
+/* Hands out pieces of a step's memory; with base == NULL it only counts (transformer.c). */
+typedef struct rd_arena {
+    float *base;
+    int64_t used;
+} rd_arena;
+float *rd_arena_take(rd_arena *a, int64_t n);
+
+/* ---------------------------------------------------------------- adapters (adapter.c) */
+
+/* One target of one layer. */
+typedef struct rd_adapted {
+    char base[80]; /* the base's parameter */
+    rd_mat w, a, b, da, db;
+    rd_mat m, dm;               /* DoRA: out x 1, on the first grid column alone, like a norm */
+    int64_t first, first_local; /* of its outputs among all that are adapted, and among this grid
+                                   row's */
+} rd_adapted;
+
+struct rd_adapter {
+    rd_adapter_opts o;
+    double scale;
+    uint64_t key; /* of the masks; 0: no dropout */
+    int64_t outputs, local_outputs;
+    double *norm2;    /* [outputs] DoRA: squared norms of the base's columns */
+    rd_adapted *item; /* [layers][RD_TARGETS] */
+};
+
+typedef struct rd_adapter_work {
+    float *du;             /* r x T */
+    float *input;          /* in x T: the input after dropout, or the gradient before it */
+    float *scaled;         /* D x T: DoRA, g o dY where dY itself is still needed */
+    float *gain;           /* [local_outputs] g */
+    float *magnitude;      /* [local_outputs] m on every grid column */
+    float *product, *gram; /* r x out, r x r */
+    double *norm2;         /* [outputs] what s A B adds to the base's */
+    double *dmagnitude;    /* [local_outputs], of one target */
+} rd_adapter_work;
+
+/* Their part of a step's memory: pieces of the arena; what is float64. */
+void rd_adapter_carve(const rd_model *model, rd_work *w, rd_arena *a);
+void rd_adapter_work_create(const rd_model *model, rd_adapter_work *w);
+void rd_adapter_work_free(rd_adapter_work *w);
+
+/* Is this target adapted?  NULL: no. */
+rd_adapted *rd_adapted_at(const rd_model *model, int64_t layer, rd_target t);
+bool rd_adapter_scales(const rd_model *model); /* DoRA */
+
+/* Forward: before the first layer; then n targets from t on with the same input X: what lies in
+ * y (columns as rd_view_target takes them) becomes Y.  Collective on the replica. */
+int rd_adapter_begin(const rd_model *model, rd_work *w);
+int rd_adapter_fwd(const rd_model *model, rd_work *w, int64_t layer, rd_target t, int n, float *x,
+                   float *y);
+/* Backward.  First dY -> g o dY, where dY is to be replaced by *scaled (which is dY itself but
+ * for DoRA's o and down); y: what forward made.  Then dX += (dX may be NULL) and, when X is there,
+ * the gradients of A and B.  All for n targets from t on; gradient follows input of the same one.
+ * Collective on the replica. */
+int rd_adapter_bwd_gain(const rd_model *model, rd_work *w, int64_t layer, rd_target t, int n,
+                        float *y, float *dy, float **scaled);
+int rd_adapter_bwd_input(const rd_model *model, rd_work *w, int64_t layer, rd_target t, float *dy,
+                         float *dx);
+int rd_adapter_bwd_weight(const rd_model *model, rd_work *w, int64_t layer, rd_target t, float *x);
 
 struct rd_work {
     int64_t max_T, max_len, chunk; /* chunk: tokens per piece of the head, on each grid column */
@@ -217,6 +303,7 @@ struct rd_work {
     float *rope;                   /* [max_len][S] */
     float *norms, *dnorms;         /* [rd_norms_size] */
     rd_lookup lookup;
+    rd_adapter_work adapter;
     rd_gradients_ready *ready; /* NULL: nobody wants to know */
     void *ready_ctx;
     int64_t ready_from;   /* in this pass, the trained storage is final from here on */

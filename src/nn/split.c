@@ -22,7 +22,8 @@ void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s)
                               [RD_QUERY] = c->heads / c->kv_heads * c->head_size,
                               [RD_KEY] = c->head_size,
                               [RD_FFN] = even_block(c->ffn, parts),
-                              [RD_VOCAB] = even_block(c->vocab, parts)},
+                              [RD_VOCAB] = even_block(c->vocab, parts),
+                              [RD_RANK] = 1},
                     .size = {[RD_WIDTH] = c->width,
                              [RD_QUERY] = c->heads * c->head_size,
                              [RD_KEY] = c->kv_heads * c->head_size,
@@ -33,6 +34,13 @@ void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s)
     s->kv_heads = s->local[RD_KEY] / c->head_size;
     s->heads = s->local[RD_QUERY] / c->head_size;
     s->qkv = s->local[RD_QUERY] + 2 * s->local[RD_KEY];
+}
+
+void rd_split_rank(const rd_grid *g, int64_t rank, rd_split *s)
+{
+    s->size[RD_RANK] = rank;
+    s->block[RD_RANK] = rank > 0 ? even_block(rank, g->rows > g->cols ? g->rows : g->cols) : 1;
+    s->local[RD_RANK] = rd_dealt_count(rank, s->block[RD_RANK], g->my_row, g->rows);
 }
 
 /* Features of one kind inside columns of ld floats. */
@@ -74,4 +82,18 @@ int rd_view_gate_up(const rd_model *model, float *a, int64_t width, rd_mat *view
     RD_TRY(view_part(model, RD_FFN, a + f, width, 2 * f, &view[1]));
 done:
     return rc;
+}
+
+int rd_view_target(const rd_model *model, rd_target t, float *a, int64_t width, rd_mat *view)
+{
+    const rd_split *s = &model->layers->split;
+    int64_t q = s->local[RD_QUERY], k = s->local[RD_KEY], f = s->local[RD_FFN];
+    switch (t) {
+    case RD_Q: return view_part(model, RD_QUERY, a, width, s->qkv, view);
+    case RD_K: return view_part(model, RD_KEY, a + q, width, s->qkv, view);
+    case RD_V: return view_part(model, RD_KEY, a + q + k, width, s->qkv, view);
+    case RD_GATE: return view_part(model, RD_FFN, a, width, 2 * f, view);
+    case RD_UP: return view_part(model, RD_FFN, a + f, width, 2 * f, view);
+    default: return rd_view(model, RD_WIDTH, a, width, view);
+    }
 }

@@ -11,61 +11,56 @@ enum { ALIGN = 16, HEAD_CHUNK = 256 };
 
 /* ---------------------------------------------------------------- memory of a step */
 
-/* Hands out pieces of the arena; with base == NULL it only counts. */
-typedef struct arena {
-    float *base;
-    int64_t used;
-} arena;
-
-static float *take(arena *a, int64_t n)
+float *rd_arena_take(rd_arena *a, int64_t n)
 {
     float *p = a->base == NULL ? NULL : a->base + a->used;
     a->used += (n + ALIGN - 1) / ALIGN * ALIGN;
     return p;
 }
 
-static void carve(rd_work *w, const rd_model *model, arena *a)
+static void carve(rd_work *w, const rd_model *model, rd_arena *a)
 {
     const rd_split *s = &model->layers->split;
     int64_t T = w->local_T, D = s->local[RD_WIDTH], F = s->local[RD_FFN];
     int64_t hs = s->local[RD_QUERY], q = s->qkv, S = model->cfg.head_size;
     for (int64_t l = 0; l < model->cfg.layers; l++)
-        w->act[l] = (rd_activation){.x = take(a, D * T),
-                                    .n1 = take(a, D * T),
-                                    .inv1 = take(a, T),
-                                    .qkv = take(a, q * T),
-                                    .lse = take(a, s->heads * T),
-                                    .att = take(a, hs * T),
-                                    .mid = take(a, D * T),
-                                    .n2 = take(a, D * T),
-                                    .inv2 = take(a, T),
-                                    .gu = take(a, 2 * F * T)};
-    w->x_last = take(a, D * T);
-    w->h = take(a, D * T);
-    w->inv = take(a, T);
-    w->dh = take(a, D * T);
-    w->ffn = take(a, F * T);
-    w->dffn = take(a, F * T);
-    w->datt = take(a, hs * T);
-    w->dgu = take(a, 2 * F * T);
-    w->dqkv = take(a, q * T);
-    w->dx = take(a, D * T);
-    w->dn = take(a, D * T);
-    w->logits = take(a, s->local[RD_VOCAB] * w->chunk);
-    w->gathered = take(a, D * w->chunk);
-    w->dgathered = take(a, D * w->chunk);
-    w->rope = take(a, w->max_len * S);
-    w->norms = take(a, rd_norms_size(model));
-    w->dnorms = take(a, rd_norms_size(model));
-    w->lookup.words = take(a, rd_lookup_words(model));
-    w->lookup.tokens = take(a, rd_lookup_tokens(model));
+        w->act[l] = (rd_activation){.x = rd_arena_take(a, D * T),
+                                    .n1 = rd_arena_take(a, D * T),
+                                    .inv1 = rd_arena_take(a, T),
+                                    .qkv = rd_arena_take(a, q * T),
+                                    .lse = rd_arena_take(a, s->heads * T),
+                                    .att = rd_arena_take(a, hs * T),
+                                    .mid = rd_arena_take(a, D * T),
+                                    .n2 = rd_arena_take(a, D * T),
+                                    .inv2 = rd_arena_take(a, T),
+                                    .gu = rd_arena_take(a, 2 * F * T)};
+    rd_adapter_carve(model, w, a);
+    w->x_last = rd_arena_take(a, D * T);
+    w->h = rd_arena_take(a, D * T);
+    w->inv = rd_arena_take(a, T);
+    w->dh = rd_arena_take(a, D * T);
+    w->ffn = rd_arena_take(a, F * T);
+    w->dffn = rd_arena_take(a, F * T);
+    w->datt = rd_arena_take(a, hs * T);
+    w->dgu = rd_arena_take(a, 2 * F * T);
+    w->dqkv = rd_arena_take(a, q * T);
+    w->dx = rd_arena_take(a, D * T);
+    w->dn = rd_arena_take(a, D * T);
+    w->logits = rd_arena_take(a, s->local[RD_VOCAB] * w->chunk);
+    w->gathered = rd_arena_take(a, D * w->chunk);
+    w->dgathered = rd_arena_take(a, D * w->chunk);
+    w->rope = rd_arena_take(a, w->max_len * S);
+    w->norms = rd_arena_take(a, rd_norms_size(model));
+    w->dnorms = rd_arena_take(a, model->base.grads != NULL ? rd_norms_size(model) : 0);
+    w->lookup.words = rd_arena_take(a, rd_lookup_words(model));
+    w->lookup.tokens = rd_arena_take(a, rd_lookup_tokens(model));
     w->attention = (rd_attention){.heads = s->heads,
                                   .kv_heads = s->kv_heads,
                                   .size = S,
                                   .ld_qkv = q,
                                   .ld_out = hs,
                                   .max_len = w->max_len,
-                                  .scratch = take(a, rd_attention_scratch(S, w->max_len))};
+                                  .scratch = rd_arena_take(a, rd_attention_scratch(S, w->max_len))};
 }
 
 /* rd_deal_even gives no grid column more than an even share and one sequence. */
@@ -95,10 +90,11 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     w->stat = rd_new(double, 3 * w->chunk);
     rd_deal_create(model->grid, max_T, &w->deal);
     rd_lookup_create(model, &w->lookup);
-    arena a = {0};
+    rd_arena a = {0};
     carve(w, model, &a);
     w->arena = rd_new(float, a.used);
-    a = (arena){.base = w->arena};
+    rd_adapter_work_create(model, &w->adapter);
+    a = (rd_arena){.base = w->arena};
     carve(w, model, &a);
     rd_rope_table(c->head_size, max_len, c->rope_theta, w->rope);
     *work = w;
@@ -118,6 +114,7 @@ void rd_work_free(rd_work **work)
     rd_free(w->token);
     rd_free(w->stat);
     rd_free(w->arena);
+    rd_adapter_work_free(&w->adapter);
     RD_FREE(*work);
 }
 
@@ -159,7 +156,7 @@ done:
 /* The matrices of one layer at this batch's width. */
 typedef struct layer_views {
     rd_mat n1, qkv[RD_PARTS], att, mid, n2, gu[RD_PARTS], ffn, next;
-    rd_mat dn, dqkv[RD_PARTS], datt, dgu[RD_PARTS], dffn, dx;
+    rd_mat dn, dqkv[RD_PARTS], datt, dgu[RD_PARTS], dffn, dy;
 } layer_views;
 
 static int view_layer(const rd_model *model, const rd_work *w, int64_t l, layer_views *v)
@@ -176,7 +173,7 @@ static int view_layer(const rd_model *model, const rd_work *w, int64_t l, layer_
                 {&v->mid, a->mid, RD_WIDTH}, {&v->n2, a->n2, RD_WIDTH},
                 {&v->ffn, w->ffn, RD_FFN},   {&v->next, next, RD_WIDTH},
                 {&v->dn, w->dn, RD_WIDTH},   {&v->datt, w->datt, RD_QUERY},
-                {&v->dffn, w->dffn, RD_FFN}, {&v->dx, w->dx, RD_WIDTH}};
+                {&v->dffn, w->dffn, RD_FFN}, {&v->dy, w->dx, RD_WIDTH}};
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         RD_TRY(rd_view(model, list[i].kind, list[i].a, width, list[i].view));
     RD_TRY(rd_view_qkv(model, a->qkv, width, v->qkv));
@@ -188,6 +185,25 @@ done:
 }
 
 /* ---------------------------------------------------------------- forward */
+
+/* Y += W^T X with the target's adapter, which must scale its output before it is added. */
+static int branch_fwd(const rd_model *model, rd_work *w, int64_t l, rd_target t, const rd_mat *W,
+                      const rd_mat *X, rd_mat *Y)
+{
+    int rc = RD_OK;
+    float *out = w->act[l].out[t];
+    rd_mat view;
+    if (out == NULL) {
+        RD_TRY(rd_linear_fwd_add(W, X, Y));
+        return rd_adapter_fwd(model, w, l, t, 1, X->a, Y->a);
+    }
+    RD_TRY(rd_view(model, RD_WIDTH, out, w->deal.width, &view));
+    RD_TRY(rd_linear_fwd(W, X, &view));
+    RD_TRY(rd_adapter_fwd(model, w, l, t, 1, X->a, out));
+    rd_add(view.lm * view.ln, out, Y->a);
+done:
+    return rc;
+}
 
 /* Padding columns pass through products without meeting others.  Only where a product sums over
  * tokens, for the gradient of a weight, must they be zero: both factors are padded, here and in
@@ -208,21 +224,23 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     rd_norm_fwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->n1, a->inv1, w->sum);
     rd_deal_pad(d, D, a->n1);
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &v.n1, v.qkv));
+    RD_TRY(rd_adapter_fwd(model, w, l, RD_Q, 3, a->n1, a->qkv));
     rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, 1, a->qkv,
             att->ld_qkv);
     rd_attention_fwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse);
     rd_deal_pad(d, att->ld_out, a->att);
     memcpy(a->mid, a->x, stream);
-    RD_TRY(rd_linear_fwd_add(&p->o, &v.att, &v.mid));
+    RD_TRY(branch_fwd(model, w, l, RD_O, &p->o, &v.att, &v.mid));
 
     rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->n2, a->inv2,
                 w->sum);
     rd_deal_pad(d, D, a->n2);
     RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &v.n2, v.gu));
+    RD_TRY(rd_adapter_fwd(model, w, l, RD_GATE, 2, a->n2, a->gu));
     rd_swiglu_fwd(F, d->n, a->gu, w->ffn);
     rd_deal_pad(d, F, w->ffn);
     memcpy(v.next.a, a->mid, stream);
-    RD_TRY(rd_linear_fwd_add(&p->down, &v.ffn, &v.next));
+    RD_TRY(branch_fwd(model, w, l, RD_DOWN, &p->down, &v.ffn, &v.next));
 done:
     return rc;
 }
@@ -235,6 +253,7 @@ int rd_model_fwd(rd_model *model, rd_work *w, const rd_batch *b)
     rd_norms_fetch(model, w->norms);
     rd_lookup_fwd(&model->layers->embed, &w->deal, b->tokens, &w->lookup, w->act[0].x);
     rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->act[0].x);
+    RD_TRY(rd_adapter_begin(model, w));
     for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l));
     rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->h,
                 w->inv, w->sum);
@@ -258,9 +277,52 @@ static void finish_part(rd_model *model, rd_work *w, int64_t i)
     tell_ready(w, model->layers->begin[i]);
 }
 
-/* On entry w->dx is the gradient of the layer's output, on return that of its input.  Its padding
- * is zero all the way. */
-static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
+/* Gradients of n adapters of one input, and their part of the input's gradient. */
+static int adapters_bwd(const rd_model *model, rd_work *w, int64_t l, rd_target t, int n, float *x,
+                        float *dy, float *dx)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < n; i++) {
+        RD_TRY(rd_adapter_bwd_input(model, w, l, t + (rd_target)i, dy, dx));
+        RD_TRY(rd_adapter_bwd_weight(model, w, l, t + (rd_target)i, x));
+    }
+done:
+    return rc;
+}
+
+/* The SwiGLU branch.  down's input is made again by SwiGLU's backward, which needs its gradient. */
+static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
+{
+    int rc = RD_OK;
+    const struct rd_model_layers *m = model->layers;
+    rd_layer *p = &m->layer[l];
+    const rd_activation *a = &w->act[l];
+    const rd_deal *d = &w->deal;
+    bool full = model->base.grads != NULL;
+    int64_t F = m->split.local[RD_FFN];
+    float *dy;
+
+    RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_DOWN, 1, a->out[RD_DOWN], w->dx, &dy));
+    v->dy.a = dy;
+    RD_TRY(rd_linear_bwd_input(&p->down, &v->dy, &v->dffn));
+    RD_TRY(rd_adapter_bwd_input(model, w, l, RD_DOWN, dy, w->dffn));
+    rd_swiglu_bwd(F, d->n, a->gu, w->dffn, w->dgu, w->ffn);
+    rd_deal_pad(d, 2 * F, w->dgu);
+    rd_deal_pad(d, F, w->ffn);
+    if (full) RD_TRY(rd_linear_bwd_weight(&v->ffn, &v->dy, &p->ddown));
+    RD_TRY(rd_adapter_bwd_weight(model, w, l, RD_DOWN, w->ffn));
+
+    RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_GATE, 2, a->gu, w->dgu, &dy));
+    if (full) RD_TRY(rd_linears_bwd_weight(m->n_gate_up, &v->n2, v->dgu, p->dgate_up));
+    RD_TRY(rd_linears_bwd_input(m->n_gate_up, p->gate_up, v->dgu, &v->dn));
+    RD_TRY(adapters_bwd(model, w, l, RD_GATE, 2, a->n2, w->dgu, w->dn));
+    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
+                w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
+done:
+    return rc;
+}
+
+static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
 {
     int rc = RD_OK;
     const struct rd_model_layers *m = model->layers;
@@ -268,31 +330,43 @@ static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
     const rd_activation *a = &w->act[l];
     const rd_attention *att = &w->attention;
     const rd_deal *d = &w->deal;
-    int64_t F = m->split.local[RD_FFN];
-    layer_views v;
-    RD_TRY(view_layer(model, w, l, &v));
+    bool full = model->base.grads != NULL;
+    int64_t turned = att->heads + att->kv_heads;
+    float *dy;
 
-    RD_TRY(rd_linear_bwd_input(&p->down, &v.dx, &v.dffn));
-    rd_swiglu_bwd(F, d->n, a->gu, w->dffn, w->dgu, w->ffn);
-    rd_deal_pad(d, 2 * F, w->dgu);
-    rd_deal_pad(d, F, w->ffn);
-    RD_TRY(rd_linear_bwd_weight(&v.ffn, &v.dx, &p->ddown));
-    RD_TRY(rd_linears_bwd_weight(m->n_gate_up, &v.n2, v.dgu, p->dgate_up));
-    RD_TRY(rd_linears_bwd_input(m->n_gate_up, p->gate_up, v.dgu, &v.dn));
-    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
-                w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
-    finish_part(model, w, 2 * l + 1);
-
-    RD_TRY(rd_linear_bwd_weight(&v.att, &v.dx, &p->d_o));
-    RD_TRY(rd_linear_bwd_input(&p->o, &v.dx, &v.datt));
+    RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_O, 1, a->out[RD_O], w->dx, &dy));
+    v->dy.a = dy;
+    if (full) RD_TRY(rd_linear_bwd_weight(&v->att, &v->dy, &p->d_o));
+    RD_TRY(rd_linear_bwd_input(&p->o, &v->dy, &v->datt));
+    RD_TRY(adapters_bwd(model, w, l, RD_O, 1, a->att, dy, w->datt));
     rd_attention_bwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
-    rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, -1, w->dqkv,
-            att->ld_qkv);
+    rd_rope(turned, att->size, d->n, d->position, w->rope, -1, w->dqkv, att->ld_qkv);
     rd_deal_pad(d, att->ld_qkv, w->dqkv);
-    RD_TRY(rd_linears_bwd_weight(m->n_qkv, &v.n1, v.dqkv, p->dqkv));
-    RD_TRY(rd_linears_bwd_input(m->n_qkv, p->qkv, v.dqkv, &v.dn));
+    /* DoRA's magnitudes want the outputs as they were before RoPE; attention is done with them. */
+    if (rd_adapter_scales(model))
+        rd_rope(turned, att->size, d->n, d->position, w->rope, -1, a->qkv, att->ld_qkv);
+    RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_Q, 3, a->qkv, w->dqkv, &dy));
+    if (full) RD_TRY(rd_linears_bwd_weight(m->n_qkv, &v->n1, v->dqkv, p->dqkv));
+    /* Below the first layer nothing is trained but the embedding. */
+    if (l == 0 && !full) return adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, NULL);
+    RD_TRY(rd_linears_bwd_input(m->n_qkv, p->qkv, v->dqkv, &v->dn));
+    RD_TRY(adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, w->dn));
     rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->inv1, w->dn, w->dx,
                 rd_norm_gradient(model, w->dnorms, 2 * l), w->sum);
+done:
+    return rc;
+}
+
+/* On entry w->dx is the gradient of the layer's output, on return that of its input (but for a
+ * frozen base's first layer).  Its padding is zero all the way. */
+static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
+{
+    int rc = RD_OK;
+    layer_views v;
+    RD_TRY(view_layer(model, w, l, &v));
+    RD_TRY(ffn_bwd(model, w, l, &v));
+    finish_part(model, w, 2 * l + 1);
+    RD_TRY(attention_bwd(model, w, l, &v));
     finish_part(model, w, 2 * l);
 done:
     return rc;
@@ -306,12 +380,14 @@ int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "backward of a batch without its forward");
     w->ready_from = model->trained->storage;
     memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
-    memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));
+    if (model->base.grads != NULL)
+        memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));
     rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->inv,
                 w->dh, w->dx, rd_norm_gradient(model, w->dnorms, 2 * layers), w->sum);
     finish_part(model, w, 2 * layers);
     for (int64_t l = layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, l));
-    rd_lookup_bwd(&model->layers->dembed, &w->deal, b->tokens, &w->lookup, w->dx);
+    if (model->base.grads != NULL)
+        rd_lookup_bwd(&model->layers->dembed, &w->deal, b->tokens, &w->lookup, w->dx);
     tell_ready(w, 0);
 done:
     return rc;

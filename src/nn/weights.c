@@ -66,41 +66,30 @@ double rd_model_config_flops(const rd_model_config *c, double ctx)
 
 /* ---------------------------------------------------------------- layout */
 
-/* Walks the parameters in order, handing out storage.  The first pass only counts. */
-typedef struct layout {
-    rd_model *model; /* NULL: count */
-    const rd_grid *grid;
-    const rd_split *split;
-    int64_t next; /* floats handed out */
-    int64_t n;    /* parameters so far */
-} layout;
-
 static float *at(float *base, int64_t offset)
 {
     return base == NULL ? NULL : base + offset;
 }
 
 /* Views of m x n weights and gradients that begin at an offset. */
-static void view_at(const rd_model *model, int64_t offset, int64_t m, int64_t n, int64_t mb,
-                    int64_t nb, rd_mat *w, rd_mat *g)
+static void view_at(const rd_grid *grid, const rd_params *all, int64_t offset, int64_t m, int64_t n,
+                    int64_t mb, int64_t nb, rd_mat *w, rd_mat *g)
 {
-    int64_t lm = rd_dealt_count(m, mb, model->grid->my_row, model->grid->rows),
-            ld = lm > 0 ? lm : 1;
-    rd_mat_view_blocks(model->grid, at(model->base.weights, offset), m, n, mb, nb, ld, w);
-    rd_mat_view_blocks(model->grid, at(model->base.grads, offset), m, n, mb, nb, ld, g);
+    int64_t lm = rd_dealt_count(m, mb, grid->my_row, grid->rows), ld = lm > 0 ? lm : 1;
+    rd_mat_view_blocks(grid, at(all->weights, offset), m, n, mb, nb, ld, w);
+    rd_mat_view_blocks(grid, at(all->grads, offset), m, n, mb, nb, ld, g);
 }
 
-/* One parameter of m x n in blocks of mb x nb.  fused: follows its predecessor without a gap. */
-static rd_param *place(layout *l, const char *name, int64_t m, int64_t n, int64_t mb, int64_t nb,
-                       bool fused)
+rd_param *rd_layout_place(rd_layout *l, const char *name, int64_t m, int64_t n, int64_t mb,
+                          int64_t nb, bool fused)
 {
     const rd_grid *g = l->grid;
     rd_param *p = NULL;
     if (!fused) l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
-    if (l->model != NULL) {
-        p = &l->model->base.item[l->n];
+    if (l->params != NULL) {
+        p = &l->params->item[l->n];
         snprintf(p->name, sizeof(p->name), "%s", name);
-        view_at(l->model, l->next, m, n, mb, nb, &p->w, &p->g);
+        view_at(g, l->params, l->next, m, n, mb, nb, &p->w, &p->g);
     }
     l->next +=
         rd_dealt_count(m, mb, g->my_row, g->rows) * rd_dealt_count(n, nb, g->my_col, g->cols);
@@ -108,11 +97,41 @@ static rd_param *place(layout *l, const char *name, int64_t m, int64_t n, int64_
     return p;
 }
 
+void rd_layout_end(rd_layout *l)
+{
+    l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+void rd_params_create(const rd_layout *count, bool with_grads, rd_params *p)
+{
+    *p = (rd_params){.n = count->n,
+                     .storage = count->next,
+                     .item = rd_new(rd_param, count->n),
+                     .weights = rd_new(float, count->next),
+                     .grads = with_grads ? rd_new(float, count->next) : NULL};
+}
+
+void rd_params_free(rd_params *p)
+{
+    rd_free(p->item);
+    rd_free(p->weights);
+    rd_free(p->grads);
+    *p = (rd_params){0};
+}
+
+/* The same walk over a model's own parameters, which also fills the layers' views. */
+typedef struct layout {
+    rd_layout l;
+    rd_model *model; /* NULL: count */
+    const rd_split *split;
+} layout;
+
 static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature out, bool hidden,
                          bool fused, rd_mat *w, rd_mat *g)
 {
     const rd_split *s = l->split;
-    rd_param *p = place(l, name, s->size[in], s->size[out], s->block[in], s->block[out], fused);
+    rd_param *p =
+        rd_layout_place(&l->l, name, s->size[in], s->size[out], s->block[in], s->block[out], fused);
     if (p == NULL) return;
     p->is_matrix = hidden;
     p->decay = true;
@@ -124,8 +143,9 @@ static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature 
 static void place_norm(layout *l, const char *name, int64_t index)
 {
     int64_t D = l->split->size[RD_WIDTH];
-    const rd_param *p = place(l, name, D, 1, l->split->block[RD_WIDTH], 1, false);
+    rd_param *p = rd_layout_place(&l->l, name, D, 1, l->split->block[RD_WIDTH], 1, false);
     if (p == NULL) return;
+    p->is_vector = true;
     l->model->layers->norm[index] = p->w.a;
     l->model->layers->dnorm[index] = p->g.a;
     l->model->layers->begin[index] = p->w.a - l->model->base.weights;
@@ -138,28 +158,34 @@ static void widen(const rd_model *model, int64_t n, rd_mat *w, rd_mat *g)
     rd_mat_view_of(model->grid, g->a, g->m, n, g->ld, g);
 }
 
+enum { NORM1 = RD_TARGETS, NORM2, KINDS };
+static const char *const in_layer[KINDS] = {
+    [RD_Q] = "self_attn.q_proj", [RD_K] = "self_attn.k_proj", [RD_V] = "self_attn.v_proj",
+    [RD_O] = "self_attn.o_proj", [RD_GATE] = "mlp.gate_proj", [RD_UP] = "mlp.up_proj",
+    [RD_DOWN] = "mlp.down_proj", [NORM1] = "input_layernorm", [NORM2] = "post_attention_layernorm"};
+
+const char *rd_target_name(rd_target t)
+{
+    return in_layer[t];
+}
+
 static void place_layer(layout *l, int64_t index)
 {
-    enum { Q, K, V, O, GATE, UP, DOWN, NORM1, NORM2, KINDS };
-    static const char *const tail[KINDS] = {
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-        "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-        "mlp.down_proj",    "input_layernorm",  "post_attention_layernorm"};
     char name[KINDS][80];
     for (int i = 0; i < KINDS; i++)
         snprintf(name[i], sizeof(name[i]), "model.layers.%lld.%s.weight", (long long)index,
-                 tail[i]);
+                 in_layer[i]);
     rd_layer unused, *p = l->model != NULL ? &l->model->layers->layer[index] : &unused;
-    bool fuse = l->grid->rows * l->grid->cols == 1;
+    bool fuse = l->l.grid->rows * l->l.grid->cols == 1;
     place_norm(l, name[NORM1], 2 * index);
-    place_matrix(l, name[Q], RD_WIDTH, RD_QUERY, true, false, &p->qkv[0], &p->dqkv[0]);
-    place_matrix(l, name[K], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[1], &p->dqkv[1]);
-    place_matrix(l, name[V], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[2], &p->dqkv[2]);
-    place_matrix(l, name[O], RD_QUERY, RD_WIDTH, true, false, &p->o, &p->d_o);
+    place_matrix(l, name[RD_Q], RD_WIDTH, RD_QUERY, true, false, &p->qkv[0], &p->dqkv[0]);
+    place_matrix(l, name[RD_K], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[1], &p->dqkv[1]);
+    place_matrix(l, name[RD_V], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[2], &p->dqkv[2]);
+    place_matrix(l, name[RD_O], RD_QUERY, RD_WIDTH, true, false, &p->o, &p->d_o);
     place_norm(l, name[NORM2], 2 * index + 1);
-    place_matrix(l, name[GATE], RD_WIDTH, RD_FFN, true, false, &p->gate_up[0], &p->dgate_up[0]);
-    place_matrix(l, name[UP], RD_WIDTH, RD_FFN, true, fuse, &p->gate_up[1], &p->dgate_up[1]);
-    place_matrix(l, name[DOWN], RD_FFN, RD_WIDTH, true, false, &p->down, &p->ddown);
+    place_matrix(l, name[RD_GATE], RD_WIDTH, RD_FFN, true, false, &p->gate_up[0], &p->dgate_up[0]);
+    place_matrix(l, name[RD_UP], RD_WIDTH, RD_FFN, true, fuse, &p->gate_up[1], &p->dgate_up[1]);
+    place_matrix(l, name[RD_DOWN], RD_FFN, RD_WIDTH, true, false, &p->down, &p->ddown);
     if (l->model == NULL || !fuse) return;
     widen(l->model, l->split->qkv, &p->qkv[0], &p->dqkv[0]);
     widen(l->model, 2 * l->split->size[RD_FFN], &p->gate_up[0], &p->dgate_up[0]);
@@ -175,7 +201,7 @@ static void place_all(layout *l, const rd_model_config *c)
     place_norm(l, "model.norm.weight", 2 * c->layers);
     if (!c->tied)
         place_matrix(l, "lm_head.weight", RD_WIDTH, RD_VOCAB, false, false, &m->head, &m->dhead);
-    l->next = (l->next + ALIGN - 1) / ALIGN * ALIGN;
+    rd_layout_end(&l->l);
     if (l->model == NULL || !c->tied) return;
     m->head = m->embed;
     m->dhead = m->dembed;
@@ -192,16 +218,12 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     RD_TRY(rd_model_config_check(&c));
     rd_split split;
     rd_split_make(g, &c, &split);
-    layout count = {.grid = g, .split = &split};
+    layout count = {.l = {.grid = g}, .split = &split};
     place_all(&count, &c);
     m = rd_new(rd_model, 1);
     m->cfg = c;
     m->grid = g;
-    m->base.n = count.n;
-    m->base.storage = count.next;
-    m->base.item = rd_new(rd_param, count.n);
-    m->base.weights = rd_new(float, count.next);
-    m->base.grads = with_grads ? rd_new(float, count.next) : NULL;
+    rd_params_create(&count.l, with_grads, &m->base);
     m->trained = with_grads ? &m->base : NULL;
     m->layers = rd_new(struct rd_model_layers, 1);
     m->layers->layer = rd_new(rd_layer, c.layers);
@@ -211,7 +233,7 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     m->layers->split = split;
     m->layers->n_qkv = g->rows * g->cols == 1 ? 1 : 3;
     m->layers->n_gate_up = g->rows * g->cols == 1 ? 1 : 2;
-    layout fill = {.model = m, .grid = g, .split = &split};
+    layout fill = {.l = {.params = &m->base, .grid = g}, .model = m, .split = &split};
     place_all(&fill, &c);
     *model = m;
 done:
@@ -227,9 +249,8 @@ void rd_model_free(rd_model **model)
     rd_free(m->layers->dnorm);
     rd_free(m->layers->begin);
     rd_free(m->layers);
-    rd_free(m->base.item);
-    rd_free(m->base.weights);
-    rd_free(m->base.grads);
+    rd_model_adapter_free(m);
+    rd_params_free(&m->base);
     RD_FREE(*model);
 }
 
@@ -294,10 +315,11 @@ static rd_slab dealt_slab(int64_t n, int64_t nb, int p, int np)
 
 /* A parameter's Hugging Face shape and the part of it this rank moves.  Row-major [out, in] is
  * byte for byte our column-major in x out. */
-static int param_slab(const rd_grid *g, const rd_mat *A, bool mine, int64_t dims[2],
+static int param_slab(const rd_grid *g, const rd_param *p, bool mine, int64_t dims[2],
                       rd_slab slab[2])
 {
-    int rank = A->n == 1 ? 1 : 2;
+    const rd_mat *A = &p->w;
+    int rank = p->is_vector ? 1 : 2;
     RD_ASSERT(A->ld == A->lm || A->lm == 0 || A->ln <= 1);
     dims[0] = A->n;
     dims[1] = A->m;
@@ -323,7 +345,7 @@ int rd_params_write(const rd_grid *g, const rd_params *params, rd_store *s, cons
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(g, &p->w, mine, dims, slab);
+        int rank = param_slab(g, p, mine, dims, slab);
         RD_TRY(rd_store_write_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:
@@ -339,7 +361,7 @@ int rd_params_read(const rd_grid *g, rd_params *params, rd_store *s, const char 
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(g, &p->w, true, dims, slab);
+        int rank = param_slab(g, p, true, dims, slab);
         RD_TRY(rd_store_read_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:

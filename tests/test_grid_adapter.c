@@ -1,0 +1,223 @@
+/* ranks: 1 2 3 4 6 */
+/* Adapters on rows x cols grids against the same on one rank: initial values, log-probabilities,
+ * every gradient, with dropout on, for the uneven model of test_grid_model.c. */
+#include "rd_test.h"
+#include "rd/nn.h"
+
+enum { V = 301, T = 700, SEQUENCES = 9, MAX_LEN = 330, ALL = (1 << RD_TARGETS) - 1 };
+
+static const struct {
+    const char *name;
+    rd_adapter_opts o;
+} kinds[] = {
+    {"lora", {.kind = RD_LORA, .rank = 7, .alpha = 10, .targets = ALL}},
+    {"lora, dropout", {.kind = RD_LORA, .rank = 5, .alpha = 7, .dropout = 0.2, .targets = ALL}},
+    {"rslora of rank 1, some targets",
+     {.kind = RD_LORA, .rank = 1, .alpha = 2, .rslora = true, .targets = 1 << RD_V | 1 << RD_UP}},
+    {"dora", {.kind = RD_DORA, .rank = 7, .alpha = 10, .targets = ALL}},
+    {"dora, dropout, some targets",
+     {.kind = RD_DORA,
+      .rank = 6,
+      .alpha = 6,
+      .dropout = 0.2,
+      .targets = 1 << RD_K | 1 << RD_O | 1 << RD_GATE | 1 << RD_DOWN}},
+};
+enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+
+typedef struct bed {
+    rd_grid *self;
+    rd_model_config cfg;
+    const rd_adapter_opts *o;
+    rd_model *model; /* on this rank alone */
+    rd_batch b;
+    int64_t start[SEQUENCES + 1];
+    int32_t tokens[T], target[T];
+    float coef[T];
+    double logp[T];
+} bed;
+
+static void make_batch(bed *t)
+{
+    static const int64_t length[SEQUENCES] = {40, 1, 0, 330, 7, 120, 120, 50, 32};
+    rd_rng r = rd_rng_make(3, "batch", 0, 0);
+    for (int s = 0; s < SEQUENCES; s++) t->start[s + 1] = t->start[s] + length[s];
+    for (int i = 0; i < T; i++) {
+        t->tokens[i] = (int32_t)rd_rng_below(&r, V);
+        t->target[i] = i % 5 == 2 ? -1 : (int32_t)rd_rng_below(&r, V);
+        t->coef[i] = (float)(0.01 * rd_rng_normal(&r));
+    }
+    t->b = (rd_batch){T, SEQUENCES, t->start, t->tokens, t->target};
+}
+
+/* The largest difference of A from a matrix of one rank, relative to the largest value. */
+static double apart(const rd_mat *A, const rd_mat *want)
+{
+    double worst = 0, size = 0;
+    for (int64_t i = 0; i < want->m * want->n; i++) size = fmax(size, fabs((double)want->a[i]));
+    for (int64_t j = 0; j < A->ln; j++)
+        for (int64_t i = 0; i < A->lm; i++) {
+            int64_t at = rd_mat_global_col(A, j) * want->m + rd_mat_global_row(A, i);
+            double d = fabs((double)A->a[j * A->ld + i] - want->a[at]);
+            if (!(d <= worst)) worst = d;
+        }
+    return size > 0 ? worst / size : worst;
+}
+
+static double adapters_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < a->adapter.n; i++) {
+        const rd_param *p = &a->adapter.item[i], *q = &b->adapter.item[i];
+        double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
+        if (!(d <= worst)) worst = d, *where = p->name;
+    }
+    rd_max_f64(&a->grid->world, &worst, 1);
+    return worst;
+}
+
+/* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */
+static void enlarge(rd_model *m)
+{
+    for (int64_t k = 0; k < m->base.n; k++) {
+        rd_mat *w = &m->base.item[k].w;
+        for (int64_t j = 0; j < w->ln; j++)
+            for (int64_t i = 0; i < w->lm; i++) {
+                float *x = w->a + j * w->ld + i;
+                int64_t row = rd_mat_global_row(w, i);
+                *x = m->base.item[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
+            }
+    }
+}
+
+/* Away from the start: B is no longer 0, and magnitudes are no longer norms. */
+static void move(rd_model *m)
+{
+    for (int64_t k = 0; k < m->adapter.n; k++) {
+        rd_mat *w = &m->adapter.item[k].w;
+        for (int64_t j = 0; j < w->ln; j++)
+            for (int64_t i = 0; i < w->lm; i++) {
+                float *x = w->a + j * w->ld + i;
+                uint64_t place = (uint64_t)(rd_mat_global_col(w, j) * w->m);
+                rd_rng r =
+                    rd_rng_make(9, "moved", (uint64_t)k, place + (uint64_t)rd_mat_global_row(w, i));
+                *x = m->adapter.item[k].is_vector ? *x * (float)(1 + 0.2 * rd_rng_normal(&r))
+                                                  : *x + (float)(0.1 * rd_rng_normal(&r));
+            }
+    }
+}
+
+static rd_model *make_model(const rd_grid *g, const bed *t)
+{
+    rd_model *m = NULL;
+    is_rc(rd_model_create(g, &t->cfg, false, &m), RD_OK, "model");
+    rd_model_init(m, 3);
+    enlarge(m);
+    is_rc(rd_model_adapt(m, t->o), RD_OK, "adapted");
+    is_rc(rd_model_adapter_init(m, 4), RD_OK, "initial values");
+    return m;
+}
+
+static void run(rd_model *m, const bed *t, double *logp)
+{
+    rd_work *w = NULL;
+    is_rc(rd_work_create(m, T, MAX_LEN, &w), RD_OK, "work");
+    rd_mem_guard("pass");
+    rd_model_dropout(m, 21);
+    /* A larger batch first: what it leaves behind must not matter. */
+    rd_batch half = {t->start[4], 4, t->b.start, t->b.tokens, t->b.target};
+    int rc = rd_model_fwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, NULL, logp);
+    rd_mem_guard(NULL);
+    is_rc(rc, RD_OK, "passes");
+    rd_work_free(&w);
+}
+
+static bool same_bytes(const rd_grid *g, const void *x, size_t n)
+{
+    char *first = rd_new(char, n);
+    memcpy(first, x, n);
+    rd_bcast(&g->tp, first, (int64_t)n, 0);
+    bool same = memcmp(first, x, n) == 0;
+    rd_free(first);
+    return same;
+}
+
+static void test_grid(const bed *t, int rows, int cols)
+{
+    rd_grid *g;
+    const char *where = "";
+    double logp[T], off = 0, size = 0, loss = 0, want = 0;
+    diag("%d x %d", rows, cols);
+    if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
+    is_rc(rd_la_attach(g, 1), RD_OK, "context");
+    rd_model *m = make_model(g, t), *one = make_model(t->self, t);
+    double start = adapters_apart(m, one, false, &where);
+    ok(start < 1e-6, "the same initial values (%.1e, %s)", start, where);
+    move(m);
+    int64_t held = 0, all = 0;
+    for (int64_t i = 0; i < m->adapter.n; i++) {
+        held += m->adapter.item[i].w.lm * m->adapter.item[i].w.ln;
+        all += m->adapter.item[i].w.m * m->adapter.item[i].w.n;
+    }
+    rd_sum_i64(&g->tp, &held, 1);
+    is_i64(held, all, "every weight exists once");
+    run(m, t, logp);
+    for (int i = 0; i < T; i++) {
+        off = fmax(off, fabs(logp[i] - t->logp[i]));
+        size = fmax(size, fabs(t->logp[i]));
+        loss += t->coef[i] * logp[i];
+        want += t->coef[i] * t->logp[i];
+    }
+    ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
+    ok(fabs(loss / want - 1) < 1e-5, "loss (%.1e)", fabs(loss / want - 1));
+    ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
+    double worst = adapters_apart(m, t->model, true, &where);
+    ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
+    rd_model_free(&m), rd_model_free(&one);
+    rd_la_detach(g);
+    rd_grid_free(&g);
+}
+
+static void test_kind(int kind, int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn)
+{
+    static bed t;
+    int size = rd_test_world.size;
+    memset(&t, 0, sizeof(t));
+    diag("%s, width %d", kinds[kind].name, (int)width);
+    t.o = &kinds[kind].o;
+    t.cfg = (rd_model_config){.vocab = V,
+                              .width = width,
+                              .layers = 2,
+                              .heads = heads,
+                              .kv_heads = kv_heads,
+                              .head_size = 10,
+                              .ffn = ffn,
+                              .rope_theta = 1000,
+                              .norm_eps = 1e-5,
+                              .tied = true};
+    make_batch(&t);
+    rd_grid_self(&t.self);
+    t.model = make_model(t.self, &t);
+    move(t.model);
+    run(t.model, &t, t.logp);
+    for (int rows = 1; rows <= size; rows++)
+        for (int cols = 1; rows * cols <= size; cols++)
+            if (size % (rows * cols) == 0) test_grid(&t, rows, cols);
+    rd_model_free(&t.model);
+    rd_grid_free(&t.self);
+}
+
+int main(int argc, char **argv)
+{
+    rd_test_begin(&argc, &argv);
+    for (int k = 0; k < KINDS; k++) test_kind(k, 70, 9, 3, 133);
+    test_kind(0, 5, 2, 1, 3); /* some ranks own nothing */
+    test_kind(KINDS - 1, 5, 2, 1, 3);
+    return rd_test_end();
+}
