@@ -106,6 +106,43 @@ int64_t rd_counter_add(rd_counter *k, int i, int64_t by);
 void rd_counter_serve(rd_counter *k);
 void rd_counter_free(rd_counter **counter);
 
+/* ---------------------------------------------------------------- flow of storage (flow.c) */
+
+/* Float storage of equal size on every rank, summed over the ranks or sent round, in parts that
+ * travel while others are still computed.  The storage is cut into pieces, each with an owner;
+ * neighbouring pieces form a bucket, which starts when all of it is ready.
+ *
+ * Sums are those of a binary counter over the ranks, whoever computes them: ranks [a, a + n) are
+ * the sum of the first half plus that of the second, where the first half is the largest power of
+ * two below n: ((g0 + g1) + (g2 + g3)); of three (g0 + g1) + g2.  So their bits depend neither on
+ * owners nor on buckets.  Words sent by a rank of n to sum or to gather everything: about
+ * storage * (n - 1) / n, in log2 n messages a bucket when pieces are dealt by rd_flow_deal. */
+typedef struct rd_piece {
+    int64_t first, count; /* floats; pieces follow each other without gaps, from 0 */
+    int owner;            /* rank; before rd_flow_deal -1: any */
+    int64_t bucket;       /* 0, 1, … */
+} rd_piece;
+typedef enum {
+    RD_FLOW_REDUCE, /* owners get the sums; what others hold in their place is lost */
+    RD_FLOW_GATHER, /* everyone gets what owners hold */
+    RD_FLOW_SUM     /* everyone gets the sums */
+} rd_flow_kind;
+typedef struct rd_flow rd_flow;
+
+/* Form buckets and share the pieces without an owner out over `size` ranks, evenly in each bucket.
+ * Local, the same on every rank. */
+void rd_flow_deal(int size, int64_t n, rd_piece *piece);
+/* On a communicator of its own.  pieces: copied; equal on all ranks.  Collective on c.  Memory:
+ * four times the most a rank receives of a bucket at once. */
+void rd_flow_create(const rd_comm *c, int64_t n, const rd_piece *piece, rd_flow **flow);
+void rd_flow_free(rd_flow **flow); /* Collective */
+/* begin … ready … end moves x once; kind is equal on all ranks.  All Local but end, which waits for
+ * the other ranks to come as far; none allocates.  From ready to end x's floats [first, first +
+ * count) are the flow's.  end takes all that was not ready so far as ready. */
+void rd_flow_begin(rd_flow *f, rd_flow_kind kind, float *x);
+void rd_flow_ready(rd_flow *f, int64_t first, int64_t count); /* each float once at most */
+void rd_flow_end(rd_flow *f);
+
 /* ---------------------------------------------------------------- work queue (queue.c) */
 
 /* Units 0 … n-1 dealt to replicas as they ask (one-sided counter on world rank 0).  Units that are

@@ -1,16 +1,8 @@
 /* coll.c: collectives in our types, agreement on errors, and bringing work units into order. */
-#include "rd/par.h"
+#include "par_private.h"
 
 #include <limits.h>
 #include <string.h>
-
-/* A call of MPI, whose time the open section clocks learn. */
-#define TIMED(call)                        \
-    do {                                   \
-        double start_ = rd_time();         \
-        call;                              \
-        rd_clock_wait(rd_time() - start_); \
-    } while (0)
 
 enum { PIECE = 1 << 28 }; /* elements per MPI call: counts stay ints, buffers stay bounded */
 
