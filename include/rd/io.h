@@ -194,6 +194,25 @@ int rd_series_row(rd_series *s, const char *table, int n, const char *const *col
 int rd_series_flush(rd_series *s);
 int rd_series_close(rd_series **s); /* flushes */
 
+/* ---------------------------------------------------------------- model files (modelfile.c) */
+
+/* Formats of the numbers in model files: floats, and ggml's quantised blocks, whose rows are whole
+ * blocks of 32 (256 for the K formats).  OTHER: anything else; listed, not read. */
+typedef enum {
+    RD_FORMAT_F32,
+    RD_FORMAT_F16,
+    RD_FORMAT_BF16,
+    RD_FORMAT_Q8_0,
+    RD_FORMAT_Q4_0,
+    RD_FORMAT_Q4_1,
+    RD_FORMAT_Q5_0,
+    RD_FORMAT_Q5_1,
+    RD_FORMAT_Q4_K,
+    RD_FORMAT_Q5_K,
+    RD_FORMAT_Q6_K,
+    RD_FORMAT_OTHER
+} rd_format;
+
 /* ---------------------------------------------------------------- journal (journal.c) */
 
 /* Finished work units of one stage, appended per rank to DIR/STAGE.RANK.journal: records (unit,
