@@ -63,13 +63,6 @@ static void check_crc(const char *line)
     is_i64(got, want, name);
 }
 
-static rd_format format_named(const char *name)
-{
-    for (int f = 0; f < RD_FORMAT_OTHER; f++)
-        if (strcmp(rd_format_get((rd_format)f).name, name) == 0) return (rd_format)f;
-    rd_die("no format %s", name);
-}
-
 static void check_block(const char *line)
 {
     char name[32];
@@ -78,7 +71,7 @@ static void check_block(const char *line)
     uint8_t raw[256];
     float x[256];
     sscanf(line, "block %31s %n", name, &at);
-    const rd_format f = format_named(name);
+    const rd_format f = rd_format_find(name);
     const rd_format_info info = rd_format_get(f);
     for (int i = 0; i < info.bytes; i++, at += 2) {
         sscanf(line + at, "%2x", &v);
@@ -106,7 +99,7 @@ static void test_golden(void)
         if (strncmp(line, "crc ", 4) == 0) check_crc(line), n_crc++;
         if (sscanf(line, "block %31s", name) != 1) continue;
         check_block(line);
-        seen[format_named(name)]++;
+        seen[rd_format_find(name)]++;
     }
     is_i64(n_crc, 4, "four conversions of floats");
     for (int f = RD_FORMAT_Q8_0; f < RD_FORMAT_OTHER; f++)

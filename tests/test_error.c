@@ -33,6 +33,9 @@ int main(int argc, char **argv)
     is_i64(rd_error_set(RD_EIO, "x.c", 1, "f", "second"), RD_EIO, "a later code is returned");
     is_str(rd_error_get()->message, "value 7 is wrong", "but the first message stays");
     rd_error_clear();
+    rd_error_set(RD_EINPUT, "x.c", 1, "f", "%s", "a\nb\x1b[2J\xc3\xbc");
+    is_str(rd_error_get()->message, "a?b?[2J\xc3\xbc", "a message is one line of plain text");
+    rd_error_clear();
 
     is_rc(rd_same_i64(&w, "n", 5), RD_OK, "equal values are the same");
     if (w.size > 1) is_rc(rd_same_i64(&w, "n", w.rank), RD_EINTERNAL, "unequal values are found");

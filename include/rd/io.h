@@ -213,6 +213,73 @@ typedef enum {
     RD_FORMAT_OTHER
 } rd_format;
 
+/* A tensor of a model file.  dims as Hugging Face counts them, outermost first: a linear layer is
+ * [out, in].  The last dimension is contiguous, so the bytes are our column-major in x out.  (GGUF
+ * writes the same bytes down as ne = [in, out], contiguous first; it is turned round here.) */
+typedef struct rd_tensor {
+    const char *name; /* as the file has it: GGUF's blk.0.attn_q.weight is not renamed */
+    const char *type; /* the format's name in the file, also of OTHER ones: "BF16", "Q4_K", "I64" */
+    rd_format format;
+    int rank;
+    int64_t dims[RD_STORE_MAX_RANK];
+    int64_t n_bytes;        /* in the file */
+    const void *data;       /* there, mapped: touch it no more after the close */
+    int64_t rope_head_size; /* > 0: rows lie in the file in GGUF's rotary order; see read */
+    int file;               /* which file of a folder */
+} rd_tensor;
+
+/* A model's tensors: a .safetensors file; a folder with model.safetensors or else
+ * model.safetensors.index.json and the files that this names; a .gguf file (version 2 or 3).
+ * Mapped, not read: a rank that reads its share touches the pages of its share, and gives them back
+ * after each read.  Every length, offset, count and name is checked at open against the files'
+ * sizes (RD_EINPUT, naming the file and the tensor).  All functions are Local; ranks of one
+ * program open the same path each by itself. */
+typedef struct rd_weights rd_weights;
+int rd_weights_open(const char *path, rd_weights **w);
+void rd_weights_close(rd_weights **w);
+bool rd_weights_is(const char *path); /* looks like one: a folder, or by name or first bytes */
+int64_t rd_weights_count(const rd_weights *w);
+const rd_tensor *rd_weights_tensor(const rd_weights *w, int64_t i); /* in the order of the files */
+const rd_tensor *rd_weights_find(const rd_weights *w, const char *name); /* NULL when absent */
+
+/* A part of a tensor of rank 1 or 2 as float32: out is dense in slab order (a slab per dimension;
+ * last dimension fastest), so that a block-cyclic share of [out, in] arrives as the column-major
+ * local part of in x out.  Errors: RD_EINPUT for a format of OTHER, or when the file has become
+ * shorter since it was opened.
+ * llama.cpp stores the rows of Q and K of its "llama" architecture (Llama, Mistral, SmolLM2) with
+ * the two halves of each head interleaved; here they are always in Hugging Face's order, whatever
+ * the file: row h*S + i of the result is the file's row h*S + rd_rope_row(i, S). */
+int rd_weights_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab, float *out);
+int64_t rd_rope_row(int64_t i, int64_t head_size);
+
+/* Metadata: GGUF's key-values, the __metadata__ of safetensors (strings; of a folder the first
+ * file's that has the key).  Values by index, 0 for a single value. */
+typedef enum {
+    RD_META_BOOL,
+    RD_META_INT,
+    RD_META_REAL,
+    RD_META_STRING,
+    RD_META_ARRAY
+} rd_meta_kind;
+typedef struct rd_meta rd_meta;
+const rd_meta *rd_weights_meta(const rd_weights *w, const char *key); /* NULL when absent */
+const rd_meta *rd_weights_meta_at(const rd_weights *w, int64_t i);    /* NULL past the last */
+const char *rd_meta_key(const rd_meta *m);
+rd_meta_kind rd_meta_type(const rd_meta *m); /* of the value, or of an array's elements */
+bool rd_meta_is_array(const rd_meta *m);
+int64_t rd_meta_count(const rd_meta *m); /* elements; 1 of a single value */
+/* The value, or 0 and NULL when it is of another kind or there is none.  int: also of bool; beyond
+ * int64 the nearest.  real: also of int.  string: len bytes, anything in them, terminated only when
+ * it is a single value.  item: an array in an array. */
+int64_t rd_meta_int(const rd_meta *m, int64_t i);
+double rd_meta_real(const rd_meta *m, int64_t i);
+const char *rd_meta_string(const rd_meta *m, int64_t i, size_t *len);
+const rd_meta *rd_meta_item(const rd_meta *m, int64_t i);
+
+/* Description of a model file or folder, as rd_store_describe does it: path, format, bytes, files,
+ * parameters, metadata, tensors [{name, type, shape, stored_bytes}].  Local. */
+int rd_weights_describe(const char *path, bool json, rd_buf *out);
+
 /* ---------------------------------------------------------------- journal (journal.c) */
 
 /* Finished work units of one stage, appended per rank to DIR/STAGE.RANK.journal: records (unit,

@@ -47,6 +47,9 @@ int rd_error_set(int code, const char *file, int line, const char *func, const c
     va_start(ap, fmt);
     vsnprintf(record.message, sizeof record.message, fmt, ap);
     va_end(ap);
+    /* A message is one line, and no file's names may steer a terminal. */
+    for (char *c = record.message; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     return code;
 }
 

@@ -22,7 +22,7 @@ static const char usage[] =
     "  augment | filter | sft | align | eval | report CONFIG\n"
     "                             one stage (what it needs must be there)\n"
     "  validate CONFIG            check everything that can be checked without computing\n"
-    "  inspect FILE [--json]      what an HDF5 file holds\n"
+    "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
     "  report DIR                 print a finished run's report again\n"
     "\n"
     "  --set KEY=VALUE            override a key of the config (repeatable)\n"
@@ -185,7 +185,8 @@ static int command_print(const arguments *a)
     rd_buf text = {0}, path = {0};
     if (world.rank == 0) {
         if (strcmp(a->command, "inspect") == 0) {
-            rc = rd_store_describe(a->file, a->json, &text);
+            rc = rd_weights_is(a->file) ? rd_weights_describe(a->file, a->json, &text)
+                                        : rd_store_describe(a->file, a->json, &text);
         } else {
             rd_buf_printf(&path, "%s/report.%s", a->file, a->json ? "json" : "txt");
             rc = rd_file_read(path.data, &text);

@@ -219,7 +219,7 @@ done:
 
 /* ---------------------------------------------------------------- text */
 
-static void print_size(double bytes, rd_buf *out)
+void rd_describe_size(double bytes, rd_buf *out)
 {
     static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
     int u = 0;
@@ -243,10 +243,15 @@ static void print_short(const rd_json_node *v, rd_buf *out)
     if (n < all) rd_buf_printf(out, " … (%zu bytes)", all);
 }
 
-static void print_attributes(const rd_json_node *attributes_node, const char *indent, rd_buf *out)
+void rd_describe_attributes(const rd_json_node *attributes_node, const char *indent, rd_buf *out)
 {
+    int width = 18; /* of the keys, unless they are very long */
     for (const rd_json_node *a = rd_json_first(attributes_node); a != NULL; a = rd_json_next(a)) {
-        rd_buf_printf(out, "%s%-18s ", indent, rd_json_key(a));
+        const size_t n = strlen(rd_json_key(a));
+        if (n > (size_t)width && n <= 48) width = (int)n;
+    }
+    for (const rd_json_node *a = rd_json_first(attributes_node); a != NULL; a = rd_json_next(a)) {
+        rd_buf_printf(out, "%s%-*s ", indent, width, rd_json_key(a));
         print_short(a, out);
         rd_buf_putc(out, '\n');
     }
@@ -268,10 +273,10 @@ static void print_tables(const rd_json_node *tables, rd_buf *out)
     }
 }
 
-static void print_arrays(const rd_json_node *arrays, rd_buf *out)
+void rd_describe_arrays(const rd_json_node *arrays, const char *title, rd_buf *out)
 {
     if (rd_json_first(arrays) == NULL) return;
-    rd_buf_puts(out, "\narrays\n");
+    rd_buf_printf(out, "\n%s\n", title);
     for (const rd_json_node *a = rd_json_first(arrays); a != NULL; a = rd_json_next(a)) {
         rd_buf shape = {0};
         const rd_json_node *dims = rd_json_get(a, "shape");
@@ -281,7 +286,7 @@ static void print_arrays(const rd_json_node *arrays, rd_buf *out)
         rd_buf_printf(out, "  %-44s %-8s %-18s ", rd_json_string(rd_json_get(a, "name")),
                       rd_json_string(rd_json_get(a, "type")),
                       shape.data != NULL ? shape.data : "scalar");
-        print_size(rd_json_number(rd_json_get(a, "stored_bytes")), out);
+        rd_describe_size(rd_json_number(rd_json_get(a, "stored_bytes")), out);
         rd_buf_putc(out, '\n');
         rd_buf_free(&shape);
     }
@@ -290,23 +295,23 @@ static void print_arrays(const rd_json_node *arrays, rd_buf *out)
 static void print_text(const rd_json_node *root, rd_buf *out)
 {
     rd_buf_printf(out, "%s: HDF5, ", rd_json_string(rd_json_get(root, "path")));
-    print_size(rd_json_number(rd_json_get(root, "bytes")), out);
+    rd_describe_size(rd_json_number(rd_json_get(root, "bytes")), out);
     rd_buf_putc(out, '\n');
-    print_attributes(rd_json_get(root, "attributes"), "  ", out);
+    rd_describe_attributes(rd_json_get(root, "attributes"), "  ", out);
     print_tables(rd_json_get(root, "tables"), out);
     const rd_json_node *text = rd_json_get(root, "text");
     if (text != NULL) {
         rd_buf_printf(out, "\ntext\n  %lld strings, ",
                       (long long)rd_json_int(rd_json_get(text, "strings")));
-        print_size(rd_json_number(rd_json_get(text, "bytes")), out);
+        rd_describe_size(rd_json_number(rd_json_get(text, "bytes")), out);
         rd_buf_putc(out, '\n');
     }
-    print_arrays(rd_json_get(root, "arrays"), out);
+    rd_describe_arrays(rd_json_get(root, "arrays"), "arrays", out);
     const rd_json_node *objects = rd_json_get(root, "object_attributes");
     if (rd_json_first(objects) != NULL) rd_buf_puts(out, "\nattributes of objects\n");
     for (const rd_json_node *o = rd_json_first(objects); o != NULL; o = rd_json_next(o)) {
         rd_buf_printf(out, "  %s\n", rd_json_key(o));
-        print_attributes(o, "    ", out);
+        rd_describe_attributes(o, "    ", out);
     }
 }
 

@@ -267,6 +267,13 @@ rd_format_info rd_format_get(rd_format f)
     return formats[f].info;
 }
 
+rd_format rd_format_find(const char *name)
+{
+    rd_format f = RD_FORMAT_F32;
+    while (f < RD_FORMAT_OTHER && strcmp(formats[f].info.name, name) != 0) f++;
+    return f;
+}
+
 void rd_format_widen(rd_format f, const void *row, int64_t first, int64_t n, float *out)
 {
     RD_ASSERT(f < RD_FORMAT_OTHER);

@@ -43,6 +43,19 @@ int rd_seal_write(const rd_comm *c, const char *path);
  * the file cannot be read, is truncated, or does not fit its seal. */
 int rd_seal_check(const rd_comm *c, const char *path, bool *sealed);
 
+/* ---------------------------------------------------------------- json.c */
+
+/* Bytes of the UTF-8 character at text, 0 when it is none (overlong, a surrogate, cut off). */
+int rd_utf8_length(const char *text, const char *end);
+
+/* ---------------------------------------------------------------- describe.c */
+
+/* Lines for a terminal: a size in a fitting unit; an object of values; objects {name, type, shape,
+ * stored_bytes} under a title, nothing when there are none. */
+void rd_describe_size(double bytes, rd_buf *out);
+void rd_describe_attributes(const rd_json_node *attributes_node, const char *indent, rd_buf *out);
+void rd_describe_arrays(const rd_json_node *arrays, const char *title, rd_buf *out);
+
 /* ---------------------------------------------------------------- h5.c */
 
 /* HDF5 prints its error stack unless told not to; its innermost complaint becomes our message. */

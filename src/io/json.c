@@ -70,7 +70,7 @@ static const char *scan_seen(const scan *s, char out[16])
 }
 
 /* Bytes of the UTF-8 character at p, 0 when it is none (overlong, a surrogate, cut off). */
-static int utf8_length(const char *text, const char *end)
+int rd_utf8_length(const char *text, const char *end)
 {
     const unsigned char *p = (const unsigned char *)text;
     const ptrdiff_t left = end - text;
@@ -136,7 +136,7 @@ static int scan_string(scan *s)
             if (rc != RD_OK) return rc;
             continue;
         }
-        const int n = utf8_length(s->p, s->end);
+        const int n = rd_utf8_length(s->p, s->end);
         if (n == 0) SCAN_FAIL(s, "byte 0x%02x in a string is not UTF-8", c);
         s->p += n;
     }
@@ -520,7 +520,7 @@ static void print_string(const char *s, rd_buf *out)
     rd_buf_putc(out, '"');
     while (s < end) {
         const unsigned char c = (unsigned char)*s;
-        const int n = utf8_length(s, end);
+        const int n = rd_utf8_length(s, end);
         if (n != 0 && c >= 0x20 && c != '"' && c != '\\') {
             s += n;
             continue;
