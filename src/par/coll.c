@@ -133,11 +133,24 @@ void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from)
                        MPI_STATUS_IGNORE));
 }
 
+/* n floats to one rank while m come from another, in pieces.  Both ends derive the pieces from the
+ * length; where one direction is over nobody is on the other side. */
+static void send_receive(const rd_comm *c, const float *x, int64_t n, int to, float *y, int64_t m,
+                         int from)
+{
+    for (int64_t i = 0; i < n || i < m; i += PIECE) {
+        int out = i < n ? (int)(n - i < PIECE ? n - i : PIECE) : 0;
+        int in = i < m ? (int)(m - i < PIECE ? m - i : PIECE) : 0;
+        TIMED(MPI_Sendrecv(out ? x + i : NULL, out, MPI_FLOAT, out ? to : MPI_PROC_NULL, TAG,
+                           in ? y + i : NULL, in, MPI_FLOAT, in ? from : MPI_PROC_NULL, TAG, c->mpi,
+                           MPI_STATUS_IGNORE));
+    }
+}
+
 void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *recv, int64_t recv_n)
 {
     int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size;
-    TIMED(MPI_Sendrecv(send, rd_int(send_n), MPI_FLOAT, to, TAG, recv, rd_int(recv_n), MPI_FLOAT,
-                       from, TAG, c->mpi, MPI_STATUS_IGNORE));
+    send_receive(c, send, send_n, to, recv, recv_n, from);
 }
 
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
@@ -152,9 +165,7 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
         if (to == c->rank)
             memcpy(in, out, (size_t)send_n[to] * sizeof(float));
         else
-            TIMED(MPI_Sendrecv(out, rd_int(send_n[to]), MPI_FLOAT, to, TAG, in,
-                               rd_int(recv_n[from]), MPI_FLOAT, from, TAG, c->mpi,
-                               MPI_STATUS_IGNORE));
+            send_receive(c, out, send_n[to], to, in, recv_n[from], from);
     }
 }
 
