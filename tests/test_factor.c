@@ -317,6 +317,13 @@ static void test_refusals(rd_grid *g)
     rd_mat_create(g, 4, 3, 2, 2, &U), rd_mat_create(g, 6, 3, 2, 2, &V);
     is_rc(rd_svd_leading(&A, 3, &U, s, &V), RD_ENUMERIC, "values that are not finite");
     rd_mat_free(&A), rd_mat_free(&U), rd_mat_free(&V), rd_mat_free(&L), rd_mat_free(&Q);
+    /* The shapes of matrices that are not there. */
+    const int64_t m = 200000, n = 100000;
+    rd_mat_view_blocks(g, NULL, m, n, 0, 0, m, &A);
+    rd_mat_view_blocks(g, NULL, m, 3, 0, 0, m, &U), rd_mat_view_blocks(g, NULL, n, 3, 0, 0, n, &V);
+    is_rc(rd_svd_leading(&A, 3, &U, s, &V), RD_EINPUT, "too large for ScaLAPACK's ints");
+    rd_mat_view_blocks(g, NULL, 3, n, 0, 0, n, &Q);
+    is_rc(rd_lq_leading(&A, 3, &U, &Q), RD_EINPUT, "too large for ScaLAPACK's ints");
 }
 
 int main(int argc, char **argv)

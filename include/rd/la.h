@@ -74,7 +74,8 @@ int rd_mat_norm2(const rd_mat *A, double *norm2);
  * result is the same on all grids to float32 rounding, but for vectors of singular values that are
  * equal: those are only some basis of their space.
  * Errors: RD_EINTERNAL for shapes that do not fit, r < 1 or r > min(m, n); RD_ENUMERIC for values
- * that are not finite or when the iteration fails.
+ * that are not finite or when the iteration fails; RD_EINPUT when m n / ranks or (m + n) k / ranks
+ * reaches 2^31, which ScaLAPACK's ints do not hold.
  * All k = min(m, n) are computed: about 22 m n k flops / ranks at m = n; per rank about
  * (8 m n + 20 (m + n) k) / ranks bytes for the time of the call. */
 int rd_svd_leading(const rd_mat *A, int64_t r, rd_mat *U, double *s, rd_mat *V);

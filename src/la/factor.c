@@ -78,7 +78,6 @@ static void wide_create(const rd_grid *g, const context *c, int64_t m, int64_t n
     int64_t lm = rd_dealt_count(m, c->block, g->my_row, g->rows);
     rd_mat_view_blocks(g, NULL, m, n, c->block, c->block, lm > 0 ? lm : 1, &X->shape);
     const rd_mat *s = &X->shape;
-    rd_int(s->ld * s->ln); /* ScaLAPACK indexes a share with ints */
     X->a = rd_new(double, s->ld * s->ln);
     const int desc[DESC_LEN] = {DENSE_MATRIX, c->blacs, rd_int(m), rd_int(n),    c->block,
                                 c->block,     0,        0,         rd_int(s->ld)};
@@ -279,6 +278,23 @@ done:
     return rc;
 }
 
+/* ScaLAPACK counts the elements of a share, and of its own workspace, with ints.  wanted: vectors
+ * of both kinds.  The same answer on every rank. */
+static int check_size(const rd_mat *A, int64_t wanted)
+{
+    int rc = RD_OK;
+    double ranks = A->grid->tp.size, most = 0.9 * INT32_MAX;
+    double share = (double)A->m * (double)A->n / ranks;
+    double work = (double)(A->m + A->n) * (double)wanted / ranks;
+    if (share > most || work > most)
+        RD_FAIL(RD_EINPUT,
+                "a matrix of %lld x %lld is too large to be factored on a grid of %d x %d: each "
+                "rank's part must be below 2^31 elements",
+                (long long)A->m, (long long)A->n, A->grid->rows, A->grid->cols);
+done:
+    return rc;
+}
+
 static const int one = 1;
 
 /* A = U diag(s) VT, all min(m, n) of them; A is overwritten. */
@@ -334,6 +350,7 @@ int rd_svd_leading(const rd_mat *A, int64_t r, rd_mat *U, double *s, rd_mat *V)
         RD_FAIL(RD_EINTERNAL, "%lld singular vectors of %lld x %lld into %lld x %lld, %lld x %lld",
                 (long long)r, (long long)A->m, (long long)A->n, (long long)U->m, (long long)U->n,
                 (long long)V->m, (long long)V->n);
+    RD_TRY(check_size(A, k));
     RD_TRY(check_finite(A));
     RD_TRY(context_open(g, k, &c));
     wide_create(g, &c, A->m, A->n, &X);
@@ -371,6 +388,7 @@ int rd_lq_leading(const rd_mat *A, int64_t r, rd_mat *L, rd_mat *Q)
         RD_FAIL(RD_EINTERNAL, "%lld columns of the LQ of %lld x %lld into %lld x %lld, %lld x %lld",
                 (long long)r, (long long)A->m, (long long)A->n, (long long)L->m, (long long)L->n,
                 (long long)Q->m, (long long)Q->n);
+    RD_TRY(check_size(A, r));
     RD_TRY(check_finite(A));
     RD_TRY(context_open(g, k, &c));
     wide_create(g, &c, A->m, A->n, &X);
