@@ -130,6 +130,12 @@ run 2 runn tests/inputs/mini.json
 fails_well 2 "unknown command"
 mini 2 grid --set grid.data=3
 fails_well 3 "a grid that does not fit the ranks"
+for command in validate run; do
+    run 2 $command tests/inputs/mini.json --set "run.dir=$T/shape" --set model.init.heads=9 --set model.init.kv_heads=2
+    fails_well 3 "$command: a model that cannot be made"
+    grep -q 'mini.json: model.init.heads: 9 is not a multiple of kv_heads (2)' "$T/err" && [ ! -e "$T/shape" ]
+    ok $? "names file, key and reason, before any work"
+done
 echo '{"idx": 0, "train": [{"input": ["red metal cube"], "output": "on"}], "test": [{"inp' >"$T/acre.jsonl"
 cat >"$T/file.json" <<EOF
 {"run": {"dir": "$T/file"}, "tasks": [{"family": "acre", "file": "acre.jsonl"}]}

@@ -52,7 +52,10 @@ static int check_models(const config *c)
     for (int i = 0; i < c->n_arms; i++) {
         const config_scope *s = &c->arm[i].keys;
         rd_model_config mc;
-        RD_TRY(options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc));
+        if (options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc) == RD_OK) continue;
+        rd_error why = *rd_error_get(); /* "heads: ..." */
+        rd_error_clear();
+        RD_FAIL(why.code, "%s: model.init.%s", c->path, why.message);
     }
 done:
     return rc;

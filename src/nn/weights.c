@@ -24,22 +24,22 @@ int rd_model_config_check(rd_model_config *c)
                  {"heads", c->heads}, {"kv_heads", c->kv_heads}, {"ffn", c->ffn}};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         if (sizes[i].value < 1 || sizes[i].value > limit)
-            RD_FAIL(RD_EINPUT, "model.%s: expected an integer in 1 ... %lld, got %lld",
-                    sizes[i].name, (long long)limit, (long long)sizes[i].value);
+            RD_FAIL(RD_EINPUT, "%s: expected an integer in 1 ... %lld, got %lld", sizes[i].name,
+                    (long long)limit, (long long)sizes[i].value);
     if (c->heads % c->kv_heads != 0)
-        RD_FAIL(RD_EINPUT, "model.heads: %lld is not a multiple of model.kv_heads (%lld)",
-                (long long)c->heads, (long long)c->kv_heads);
+        RD_FAIL(RD_EINPUT, "heads: %lld is not a multiple of kv_heads (%lld)", (long long)c->heads,
+                (long long)c->kv_heads);
     if (c->head_size == 0 && c->width % c->heads != 0)
-        RD_FAIL(RD_EINPUT, "model.width: %lld is not a multiple of model.heads (%lld)",
-                (long long)c->width, (long long)c->heads);
+        RD_FAIL(RD_EINPUT, "width: %lld is not a multiple of heads (%lld)", (long long)c->width,
+                (long long)c->heads);
     if (c->head_size == 0) c->head_size = c->width / c->heads;
     if (c->head_size < 2 || c->head_size % 2 != 0 || c->head_size > limit)
-        RD_FAIL(RD_EINPUT, "model.head_size: rotary embedding needs an even size, got %lld",
+        RD_FAIL(RD_EINPUT, "head_size: rotary embedding needs an even size, got %lld",
                 (long long)c->head_size);
     if (!(c->rope_theta > 0) || !isfinite(c->rope_theta))
-        RD_FAIL(RD_EINPUT, "model.rope_theta: expected a number > 0, got %g", c->rope_theta);
+        RD_FAIL(RD_EINPUT, "rope_theta: expected a number > 0, got %g", c->rope_theta);
     if (!(c->norm_eps >= 0) || c->norm_eps > 1)
-        RD_FAIL(RD_EINPUT, "model.norm_eps: expected a number in 0 ... 1, got %g", c->norm_eps);
+        RD_FAIL(RD_EINPUT, "norm_eps: expected a number in 0 ... 1, got %g", c->norm_eps);
 done:
     return rc;
 }
