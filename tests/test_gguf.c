@@ -182,6 +182,7 @@ static void test_broken(void)
         {"dim_huge", "tensor 'a': a dimension of 9223372036854775808"},
         {"dims_overflow", "tensor 'a': the product of its dimensions overflows"},
         {"dims_many", "tensor 'a': 2305843009213693952 numbers in a file of"},
+        {"dims_empty_huge", "tensor 'a': dimension 1 is 4611686018427387904"},
         {"type_unknown", "tensor 'a': unknown type 4"},
         {"type_huge", "tensor 'a': unknown type 4294967295"},
         {"blocks", "tensor 'a': rows of 33 are not whole blocks of 32 (Q8_0)"},

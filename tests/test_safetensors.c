@@ -82,6 +82,7 @@ static void test_broken(void)
         {"shape_rank", "tensor 'a': 'shape': more than 8"},
         {"shape_overflow", "tensor 'a': the product of its dimensions overflows"},
         {"shape_bits_overflow", "tensor 'a': 4611686018427387904 numbers of 32 bits"},
+        {"shape_empty_huge", "tensor 'a': dimension 1 is 4503599627370496"},
         {"shape_too_big", "tensor 'a': 6 numbers of 32 bits do not fit 16 bytes"},
         {"offsets_one", "tensor 'a': data_offsets are not two"},
         {"offsets_three", "tensor 'a': 'data_offsets': more than 2"},

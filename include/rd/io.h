@@ -276,6 +276,28 @@ double rd_meta_real(const rd_meta *m, int64_t i);
 const char *rd_meta_string(const rd_meta *m, int64_t i, size_t *len);
 const rd_meta *rd_meta_item(const rd_meta *m, int64_t i);
 
+/* Writing safetensors: a file (path ends in .safetensors) or a folder with model.safetensors or,
+ * when shard_bytes > 0 and it would be larger, model-00001-of-0000N.safetensors … and the index.
+ * Collective on the communicator of create, same code on every rank.
+ *   tensors [n]  name, format (F32, F16, BF16), rank 1 or 2 and dims are looked at; equal on all
+ *                ranks, as is metadata: key, value, key, value, …, NULL, or NULL ("format": "pt",
+ *                which transformers asks for, is always there)
+ * write: tensor i, each rank's slab of it (count 0: none) as float32, dense in slab order as read
+ * gives it; together the slabs cover it, each number once (RD_EINTERNAL when too few or too many).
+ * Every tensor once, in any order.  A file is written by one rank alone, which gathers it in pieces
+ * of 16 MiB: neither the model nor a tensor need fit one rank's memory.
+ * commit: files take their place, *e is NULL afterwards, also on failure.  A single file replaces
+ * an older one atomically; in a folder the index comes last and an old one goes first, so that a
+ * kill leaves the old model, the new one or a folder that is refused, never a mixture.  close
+ * without commit leaves what was there.  Room is reserved at create: a full disk is an RD_EIO
+ * there.  Fault site "export". */
+typedef struct rd_export rd_export;
+int rd_export_create(const rd_comm *c, const char *path, int64_t shard_bytes, int64_t n,
+                     const rd_tensor *tensors, const char *const *metadata, rd_export **e);
+int rd_export_write(rd_export *e, int64_t i, const rd_slab *slab, const float *data);
+int rd_export_commit(rd_export **e);
+void rd_export_close(rd_export **e); /* Local */
+
 /* Description of a model file or folder, as rd_store_describe does it: path, format, bytes, files,
  * parameters, metadata, tensors [{name, type, shape, stored_bytes}].  Local. */
 int rd_weights_describe(const char *path, bool json, rd_buf *out);

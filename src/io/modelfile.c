@@ -14,15 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INDEX_NAME "model.safetensors.index.json"
-#define SINGLE_NAME "model.safetensors"
 enum { MAX_FILES = 4096, MAX_NAME = 1024 };
+/* Of tensors without elements too, so that a row's bytes never overflow. */
+#define MAX_DIM ((int64_t)1 << 48)
 
 /* Pages that a read has touched are given back in pieces of this size, so that a large tensor does
  * not stand in memory twice. */
 #define RELEASE_BYTES ((int64_t)32 << 20)
 
-static bool ends_with(const char *s, const char *end)
+bool rd_ends_with(const char *s, const char *end)
 {
     const size_t n = strlen(s), k = strlen(end);
     return n >= k && strcmp(s + n - k, end) == 0;
@@ -84,7 +84,7 @@ int rd_tensor_elements(const rd_weights *w, const rd_tensor *t, int64_t *n)
     bool empty = false;
     *n = 1;
     for (int i = 0; i < t->rank; i++) {
-        if (t->dims[i] < 0)
+        if (t->dims[i] < 0 || t->dims[i] > MAX_DIM)
             RD_FAIL(RD_EINPUT, "%s: tensor '%s': dimension %d is %lld", w->map[t->file].path,
                     t->name, i, (long long)t->dims[i]);
         if (t->dims[i] == 0) empty = true;
@@ -159,9 +159,9 @@ static int open_single(rd_weights *w, const char *path)
 {
     int rc = RD_OK;
     RD_TRY(map_file(w, rd_strdup(path)));
-    const bool safetensors = ends_with(path, ".safetensors");
+    const bool safetensors = rd_ends_with(path, ".safetensors");
     const bool magic = w->map[0].n >= 4 && memcmp(w->map[0].data, "GGUF", 4) == 0;
-    if (!safetensors && !magic && !ends_with(path, ".gguf"))
+    if (!safetensors && !magic && !rd_ends_with(path, ".gguf"))
         RD_FAIL(RD_EINPUT, "%s: neither a .safetensors nor a .gguf file", path);
     RD_TRY(safetensors ? rd_safetensors_parse(w, 0) : rd_gguf_parse(w, 0));
 
@@ -169,7 +169,7 @@ done:
     return rc;
 }
 
-static char *path_in(const char *folder, const char *name)
+char *rd_path_in(const char *folder, const char *name)
 {
     rd_buf b = {0};
     rd_buf_printf(&b, "%s/%s", folder, name);
@@ -180,10 +180,10 @@ static char *path_in(const char *folder, const char *name)
 static int open_shard(rd_weights *w, const char *index, int line, const char *name, int *file)
 {
     int rc = RD_OK;
-    if (name == NULL || strchr(name, '/') != NULL || !ends_with(name, ".safetensors"))
+    if (name == NULL || strchr(name, '/') != NULL || !rd_ends_with(name, ".safetensors"))
         RD_FAIL(RD_EINPUT, "%s:%d: expected the name of a .safetensors file in this folder, got %s",
                 index, line, name != NULL ? name : "no string");
-    char *path = path_in(w->path, name);
+    char *path = rd_path_in(w->path, name);
     *file = 0;
     while (*file < w->n_maps && strcmp(w->map[*file].path, path) != 0) ++*file;
     if (*file < w->n_maps) {
@@ -229,14 +229,15 @@ done:
 static int open_folder(rd_weights *w)
 {
     int rc = RD_OK;
-    char *single = path_in(w->path, SINGLE_NAME), *index = path_in(w->path, INDEX_NAME);
+    char *single = rd_path_in(w->path, RD_MODEL_SINGLE),
+         *index = rd_path_in(w->path, RD_MODEL_INDEX);
     if (rd_file_exists(single)) {
         RD_TRY(open_single(w, single));
         RD_TRY(index_names(w));
     } else if (rd_file_exists(index)) {
         RD_TRY(open_index(w, index));
     } else {
-        RD_FAIL(RD_EINPUT, "%s: neither " SINGLE_NAME " nor " INDEX_NAME " in this folder",
+        RD_FAIL(RD_EINPUT, "%s: neither " RD_MODEL_SINGLE " nor " RD_MODEL_INDEX " in this folder",
                 w->path);
     }
 
@@ -322,7 +323,7 @@ bool rd_weights_is(const char *path)
     struct stat st;
     char magic[4] = "";
     if (stat(path, &st) != 0) return false;
-    if (S_ISDIR(st.st_mode) || ends_with(path, ".safetensors") || ends_with(path, ".gguf"))
+    if (S_ISDIR(st.st_mode) || rd_ends_with(path, ".safetensors") || rd_ends_with(path, ".gguf"))
         return true;
     if (!S_ISREG(st.st_mode)) return false;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -446,6 +447,7 @@ int rd_weights_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab
     /* A vector in rotary order: its numbers are the rows. */
     if (t->rank == 1 && t->rope_head_size > 0)
         dims[0] = dims[1], dims[1] = 1, rows = cols, cols = (rd_slab){0, 1, 1, 1};
+    if (rd_slab_below(cols, dims[1], dims[1]) == 0) goto done; /* however many rows */
     const int64_t row_bytes = dims[1] / info.block * info.bytes, S = t->rope_head_size;
     const uint8_t *touched = NULL; /* the earliest page that was not given back */
     for (int64_t k = 0; k < rows.count; k++) {

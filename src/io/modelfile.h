@@ -31,6 +31,12 @@ void rd_format_widen(rd_format f, const void *row, int64_t first, int64_t n, flo
 /* n numbers to F32, F16 or BF16. */
 void rd_format_narrow(rd_format f, const float *x, int64_t n, void *out);
 
+/* The names of a folder's files (modelfile.c, export.c). */
+#define RD_MODEL_INDEX "model.safetensors.index.json"
+#define RD_MODEL_SINGLE "model.safetensors"
+bool rd_ends_with(const char *s, const char *end);
+char *rd_path_in(const char *folder, const char *name); /* the caller frees */
+
 /* ---------------------------------------------------------------- slabs (modelfile.c) */
 
 /* RD_EINTERNAL unless every block of the slab begins inside n elements. */
@@ -85,7 +91,7 @@ int rd_gguf_parse(rd_weights *w, int file);
 int rd_weights_add(rd_weights *w, int file, const char *name, int64_t n, rd_tensor **t);
 /* A new value with a copy of the key, under the same rules. */
 int rd_weights_add_meta(rd_weights *w, int file, const char *key, int64_t n, rd_meta **m);
-/* Elements of t; RD_EINPUT when a dimension is negative or the product overflows. */
+/* Elements of t; RD_EINPUT when a dimension is negative or above 2^48, or the product overflows. */
 int rd_tensor_elements(const rd_weights *w, const rd_tensor *t, int64_t *n);
 /* A model file that lies in memory, which is borrowed: what the fuzz programs open. */
 int rd_weights_from_bytes(const char *name, bool gguf, const void *bytes, int64_t n,
