@@ -26,5 +26,6 @@ fuzz fuzz_task_line 5000
 fuzz fuzz_tokenizer 300
 fuzz fuzz_safetensors 20000
 fuzz fuzz_gguf 20000
+fuzz fuzz_chat 20000
 echo "1..$n"
 exit $failed

@@ -1,20 +1,72 @@
 /* teacher: who proposes rules and applies them.  One interface, several kinds.
  *
- * The symbolic teacher searches the family's DSL; the interface is the one that teachers over HTTP,
- * a local model, and the replay of recorded traces implement: propose, apply, cost in tokens. */
+ * "symbolic" searches the family's DSL; "http" asks any server with OpenAI's chat completions.  A
+ * local model and the replay of recorded traces will implement the same: propose, apply, cost in
+ * tokens.
+ *
+ * Calls over HTTP cost money and fail in many ways; what is promised about them:
+ * - Answers are kept in a ledger (io.h: DIR/calls.RANK.ledger), found by a hash of the request's
+ *   bytes and of which draw it is.  No call whose answer is there is made again, by any run in DIR,
+ *   on any number of ranks, with any settings; the address and the key are no part of the hash.
+ *   An answer is written to the ledger before anything else is done with it, and synced to the disk
+ *   every 2 s.  So a killed process loses the answers that were on their way to it at that moment
+ *   (at most in_flight), a crashed node those of the last 2 s besides.
+ * - At most in_flight calls are under way over all ranks: rank r gets its share, ranks beyond that
+ *   number none, and then no work.  A call that waits to be tried again keeps its place.
+ * - Tried again: refused and broken connections, time-outs, 408, 409, 425, 429, 5xx, and responses
+ *   with status 200 that are no answer (HTML, cut off, garbage).  The wait is what the server asks
+ *   for (Retry-After in either form), and back-off with full jitter.  After `attempts`, or where
+ *   another would begin later than `deadline` after the first, the call is given up; so is, at
+ *   once, one that is refused for its own sake (400, 413, 422).  Given up, the stage fails with one
+ *   line; with unanswered_counts the call counts as unanswered, an empty text, unless the first 20
+ *   all end so.  Whatever holds for every call (401, 403, 404, a redirect, a certificate) fails the
+ *   stage at once.
+ * - An answer that was cut at max_tokens, a refusal and an empty answer are answers, and paid for.
+ *   Tokens are the server's count, or, where it gives none, counted as teachers do here.
+ * - budget, max_calls: no call is begun that could pass them, counting all ranks and all earlier
+ *   runs in DIR; then RD_ESTOP.  Attempts that brought no answer are not counted, although some
+ *   servers charge for them.
+ * - A stop request, or another rank's failure, is noticed within a second; calls under way get 5 s
+ *   to arrive and are kept.
+ * - The key goes into the request's header and nowhere else: should a server quote it, stars stand
+ *   in its place in whatever is kept or printed. */
 #ifndef RD_TEACHER_H
 #define RD_TEACHER_H
 
 #include "rd/infer.h"
 #include "rd/io.h"
+#include "rd/par.h"
 #include "rd/task.h"
 #include "rd/text.h"
 
 typedef struct rd_teacher rd_teacher;
 
+/* Of the kind "http".  Strings are lent until rd_teacher_create returns; none is NULL but key. */
+typedef struct rd_http_opts {
+    const char *url;   /* of the API, "https://host/v1"; "/chat/completions" is added if missing */
+    const char *proxy; /* "": none, whatever the environment says */
+    const char *key;   /* the secret itself; NULL: the server wants none */
+    const char *model;
+    const char *system;      /* a system message before each prompt; "": none */
+    const char *token_field; /* "max_tokens" or, for newer models, "max_completion_tokens" */
+    int64_t max_tokens;      /* per answer */
+    int64_t choices;         /* proposals per call (the server's "n") */
+    bool send_seed;          /* a seed per draw, for servers that can repeat an answer */
+    int64_t in_flight;       /* calls under way, all ranks */
+    int64_t attempts;        /* per call */
+    double timeout;          /* seconds per attempt */
+    double deadline;         /* seconds from a call's first attempt, in which others may begin */
+    double backoff, backoff_max; /* seconds: upper ends of the first wait and of all later ones */
+    bool unanswered_counts;      /* a call given up counts as unanswered; else the stage fails */
+    double price_in, price_out;  /* money per million tokens */
+    double budget;               /* money; 0: no limit */
+    int64_t max_calls;           /* answered; 0: no limit */
+} rd_http_opts;
+
 typedef struct rd_teacher_opts {
-    const char *kind; /* "symbolic" */
+    const char *kind; /* "symbolic", "http" */
     uint64_t seed;
+    rd_http_opts http;
     /* symbolic */
     double noise;        /* e0: error probability per application … */
     double step_noise;   /* e1: … and per executed primitive; e = 1 - (1-e0)(1-e1)^steps */
@@ -46,8 +98,16 @@ int rd_teacher_create(const rd_teacher_opts *o, const rd_prompts *prompts, const
 void rd_teacher_free(rd_teacher **t);
 /* Hash of everything that determines its answers (journals are keyed by it). */
 uint64_t rd_teacher_key(const rd_teacher *t);
+/* Before the first job and after the last: what a kind keeps in the run directory, and what it
+ * shares over the ranks; the symbolic kind needs neither.  Collective on g->world; close after
+ * every open, also one that failed.  http: RD_EINPUT, RD_EIO; g's replicas are single ranks; close
+ * says what it all cost. */
+int rd_teacher_open(rd_teacher *t, const rd_grid *g, const char *dir);
+void rd_teacher_close(rd_teacher *t);
+
 /* k rules for a task, a pure function of (options, task, k's prefix): proposal i does not depend on
- * k.  Local for the symbolic kind. */
+ * k, as far as the server has it so.  An empty rule: none came, and no server is asked to apply it.
+ */
 int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
                        rd_proposal *out);
 /* Apply rules to inputs. */

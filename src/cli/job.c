@@ -61,6 +61,19 @@ done:
     return rc;
 }
 
+/* So is a teacher: all but the key, which need not be there when a config is only validated. */
+static int check_teacher(const job *j)
+{
+    int rc = RD_OK;
+    rd_teacher_opts o;
+    rd_teacher *t = NULL;
+    options_teacher(&j->cfg.keys, &o);
+    RD_TRY(rd_teacher_create(&o, j->prompts, NULL, &t));
+done:
+    rd_teacher_free(&t);
+    return rc;
+}
+
 /* The grid as configured, or what about it does not fit the job's ranks. */
 static int make_grid(job *j)
 {
@@ -104,6 +117,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     } else {
         rd_prompts_default(&j->prompts);
     }
+    RD_TRY(check_teacher(j));
     rd_buf dir = {0};
     if (*config_text(s, "run.dir"))
         rd_buf_puts(&dir, config_text(s, "run.dir"));

@@ -52,6 +52,7 @@ int job_manifest(job *j);
 
 /* options.c: option structs from config values. */
 void options_teacher(const config_scope *s, rd_teacher_opts *o);
+int options_key(const config_scope *s, rd_teacher_opts *o); /* from the environment */
 void options_augment(const job *j, rd_augment_opts *o);
 void options_filter(const job *j, rd_filter_opts *o);
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o);

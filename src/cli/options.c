@@ -1,13 +1,53 @@
 /* options.c: option structs of the layers from config values. */
 #include "cli/job.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+static void options_http(const config_scope *s, rd_http_opts *o)
+{
+    o->url = config_text(s, "teacher.url");
+    o->proxy = config_text(s, "teacher.proxy");
+    o->model = config_text(s, "teacher.model");
+    o->system = config_text(s, "teacher.system");
+    o->token_field = config_text(s, "teacher.token_field");
+    o->max_tokens = config_int(s, "teacher.max_tokens");
+    o->choices = config_int(s, "teacher.choices");
+    o->send_seed = config_bool(s, "teacher.send_seed");
+    o->in_flight = config_int(s, "teacher.in_flight");
+    o->attempts = config_int(s, "teacher.attempts");
+    o->timeout = config_real(s, "teacher.timeout");
+    o->deadline = config_real(s, "teacher.deadline");
+    o->backoff = config_real(s, "teacher.backoff");
+    o->backoff_max = config_real(s, "teacher.backoff_max");
+    o->unanswered_counts = strcmp(config_text(s, "teacher.on_failure"), "unanswered") == 0;
+    o->price_in = config_real(s, "teacher.price_in");
+    o->price_out = config_real(s, "teacher.price_out");
+    o->budget = config_real(s, "teacher.budget");
+    o->max_calls = config_int(s, "teacher.max_calls");
+}
+
+/* The one secret: it stays in the environment and in the options. */
+int options_key(const config_scope *s, rd_teacher_opts *o)
+{
+    int rc = RD_OK;
+    const char *variable = config_text(s, "teacher.key_variable");
+    if (!*variable || strcmp(o->kind, "http") != 0) return RD_OK;
+    const char *value = getenv(variable);
+    if (!value || !*value)
+        RD_FAIL(RD_EINPUT, "teacher.key_variable: the environment variable '%s' is not set",
+                variable);
+    o->http.key = value;
+done:
+    return rc;
+}
 
 void options_teacher(const config_scope *s, rd_teacher_opts *o)
 {
     rd_teacher_defaults(o);
     o->kind = config_text(s, "teacher.kind");
     o->seed = (uint64_t)config_int(s, "run.seed");
+    options_http(s, &o->http);
     o->noise = config_real(s, "teacher.noise");
     o->step_noise = config_real(s, "teacher.step_noise");
     o->format_noise = config_real(s, "teacher.format_noise");

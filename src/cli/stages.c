@@ -17,6 +17,7 @@ int stage_augment(job *j)
     RD_TRY(job_tasks(j));
     options_teacher(&j->cfg.keys, &to);
     options_augment(j, &o);
+    RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
     RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
@@ -25,8 +26,7 @@ int stage_augment(job *j)
         if (!config_bool(&j->cfg.task[copy.source], "known_rule")) RD_FREE(copy.rule);
         rd_taskset_add_take(&train, &copy);
     }
-    /* The symbolic teacher needs one rank: each takes units of its own, whatever the model's grid.
-     */
+    /* The teachers need one rank: each takes units of its own, whatever the model's grid. */
     RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
     RD_TRY(rd_augment_run(each, teacher, j->prompts, &train, &o, &j->augment));
     j->have_augment = true;

@@ -253,6 +253,7 @@ static int work_all(augment *a)
     if (a->n_restored > 0)
         rd_info("augment: %" PRId64 " of %" PRId64 " blocks of tasks are in the journal",
                 a->n_restored, a->n_units);
+    RD_TRY(rd_teacher_open(a->teacher, a->g, a->o->dir));
     RD_TRY(rd_queue_create(a->g, a->n_units, done, &q));
     RD_TRY(rd_agree(&a->g->world, work(a, q)));
     const int64_t *units = NULL;
@@ -263,6 +264,7 @@ static int work_all(augment *a)
         RD_FAIL(RD_ESTOP, "augment: stopped with %" PRId64 " of %" PRId64 " blocks of tasks done",
                 finished, a->n_units);
 done:
+    rd_teacher_close(a->teacher);
     rd_queue_free(&q);
     rd_free(done);
     return rc;

@@ -20,6 +20,10 @@ typedef struct teacher_ops {
     const char *name;
     int (*create)(const teacher_setup *setup, void **state);
     void (*free)(void *state);
+    /* Hash of what determines the answers; NULL: of all options above http. */
+    uint64_t (*key)(const teacher_setup *setup);
+    int (*open)(void *state, const rd_grid *g, const char *dir); /* open, close: may be NULL */
+    void (*close)(void *state);
     int (*propose)(void *state, const rd_task *task, int64_t k, double temperature,
                    rd_proposal *out);
     int (*apply)(void *state, rd_family f, int64_t n, double temperature, rd_application *a);
@@ -33,6 +37,7 @@ typedef struct teacher_ops {
 } teacher_ops;
 
 extern const teacher_ops rd_teacher_symbolic; /* symbolic.c */
+extern const teacher_ops rd_teacher_http;     /* http.c */
 
 /* Tokens of text: by the tokenizer, or bytes / 4 rounded up without one.  ids is scratch. */
 typedef struct token_counter {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const teacher_ops *const kinds[] = {&rd_teacher_symbolic};
+static const teacher_ops *const kinds[] = {&rd_teacher_symbolic, &rd_teacher_http};
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 /* Raised whenever the same options would give other answers than before, so that journals and
@@ -31,6 +31,20 @@ void rd_teacher_defaults(rd_teacher_opts *o)
     memset(o, 0, sizeof *o);
     o->kind = "symbolic";
     o->seed = 1;
+    o->http = (rd_http_opts){.url = "",
+                             .proxy = "",
+                             .model = "",
+                             .system = "",
+                             .token_field = "max_tokens",
+                             .max_tokens = 512,
+                             .choices = 1,
+                             .send_seed = true,
+                             .in_flight = 32,
+                             .attempts = 8,
+                             .timeout = 120,
+                             .deadline = 900,
+                             .backoff = 0.5,
+                             .backoff_max = 60};
     o->noise = 0.02;
     o->step_noise = 0.01;
     o->format_noise = 0.01;
@@ -100,13 +114,14 @@ int rd_teacher_create(const rd_teacher_opts *o, const rd_prompts *prompts, const
     for (int i = 0; i < N_KINDS; i++)
         if (o->kind && strcmp(kinds[i]->name, o->kind) == 0) ops = kinds[i];
     if (!ops)
-        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s)", o->kind ? o->kind : "",
-                kinds[0]->name);
+        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s, %s)", o->kind ? o->kind : "",
+                kinds[0]->name, kinds[1]->name);
     RD_TRY(check_options(o));
     made = rd_new(rd_teacher, 1);
     made->ops = ops;
-    made->key = options_key(o, prompts, tok);
-    RD_TRY(ops->create(&(teacher_setup){o, prompts, tok}, &made->state));
+    const teacher_setup setup = {o, prompts, tok};
+    RD_TRY(ops->create(&setup, &made->state));
+    made->key = ops->key ? ops->key(&setup) : options_key(o, prompts, tok);
     *t = made;
     made = NULL;
 done:
@@ -125,6 +140,16 @@ void rd_teacher_free(rd_teacher **t)
 uint64_t rd_teacher_key(const rd_teacher *t)
 {
     return t->key;
+}
+
+int rd_teacher_open(rd_teacher *t, const rd_grid *g, const char *dir)
+{
+    return t->ops->open ? t->ops->open(t->state, g, dir) : RD_OK;
+}
+
+void rd_teacher_close(rd_teacher *t)
+{
+    if (t->ops->close) t->ops->close(t->state);
 }
 
 /* ---------------------------------------------------------------- jobs */

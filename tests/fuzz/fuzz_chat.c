@@ -1,0 +1,114 @@
+/* fuzz_chat: whatever a server sends, reading it ends with texts that are UTF-8 without NUL, or
+ * with one line about what is wrong.
+ *
+ * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER).  The main below needs no such tool: it
+ * feeds the files that it is given, or, without arguments, mutations of the seeds (-n N of them).
+ */
+#include "teacher/chat.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+
+/* What is kept can be written as JSON and read again as it is. */
+static void check_text(const char *text)
+{
+    rd_json *doc = rd_json_new(RD_JSON_OBJECT), *again = NULL;
+    rd_buf out = {0};
+    rd_json_set_string(rd_json_root(doc), "text", text);
+    rd_json_print(rd_json_root(doc), false, &out);
+    RD_ASSERT(rd_json_parse(out.data, out.len, "again", 1, &again) == RD_OK);
+    RD_ASSERT(strcmp(rd_json_string(rd_json_get(rd_json_root(again), "text")), text) == 0);
+    rd_buf_free(&out);
+    rd_json_free(&doc);
+    rd_json_free(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    chat_answer a;
+    rd_buf body = {0}, why = {0}, error = {0};
+    rd_buf_add(&body, bytes, n);
+    if (chat_answer_read(&body, &a, &why)) {
+        RD_ASSERT(a.n > 0 && a.tokens_in >= -1 && a.tokens_out >= -1);
+        for (int64_t i = 0; i < a.n; i++) check_text(a.choice[i].text);
+    } else {
+        RD_ASSERT(a.n == 0 && why.len > 0 && !strchr(why.data, '\n') && why.len < 300);
+        check_text(why.data);
+    }
+    chat_answer_free(&a);
+    rd_buf_clear(&body);
+    rd_buf_add(&body, bytes, n);
+    chat_error_text(&body, &error);
+    RD_ASSERT(error.len <= 200);
+    RD_ASSERT(rd_error_get()->code == RD_OK);
+    rd_buf_free(&body);
+    rd_buf_free(&why);
+    rd_buf_free(&error);
+    RD_ASSERT(rd_mem_used() == 0);
+    return 0;
+}
+
+#ifndef RD_LIBFUZZER
+static const char *const seeds[] = {
+    "{\"id\":\"x\",\"choices\":[{\"index\":0,\"finish_reason\":\"length\",\"message\":{\"role\":"
+    "\"assistant\",\"content\":\"[1, 2] \\ud83d\\ude00 \xc3\xa9\",\"refusal\":null}}],\"usage\":{"
+    "\"prompt_tokens\":12,\"completion_tokens\":3}}",
+    "{\"choices\":[{\"index\":1,\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"a\"},{"
+    "\"type\":\"thinking\"}]}},{\"index\":0,\"message\":{\"content\":null,\"refusal\":\"No\"}}]}",
+    "{\"error\":{\"message\":\"over\\nloaded\",\"code\":429},\"detail\":\"x\"}",
+    "<html><body>Bad gateway</body></html>"};
+
+static size_t mutate(rd_rng *r, char *text, size_t n, size_t cap)
+{
+    static const char tokens[] = "{}[]\",:\\u0ed8-1 \n\xc3\xff\x01<n";
+    for (int64_t k = rd_rng_range(r, 0, 4); k > 0; k--) {
+        const size_t at = n > 0 ? (size_t)rd_rng_below(r, (int64_t)n) : 0;
+        const char c = tokens[rd_rng_below(r, (int64_t)sizeof(tokens))];
+        switch (rd_rng_below(r, 5)) {
+        case 0:
+            if (n > 0) text[at] = c;
+            break;
+        case 1:
+            if (n > 0) memmove(text + at, text + at + 1, --n - at);
+            break;
+        case 2:
+            if (n < cap) memmove(text + at + 1, text + at, n++ - at), text[at] = c;
+            break;
+        case 3: n = rd_rng_chance(r, 0.1) ? at : n; break;
+        default: /* repeat a piece */
+            if (n > at && 2 * n - at <= cap) memmove(text + n, text + at, n - at), n += n - at;
+        }
+    }
+    return n;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t n = 20000;
+    char text[8192];
+    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
+        n = strtoll(argv[2], NULL, 10);
+    } else if (argc > 1) {
+        for (int i = 1; i < argc; i++) {
+            rd_buf b = {0};
+            if (rd_file_read(argv[i], &b) != RD_OK) return 1;
+            const size_t len = b.len < sizeof(text) ? b.len : sizeof(text);
+            memcpy(text, b.data, len);
+            rd_buf_free(&b);
+            LLVMFuzzerTestOneInput((const uint8_t *)text, len);
+        }
+        return 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        rd_rng r = rd_rng_make(1, "fuzz_chat", (uint64_t)i, 0);
+        const char *seed = seeds[rd_rng_below(&r, 4)];
+        size_t len = strlen(seed);
+        memcpy(text, seed, len);
+        len = mutate(&r, text, len, sizeof(text));
+        LLVMFuzzerTestOneInput((const uint8_t *)text, len);
+    }
+    printf("%lld inputs\n", (long long)n);
+    return 0;
+}
+#endif
