@@ -77,12 +77,6 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
 /* n floats to another rank, which receives them.  Both block. */
 void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to);
 void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from);
-/* Sum of f32 started now, finished by rd_sum_wait (overlap with compute). */
-typedef struct rd_sum_request {
-    MPI_Request request;
-} rd_sum_request;
-void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *request);
-void rd_sum_wait(rd_sum_request *request);
 
 /* Records of work units, wherever they were computed, brought into unit order: rank r receives
  * the units [n*r/size, n*(r+1)/size).  Collective on c.

@@ -24,20 +24,32 @@ typedef struct rd_optim_opts {
     double clip;                            /* global gradient norm; 0: none */
     double warmup;                          /* share of the steps, linear from 0 */
     double min_lr;                          /* cosine down to this share of the peak */
+    bool sharded; /* each replica holds the moments of its share of the parameters only */
 } rd_optim_opts;
 void rd_optim_defaults(rd_optim_opts *o);
 
+/* Unsharded, every replica holds all moments and makes the whole update.  Sharded, a replica holds
+ * those of a share: a matrix of Muon's belongs to the replica that orthogonalises it, the rest is
+ * dealt evenly; it updates that share and the weights are gathered.  The bits are the same.  Words
+ * sent a step by a replica of n, of a model of W weights: 2 W (n - 1) / n for AdamW, sharded or
+ * not; for Muon W more unless sharded. */
 typedef struct rd_optim rd_optim;
+/* Collective on world. */
 int rd_optim_create(rd_model *model, const rd_optim_opts *o, int64_t total_steps, rd_optim **opt);
 void rd_optim_free(rd_optim **opt);
 /* Schedule factor in [0, 1] for 0-based step s of n. */
 double rd_lr_factor(const rd_optim_opts *o, int64_t s, int64_t n);
-/* One update from the model's gradients (already summed over replicas); step counts from 0.
- * *grad_norm: norm before clipping.  RD_ENUMERIC when it is not finite, and nothing is changed.
- * Collective on world: Muon's orthogonalisations are dealt over the replicas. */
+int64_t rd_optim_bytes(const rd_optim *opt); /* of moments on this rank */
+/* Begin to sum the gradients over the replicas: to everyone or, sharded, to who updates them.  The
+ * caller says what is ready (rd_flow_ready) and ends the flow.  Local. */
+rd_flow *rd_optim_begin_sums(rd_optim *opt);
+/* One update from the gradients' sums over the replicas; step counts from 0.  Unsharded, the sums
+ * may come from elsewhere.  *grad_norm: norm before clipping, the same bits on any number of
+ * replicas.  RD_ENUMERIC when it is not finite, and nothing is changed.  Collective on world. */
 int rd_optim_step(rd_optim *opt, int64_t step, double *grad_norm);
 void rd_optim_reset(rd_optim *opt); /* moments back to zero */
-/* Moments as arrays PREFIX m/NAME and v/NAME.  Collective on the store's communicator. */
+/* Moments as arrays PREFIX m/NAME and v/NAME in global shapes: a file does not tell whether who
+ * wrote it was sharded.  Collective on the store's communicator, which is world. */
 int rd_optim_write(const rd_optim *opt, rd_store *s, const char *prefix);
 int rd_optim_read(rd_optim *opt, rd_store *s, const char *prefix);
 
@@ -79,8 +91,9 @@ typedef struct rd_train_opts {
     int64_t max_len; /* longest sequence with BOS and EOS; longer rows are skipped and counted */
     int64_t shards;  /* a step's rows are dealt to so many shards (4), whose gradients are added
                         in a binary tree: a run's bits are the same on every number of replicas
-                        that divides it, where the all-reduce adds in a tree too (two replicas
-                        always do).  Where they do not divide it: one shard per replica */
+                        that divides it into a power of two.  Where they do not divide it: one
+                        shard per replica */
+    bool overlap;    /* sum gradients over replicas while the backward pass goes on; same bits */
     rd_optim_opts optim;
     uint64_t seed;
     /* preference optimisation */

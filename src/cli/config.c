@@ -593,11 +593,15 @@ char *config_prompt_path(const config *c, const char *file)
     return join_path(c->base_dir, file);
 }
 
-/* How often a run is saved changes nothing in it: a stopped one may go on with another rhythm. */
+/* How often a run is saved changes nothing in it, nor who holds the moments: a stopped one may go
+ * on another way. */
 static bool is_harmless(const char *path)
 {
+    static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap"};
     const char *dot = strrchr(path, '.');
-    return dot && strcmp(dot, ".checkpoint_every") == 0;
+    for (size_t i = 0; dot && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(dot, names[i]) == 0) return true;
+    return false;
 }
 
 uint64_t config_hash(const config_scope *s, const char *const *prefixes)

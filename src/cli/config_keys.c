@@ -102,6 +102,8 @@ static const config_key run_keys[] = {
     {"sft.clip", KEY_REAL, "1", 0, 1e9, NULL, "global gradient norm; 0: none"},
     {"sft.warmup", KEY_REAL, "0.1", 0, 1, NULL, "share of the steps (paper: 0.1)"},
     {"sft.min_lr", KEY_REAL, "0", 0, 1, NULL, "end of the cosine as a share of the peak"},
+    {"sft.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, "each replica holds its share of the optimiser's moments"},
+    {"sft.overlap", KEY_BOOL, "true", 0, 0, NULL, "sum gradients over replicas during the backward pass"},
     {"sft.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, "steps between checkpoints; 0: only the end"},
 
     {"align.objective", KEY_ENUM, "\"orpo\"", 0, 0, "orpo", "preference objective"},
@@ -123,6 +125,8 @@ static const config_key run_keys[] = {
     {"align.warmup", KEY_REAL, "0.1", 0, 1, NULL, "(paper: 0.1)"},
     {"align.min_lr", KEY_REAL, "0", 0, 1, NULL, ""},
     {"align.rehearsal", KEY_REAL, "0", 0, 0.95, NULL, "share of each step's tokens spent on SFT rows; 0: none (paper)"},
+    {"align.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, ""},
+    {"align.overlap", KEY_BOOL, "true", 0, 0, NULL, ""},
     {"align.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, ""},
 
     {"eval.methods", KEY_ENUMS, "[\"io\", \"search\"]", 0, 0, METHODS, "ways to answer"},

@@ -117,6 +117,7 @@ static void options_optim(const config_scope *s, const char *stage, rd_optim_opt
     o->clip = config_real(s, KEY("clip"));
     o->warmup = config_real(s, KEY("warmup"));
     o->min_lr = config_real(s, KEY("min_lr"));
+    o->sharded = config_bool(s, KEY("shard_optimizer"));
 }
 
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o)
@@ -142,6 +143,7 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     o->micro_tokens = config_int(s, KEY("micro_tokens"));
     o->max_len = config_int(s, KEY("max_len"));
     o->checkpoint_every = config_int(s, KEY("checkpoint_every"));
+    o->overlap = config_bool(s, KEY("overlap"));
     options_optim(s, stage, &o->optim);
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->stage = stage;

@@ -169,18 +169,6 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
     }
 }
 
-void rd_sum_f32_start(const rd_comm *c, float *x, int64_t n, rd_sum_request *request)
-{
-    request->request = MPI_REQUEST_NULL;
-    if (c->size > 1)
-        MPI_Iallreduce(MPI_IN_PLACE, x, rd_int(n), MPI_FLOAT, MPI_SUM, c->mpi, &request->request);
-}
-
-void rd_sum_wait(rd_sum_request *request)
-{
-    MPI_Wait(&request->request, MPI_STATUS_IGNORE);
-}
-
 /* ---------------------------------------------------------------- units into order */
 
 static int64_t block_start(int64_t n, int rank, int size)

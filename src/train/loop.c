@@ -3,12 +3,15 @@
  *   plan          the step's items, the same on every rank
  *   shards        the items dealt to a fixed number of shards, and these to the replicas
  *   passes        per shard: micro-batches forward, head, backward
+ *   gradients     summed over the replicas; what is final travels while the last pass goes on
  *   sums          one all-reduce of the shards' losses with the stop request and failures
- *   gradients     one all-reduce
  *   update
  *
  * Gradients are added up in a binary tree over the shards, within a rank and between ranks, so
- * that the bits of a run do not depend on how many ranks share the shards (train.h: shards). */
+ * that the bits of a run do not depend on how many ranks share the shards (train.h: shards).
+ *
+ * A rank that fails in its passes still takes part in the sum of gradients, with whatever it has:
+ * that the others' messages find their way comes first, and who failed is said right after. */
 #include "train_impl.h"
 
 #include <math.h>
@@ -36,6 +39,8 @@ typedef struct train_run {
     int shards, first_shard, end_shard; /* this replica computes [first, end) */
     float *level[MAX_LEVELS];           /* partial sums of gradients, by the tree's level */
     uint32_t waiting;                   /* levels that hold one */
+    rd_flow *flow;                      /* of gradients over replicas, in this step */
+    int64_t whole_from;                 /* from here on they are the replica's sum */
     double *sums;                       /* [shards][OBJECTIVE_SUMS], then stop, failed */
     train_files files;
     train_metrics metrics;
@@ -52,6 +57,7 @@ void rd_train_defaults(rd_train_opts *o)
                          .micro_tokens = 2048,
                          .max_len = 512,
                          .shards = 4,
+                         .overlap = true,
                          .seed = 1,
                          .variant = RD_ORPO_RESPONSE,
                          .lambda = 0.1,
@@ -165,12 +171,44 @@ done:
     return rc;
 }
 
+static void add_to(float *restrict x, const float *restrict y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+/* The model's gradients are those of this replica's shard, which is not the last: carry them up the
+ * tree like a binary counter. */
+static void fold_gradients(train_run *r)
+{
+    const rd_params *p = r->model->trained;
+    int l = 0;
+    for (; r->waiting >> l & 1; l++) {
+        add_to(p->grads, r->level[l], p->storage);
+        r->waiting &= ~(1u << l);
+    }
+    memcpy(r->level[l], p->grads, (size_t)p->storage * sizeof(float));
+    r->waiting |= 1u << l;
+}
+
+/* The same for `count` floats of the last shard's, which are final: the sum over the replica's
+ * shards, which may go to the others. */
+static void finish_gradients(void *ctx, int64_t first, int64_t count)
+{
+    train_run *r = ctx;
+    for (int l = 0; l < MAX_LEVELS; l++)
+        if (r->waiting >> l & 1)
+            add_to(r->model->trained->grads + first, r->level[l] + first, count);
+    r->whole_from = first;
+    rd_flow_ready(r->flow, first, count);
+}
+
 /* Gradients and sums of one shard. */
 static int run_shard(train_run *r, int shard)
 {
     int rc = RD_OK;
     const train_deal *d = &r->deal;
     double *sums = r->sums + (int64_t)shard * OBJECTIVE_SUMS;
+    bool last = shard == r->end_shard - 1;
     rd_model_zero_grads(r->model);
     micro_clear(&r->micro);
     for (int64_t i = d->start[shard]; i < d->start[shard + 1]; i++) {
@@ -179,48 +217,29 @@ static int run_shard(train_run *r, int shard)
         RD_TRY(run_micro(r, sums));
         RD_ASSERT(micro_add(&r->micro, item));
     }
+    if (last && r->o->overlap) rd_work_on_gradients(r->work, finish_gradients, r);
     RD_TRY(run_micro(r, sums));
 done:
+    rd_work_on_gradients(r->work, NULL, NULL);
     return rc;
-}
-
-static void add_to(float *restrict x, const float *restrict y, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) x[i] += y[i];
-}
-
-/* The model's gradients are those of this replica's shard i of n: carry them up the tree like a
- * binary counter.  After the last shard the model holds the sum of all. */
-static void fold_gradients(train_run *r, int i, int n)
-{
-    int64_t size = r->model->trained->storage;
-    bool last = i == n - 1;
-    for (int l = 0; l < MAX_LEVELS; l++) {
-        if (r->waiting >> l & 1) {
-            add_to(r->model->trained->grads, r->level[l], size);
-            r->waiting &= ~(1u << l);
-        } else if (!last) {
-            memcpy(r->level[l], r->model->trained->grads, (size_t)size * sizeof(float));
-            r->waiting |= 1u << l;
-            return;
-        }
-    }
 }
 
 /* Forward and backward of this replica's part of the step.  Local failures are not agreed here. */
 static int run_passes(train_run *r)
 {
     int rc = RD_OK;
-    int n = r->end_shard - r->first_shard;
     deal_items(&r->deal, r->plan.items, r->plan.n_items);
     r->f.row_targets = r->plan.row_targets;
     r->f.pair_targets = r->plan.pair_targets;
     r->f.pair_count = r->plan.pair_count;
     r->waiting = 0;
-    for (int i = 0; i < n; i++) {
-        RD_TRY(run_shard(r, r->first_shard + i));
-        fold_gradients(r, i, n);
+    r->whole_from = r->model->trained->storage;
+    r->flow = rd_optim_begin_sums(r->opt);
+    for (int i = r->first_shard; i < r->end_shard; i++) {
+        RD_TRY(run_shard(r, i));
+        if (i < r->end_shard - 1) fold_gradients(r);
     }
+    finish_gradients(r, 0, r->whole_from);
     RD_TRY(rd_fault(r->o->stage));
 done:
     return rc;
@@ -285,9 +304,8 @@ static int run_step(train_run *r, int pending, objective_means *means, double *g
     int local = run_passes(r);
     if (pending != RD_OK) local = pending;
     rd_clock_begin(r->clock[CLOCK_ALLREDUCE]);
+    rd_flow_end(r->flow);
     rc = agree_sums(r, local, means, stop);
-    if (rc == RD_OK)
-        rd_sum_f32(&r->g->replicas, r->model->trained->grads, r->model->trained->storage);
     rd_clock_end(r->clock[CLOCK_ALLREDUCE]);
     RD_TRY(rc);
     rd_clock_begin(r->clock[CLOCK_OPTIMIZER]);

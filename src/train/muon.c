@@ -3,9 +3,9 @@
  * A step is X <- P X with P = a I + b A + c A^2 and A the Gram matrix of X on its smaller side.  It
  * is products only, but many: at 2,048 tokens a step they come near half the flops of the passes of
  * a model of width 256.  Hence three savings.  The matrices are dealt over the replicas and the
- * results sent round, one broadcast per replica.  Products known to be symmetric are computed to
- * three quarters.  And where X is oblong the steps are taken on A, which they turn into P A P, and
- * only their product is applied to X. */
+ * results sent round, one broadcast per replica (sharded: the weights, with all others').  Products
+ * known to be symmetric are computed to three quarters.  And where X is oblong the steps are taken
+ * on A, which they turn into P A P, and only their product is applied to X. */
 #include "train_impl.h"
 
 #include <math.h>
@@ -24,6 +24,7 @@ typedef struct shape_space {
 
 typedef struct muon_matrix {
     const rd_param *param;
+    int64_t index; /* of the parameter */
     int space;
     int owner;      /* replica that orthogonalises it */
     int64_t offset; /* of its local part in updates */
@@ -32,11 +33,11 @@ typedef struct muon_matrix {
 
 struct train_muon {
     const rd_grid *g;
-    float *weights; /* where the model's storage begins */
+    bool sharded;
     int64_t n, n_spaces;
     muon_matrix *matrix;
     shape_space *space;
-    float *updates;       /* the matrices' updates, by owner */
+    float *updates;       /* the matrices' updates, by owner; sharded: one at a time */
     int64_t *owner_start; /* [data + 1] into updates */
 };
 
@@ -70,8 +71,7 @@ static double step_flops(const shape_space *s)
     return NEWTON_SCHULZ_STEPS * (1.75 * product + symmetric);
 }
 
-/* The most expensive matrix first, each to the replica with the least work; then the updates are
- * laid out so that each replica's are contiguous. */
+/* The most expensive matrix first, each to the replica with the least work. */
 static void deal_matrices(train_muon *u)
 {
     int parts = u->g->data;
@@ -88,27 +88,34 @@ static void deal_matrices(train_muon *u)
         u->matrix[next].owner = least;
         load[least] += u->matrix[next].flops;
     }
-    int64_t total = 0;
+    rd_free(load);
+}
+
+/* Each replica's updates are contiguous; sharded they are used up one by one. */
+static void place_updates(train_muon *u)
+{
+    int64_t total = 0, largest = 0;
+    int parts = u->g->data;
     for (int p = 0; p < parts; p++) {
         u->owner_start[p] = total;
         for (int64_t i = 0; i < u->n; i++) {
             if (u->matrix[i].owner != p) continue;
             const rd_mat *w = &u->matrix[i].param->w;
-            u->matrix[i].offset = total;
+            u->matrix[i].offset = u->sharded ? 0 : total;
             total += w->lm * w->ln;
+            if (p == u->g->my_data && w->lm * w->ln > largest) largest = w->lm * w->ln;
         }
     }
     u->owner_start[parts] = total;
-    u->updates = rd_new(float, total);
-    rd_free(load);
+    u->updates = rd_new(float, u->sharded ? largest : total);
 }
 
-int muon_create(rd_model *model, train_muon **muon)
+int muon_create(rd_model *model, bool sharded, int *owner, train_muon **muon)
 {
     int rc = RD_OK;
     train_muon *u = rd_new(train_muon, 1);
     u->g = model->grid;
-    u->weights = model->trained->weights;
+    u->sharded = sharded;
     u->matrix = rd_new(muon_matrix, model->trained->n);
     u->space = rd_new(shape_space, model->trained->n);
     u->owner_start = rd_new(int64_t, u->g->data + 1);
@@ -116,11 +123,14 @@ int muon_create(rd_model *model, train_muon **muon)
         const rd_param *p = &model->trained->item[i];
         if (!p->is_matrix) continue;
         muon_matrix *x = &u->matrix[u->n++];
-        *x = (muon_matrix){.param = p};
+        *x = (muon_matrix){.param = p, .index = i};
         RD_TRY(find_space(u, &p->w, &x->space));
         x->flops = step_flops(&u->space[x->space]);
     }
     deal_matrices(u);
+    place_updates(u);
+    for (int64_t i = 0; i < model->trained->n; i++) owner[i] = -1;
+    for (int64_t i = 0; i < u->n; i++) owner[u->matrix[i].index] = u->matrix[i].owner;
     *muon = u;
     u = NULL;
 done:
@@ -272,34 +282,56 @@ static void look_ahead(int64_t n, float mu, float scale, const float *restrict g
     }
 }
 
-int muon_step(train_muon *u, float *moment, double scale, double lr, double momentum, double decay)
+/* A matrix's update, orthogonalised if that is this replica's to do. */
+static int find_update(train_muon *u, const muon_matrix *x, float *m, float scale, float momentum)
 {
     int rc = RD_OK;
-    for (int64_t i = 0; i < u->n; i++) {
-        const muon_matrix *x = &u->matrix[i];
-        const rd_param *p = x->param;
-        rd_mat view = p->w;
-        view.a = u->updates + x->offset;
-        view.owned = false;
-        look_ahead(view.lm * view.ln, (float)momentum, (float)scale, p->g.a,
-                   moment + (p->w.a - u->weights), view.a);
-        if (x->owner == u->g->my_data) RD_TRY(orthogonalise(&view, &u->space[x->space]));
-    }
+    rd_mat view = x->param->w;
+    view.a = u->updates + x->offset;
+    view.owned = false;
+    look_ahead(view.lm * view.ln, momentum, scale, x->param->g.a, m, view.a);
+    if (x->owner == u->g->my_data) RD_TRY(orthogonalise(&view, &u->space[x->space]));
+done:
+    return rc;
+}
+
+static void update(const train_muon *u, const muon_matrix *x, double lr, double decay)
+{
+    const rd_param *p = x->param;
+    const float *by = u->updates + x->offset;
+    double aspect = (double)p->w.n / (double)p->w.m;
+    float rate = (float)(lr * sqrt(aspect > 1 ? aspect : 1));
+    float keep = (float)(p->decay ? 1 - lr * decay : 1);
+    for (int64_t k = 0; k < p->w.lm * p->w.ln; k++) p->w.a[k] = keep * p->w.a[k] - rate * by[k];
+}
+
+/* Every replica gets every update. */
+static void send_updates(train_muon *u)
+{
     for (int p = 0; p < u->g->data; p++) {
         int64_t n = u->owner_start[p + 1] - u->owner_start[p];
         if (n > 0)
             rd_bcast(&u->g->replicas, u->updates + u->owner_start[p], n * (int64_t)sizeof(float),
                      p);
     }
+}
+
+int muon_step(train_muon *u, const train_share *s, float *m, double scale, double lr,
+              double momentum, double decay)
+{
+    int rc = RD_OK;
     for (int64_t i = 0; i < u->n; i++) {
-        const rd_param *p = u->matrix[i].param;
-        const float *update = u->updates + u->matrix[i].offset;
-        double aspect = (double)p->w.n / (double)p->w.m;
-        float rate = (float)(lr * sqrt(aspect > 1 ? aspect : 1));
-        float keep = (float)(p->decay ? 1 - lr * decay : 1);
-        for (int64_t k = 0; k < p->w.lm * p->w.ln; k++)
-            p->w.a[k] = keep * p->w.a[k] - rate * update[k];
+        const muon_matrix *x = &u->matrix[i];
+        if (u->sharded && x->owner != u->g->my_data) continue;
+        int64_t part =
+            s->start[x->index]; /* there is none where this rank has none of the matrix */
+        float *mine = part < s->start[x->index + 1] ? m + s->part[part].m : m;
+        RD_TRY(find_update(u, x, mine, (float)scale, (float)momentum));
+        if (u->sharded) update(u, x, lr, decay);
     }
+    if (u->sharded) goto done;
+    send_updates(u);
+    for (int64_t i = 0; i < u->n; i++) update(u, &u->matrix[i], lr, decay);
 done:
     return rc;
 }

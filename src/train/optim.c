@@ -1,7 +1,8 @@
 /* optim.c: the learning-rate schedule, clipping and AdamW; hidden matrices go to Muon if asked.
  *
- * Moments are laid out as the model's storage, so that an update is one sweep per parameter.  Every
- * replica holds all of them and computes the same update from the same summed gradients. */
+ * Every replica holds all moments and computes the same update from the same summed gradients; or,
+ * sharded, each has a share: it receives the sums of its share, updates it, and the weights are
+ * gathered.  The same bits either way. */
 #include "train_impl.h"
 
 #include <math.h>
@@ -12,10 +13,12 @@ struct rd_optim {
     rd_params *params; /* what is trained */
     rd_optim_opts o;
     int64_t total_steps;
-    float *m;          /* [storage] first moment, or Muon's momentum */
-    float *v;          /* second moments of AdamW's parameters, one after the other */
-    int64_t *v_offset; /* [params->n] into v; -1: a Muon parameter */
-    train_muon *muon;  /* NULL for "adamw" */
+    train_share share;
+    float *m;         /* [share.m_size] first moment, or Muon's momentum */
+    float *v;         /* [share.v_size] second moment */
+    double *norm2;    /* [share.n] of the gradient, by parts */
+    int *muon_owner;  /* [params->n] -1: AdamW's */
+    train_muon *muon; /* NULL for "adamw" */
 };
 
 void rd_optim_defaults(rd_optim_opts *o)
@@ -46,11 +49,6 @@ double rd_lr_factor(const rd_optim_opts *o, int64_t s, int64_t n)
 }
 
 /* ---------------------------------------------------------------- life */
-
-static int64_t local_size(const rd_mat *A)
-{
-    return A->lm * A->ln;
-}
 
 static int check_opts(const rd_optim_opts *o, bool muon)
 {
@@ -88,17 +86,13 @@ int rd_optim_create(rd_model *model, const rd_optim_opts *o, int64_t total_steps
     if (params == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     p = rd_new(rd_optim, 1);
     *p = (rd_optim){.grid = model->grid, .params = params, .o = *o, .total_steps = total_steps};
-    p->m = rd_new(float, params->storage);
-    p->v_offset = rd_new(int64_t, params->n);
-    int64_t n = 0;
-    for (int64_t i = 0; i < params->n; i++) {
-        const rd_mat *w = &params->item[i].w;
-        RD_ASSERT(w->ln <= 1 || w->ld == w->lm || w->lm == 0);
-        p->v_offset[i] = muon && params->item[i].is_matrix ? -1 : n;
-        if (p->v_offset[i] >= 0) n += local_size(w);
-    }
-    p->v = rd_new(float, n);
-    if (muon) RD_TRY(muon_create(model, &p->muon));
+    p->muon_owner = rd_new(int, params->n);
+    for (int64_t i = 0; i < params->n; i++) p->muon_owner[i] = -1;
+    if (muon) RD_TRY(muon_create(model, o->sharded, p->muon_owner, &p->muon));
+    share_create(model->grid, params, p->muon_owner, o->sharded, &p->share);
+    p->m = rd_new(float, p->share.m_size);
+    p->v = rd_new(float, p->share.v_size);
+    p->norm2 = rd_new(double, p->share.n);
     *opt = p;
     p = NULL;
 done:
@@ -111,9 +105,16 @@ void rd_optim_free(rd_optim **opt)
     if (*opt == NULL) return;
     rd_free((*opt)->m);
     rd_free((*opt)->v);
-    rd_free((*opt)->v_offset);
+    rd_free((*opt)->norm2);
+    rd_free((*opt)->muon_owner);
+    share_free(&(*opt)->share);
     muon_free(&(*opt)->muon);
     RD_FREE(*opt);
+}
+
+int64_t rd_optim_bytes(const rd_optim *opt)
+{
+    return (opt->share.m_size + opt->share.v_size) * (int64_t)sizeof(float);
 }
 
 /* ---------------------------------------------------------------- a step */
@@ -149,15 +150,46 @@ static double sum_squares(const float *x, int64_t n)
     return sum;
 }
 
+/* Of the whole gradient, the same bits on every rank.  Collective on world. */
+static double gradient_norm2(rd_optim *opt)
+{
+    const train_share *s = &opt->share;
+    double sum = 0;
+    for (int64_t k = 0; k < s->n; k++) {
+        const share_part *p = &s->part[k];
+        opt->norm2[k] = p->held ? sum_squares(opt->params->grads + p->first, p->count) : 0;
+    }
+    if (s->sharded) rd_sum_f64(&opt->grid->replicas, opt->norm2, s->n);
+    for (int64_t k = 0; k < s->n; k++) sum += opt->norm2[k];
+    rd_sum_f64(&opt->grid->tp, &sum, 1);
+    return sum;
+}
+
+static void adamw_parts(rd_optim *opt, const adamw_step *a, double decay)
+{
+    const rd_params *params = opt->params;
+    for (int64_t k = 0; k < opt->share.n; k++) {
+        const share_part *p = &opt->share.part[k];
+        if (!p->held || opt->muon_owner[p->param] >= 0) continue;
+        float keep = (float)(params->item[p->param].decay ? 1 - decay : 1);
+        adamw(a, keep, p->count, params->grads + p->first, opt->m + p->m, opt->v + p->v,
+              params->weights + p->first);
+    }
+}
+
+rd_flow *rd_optim_begin_sums(rd_optim *opt)
+{
+    rd_flow_begin(opt->share.flow, opt->share.sharded ? RD_FLOW_REDUCE : RD_FLOW_SUM,
+                  opt->params->grads);
+    return opt->share.flow;
+}
+
 int rd_optim_step(rd_optim *opt, int64_t step, double *grad_norm)
 {
     int rc = RD_OK;
-    rd_params *params = opt->params;
     const rd_optim_opts *o = &opt->o;
     double factor = rd_lr_factor(o, step, opt->total_steps), t = (double)step + 1;
-    double norm2 = sum_squares(params->grads, params->storage);
-    rd_sum_f64(&opt->grid->tp, &norm2, 1);
-    *grad_norm = sqrt(norm2);
+    *grad_norm = sqrt(gradient_norm2(opt));
     if (!isfinite(*grad_norm))
         RD_FAIL(RD_ENUMERIC, "step %lld: the gradient's norm is not finite (%g)", (long long)step,
                 *grad_norm);
@@ -169,16 +201,14 @@ int rd_optim_step(rd_optim *opt, int64_t step, double *grad_norm)
                     .rate = (float)(lr / (1 - pow(o->beta1, t))),
                     .inv_root2 = (float)(1 / sqrt(1 - pow(o->beta2, t))),
                     .eps = (float)o->eps};
-    for (int64_t i = 0; i < params->n; i++) {
-        const rd_param *p = &params->item[i];
-        if (opt->v_offset[i] < 0) continue;
-        double keep = p->decay ? 1 - lr * o->weight_decay : 1;
-        adamw(&a, (float)keep, local_size(&p->w), p->g.a, opt->m + (p->w.a - params->weights),
-              opt->v + opt->v_offset[i], p->w.a);
-    }
+    adamw_parts(opt, &a, lr * o->weight_decay);
     if (opt->muon != NULL)
-        RD_TRY(muon_step(opt->muon, opt->m, scale, o->muon_lr * factor, o->muon_momentum,
-                         o->weight_decay));
+        RD_TRY(muon_step(opt->muon, &opt->share, opt->m, scale, o->muon_lr * factor,
+                         o->muon_momentum, o->weight_decay));
+    if (opt->share.sharded) {
+        rd_flow_begin(opt->share.flow, RD_FLOW_GATHER, opt->params->weights);
+        rd_flow_end(opt->share.flow);
+    }
 done:
     return rc;
 }
@@ -187,55 +217,107 @@ done:
 
 void rd_optim_reset(rd_optim *opt)
 {
-    int64_t n = 0;
-    for (int64_t i = 0; i < opt->params->n; i++)
-        if (opt->v_offset[i] >= 0) n += local_size(&opt->params->item[i].w);
-    memset(opt->m, 0, (size_t)opt->params->storage * sizeof(float));
-    memset(opt->v, 0, (size_t)n * sizeof(float));
+    memset(opt->m, 0, (size_t)opt->share.m_size * sizeof(float));
+    memset(opt->v, 0, (size_t)opt->share.v_size * sizeof(float));
 }
 
-/* Parameters whose "weights" are moments, so that they are stored exactly as weights are: "m/NAME"
- * for all parameters, "v/NAME" for AdamW's. */
-static rd_params moments_as_params(const rd_optim *opt, bool second, rd_param *item)
+/* Parts [k, end) of one parameter with the same owner, whose moments lie together; of part k. */
+static int64_t run_end(const train_share *s, int64_t k, int64_t *count)
 {
-    const rd_params *all = opt->params;
-    rd_params shadow = {.item = item};
-    for (int64_t i = 0; i < all->n; i++) {
-        if (second && opt->v_offset[i] < 0) continue;
-        rd_param *p = &item[shadow.n++];
-        *p = all->item[i];
-        p->w.a = second ? opt->v + opt->v_offset[i] : opt->m + (p->w.a - all->weights);
-        p->w.owned = false;
+    int64_t end = k;
+    for (*count = 0; end < s->start[s->part[k].param + 1]; end++) {
+        if (s->part[end].owner != s->part[k].owner) break;
+        *count += s->part[end].count;
     }
-    return shadow;
+    return end;
+}
+
+static float *moment_of(const rd_optim *opt, const share_part *p, bool second)
+{
+    return second ? opt->v + p->v : opt->m + p->m;
+}
+
+/* A parameter's first or second moments, put together on the first replica.  Collective on
+ * replicas. */
+static void collect(const rd_optim *opt, int64_t i, bool second, float *whole)
+{
+    const train_share *s = &opt->share;
+    const rd_comm *c = &opt->grid->replicas;
+    int64_t count;
+    for (int64_t k = s->start[i], end; k < s->start[i + 1]; k = end) {
+        const share_part *p = &s->part[k];
+        float *to = whole + (p->first - s->part[s->start[i]].first);
+        end = run_end(s, k, &count);
+        if (p->owner == 0 && c->rank == 0)
+            memcpy(to, moment_of(opt, p, second), (size_t)count * sizeof(float));
+        else if (p->owner == c->rank)
+            rd_send_f32(c, moment_of(opt, p, second), count, 0);
+        else if (c->rank == 0)
+            rd_receive_f32(c, to, count, p->owner);
+    }
+}
+
+/* Keep of a parameter's moments what is this replica's.  Local. */
+static void pick(const rd_optim *opt, int64_t i, bool second, const float *whole)
+{
+    const train_share *s = &opt->share;
+    for (int64_t k = s->start[i]; k < s->start[i + 1]; k++) {
+        const share_part *p = &s->part[k];
+        if (p->held)
+            memcpy(moment_of(opt, p, second), whole + (p->first - s->part[s->start[i]].first),
+                   (size_t)p->count * sizeof(float));
+    }
+}
+
+/* Each parameter in turn as one whose "weights" are moments, so that these are stored exactly as
+ * weights are: "m/NAME" for all parameters, "v/NAME" for AdamW's.  `whole` has room for the
+ * largest; where everything is held the moments are their own place. */
+static int move_moments(const rd_optim *opt, rd_store *s, const char *prefix, bool second,
+                        bool write, float *whole)
+{
+    int rc = RD_OK;
+    char name[160];
+    snprintf(name, sizeof(name), "%s%s", prefix, second ? "v/" : "m/");
+    for (int64_t i = 0; i < opt->params->n; i++) {
+        rd_param item = opt->params->item[i];
+        rd_params one = {.n = 1, .item = &item};
+        int64_t first = opt->share.start[i];
+        bool some = first < opt->share.start[i + 1];
+        if (second && opt->muon_owner[i] >= 0) continue;
+        item.w.owned = false;
+        item.w.a =
+            opt->share.sharded || !some ? whole : moment_of(opt, &opt->share.part[first], second);
+        if (opt->share.sharded && write) collect(opt, i, second, whole);
+        RD_TRY(write ? rd_params_write(opt->grid, &one, s, name)
+                     : rd_params_read(opt->grid, &one, s, name));
+        if (opt->share.sharded && !write) pick(opt, i, second, whole);
+    }
+done:
+    return rc;
+}
+
+static int move_all(const rd_optim *opt, rd_store *s, const char *prefix, bool write)
+{
+    int rc = RD_OK;
+    int64_t largest = 0;
+    for (int64_t i = 0; i < opt->params->n && opt->share.sharded; i++) {
+        const rd_mat *w = &opt->params->item[i].w;
+        if (w->lm * w->ln > largest) largest = w->lm * w->ln;
+    }
+    float *whole = rd_new(float, largest);
+    RD_TRY(move_moments(opt, s, prefix, false, write, whole));
+    RD_TRY(move_moments(opt, s, prefix, true, write, whole));
+done:
+    rd_free(whole);
+    return rc;
 }
 
 int rd_optim_write(const rd_optim *opt, rd_store *s, const char *prefix)
 {
-    int rc = RD_OK;
-    rd_param *item = rd_new(rd_param, opt->params->n);
-    for (int second = 0; second < 2; second++) {
-        char name[160];
-        rd_params shadow = moments_as_params(opt, second, item);
-        snprintf(name, sizeof(name), "%s%s", prefix, second ? "v/" : "m/");
-        RD_TRY(rd_params_write(opt->grid, &shadow, s, name));
-    }
-done:
-    rd_free(item);
-    return rc;
+    return move_all(opt, s, prefix, true);
 }
 
 int rd_optim_read(rd_optim *opt, rd_store *s, const char *prefix)
 {
-    int rc = RD_OK;
-    rd_param *item = rd_new(rd_param, opt->params->n);
-    for (int second = 0; second < 2; second++) {
-        char name[160];
-        rd_params shadow = moments_as_params(opt, second, item);
-        snprintf(name, sizeof(name), "%s%s", prefix, second ? "v/" : "m/");
-        RD_TRY(rd_params_read(opt->grid, &shadow, s, name));
-    }
-done:
-    rd_free(item);
-    return rc;
+    return move_all(opt, s, prefix, false);
 }

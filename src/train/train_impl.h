@@ -118,15 +118,42 @@ typedef struct objective_means {
 } objective_means;
 objective_means objective_mean(const objective *f, const double *sums);
 
+/* ---------------------------------------------------------------- shares (share.c) */
+
+/* A run of a parameter's local floats that has one owner. */
+typedef struct share_part {
+    int64_t param;        /* into the parameters' items */
+    int64_t first, count; /* in the trained storage */
+    int owner;            /* replica */
+    bool held;            /* this replica holds its moments and updates it */
+    int64_t m, v;         /* then: where they are; v not of Muon's */
+} share_part;
+typedef struct train_share {
+    bool sharded;
+    int64_t n;
+    share_part *part; /* in storage order; those of parameter i are start[i] ... start[i + 1] - 1 */
+    int64_t *start;
+    int64_t m_size, v_size; /* floats held */
+    rd_flow *flow;          /* of the trained storage, from and to owners */
+} train_share;
+/* muon_owner: [params->n] the replica that orthogonalises a matrix, which is then, sharded, the
+ * owner of all of it; -1: not one of Muon's.  The parts of one parameter that are held lie in m and
+ * in v one after the other.  Collective on g->replicas. */
+void share_create(const rd_grid *g, const rd_params *params, const int *muon_owner, bool sharded,
+                  train_share *s);
+void share_free(train_share *s); /* Collective; accepts {0} */
+
 /* ---------------------------------------------------------------- Muon (muon.c) */
 
 typedef struct train_muon train_muon;
-int muon_create(rd_model *model, train_muon **muon);
+/* owner: [trained->n] gets the replica that orthogonalises each matrix, -1 for other parameters.
+ * Collective on the replica. */
+int muon_create(rd_model *model, bool sharded, int *owner, train_muon **muon);
 void muon_free(train_muon **muon);
-/* moment: [storage], laid out as the weights; scale multiplies the gradients (clipping).
- * Collective on world. */
-int muon_step(train_muon *muon, float *moment, double scale, double lr, double momentum,
-              double decay);
+/* m: momenta where the share puts them; scale multiplies the gradients (clipping).  Sharded: only
+ * the matrices held here are updated.  Collective on world. */
+int muon_step(train_muon *muon, const train_share *s, float *m, double scale, double lr,
+              double momentum, double decay);
 
 /* ---------------------------------------------------------------- checkpoints (checkpoint.c) */
 
