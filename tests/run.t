@@ -183,6 +183,11 @@ ok $? "inspect shows tables"
 run 1 inspect "$T/m2/traces.h5" --json
 [ $status = 0 ] && perl -MJSON::PP -0777 -ne 'decode_json($_)' <"$T/out"
 ok $? "inspect --json is JSON"
+run 1 inspect tests/corpus/good.gguf --json
+[ $status = 0 ] && perl -MJSON::PP -0777 -ne 'exit(@{decode_json($_)->{tensors}} != 18)' <"$T/out"
+ok $? "inspect --json lists a model's tensors"
+run 1 inspect tests/corpus/bad_overlap.gguf
+fails_well 3 "broken model file"
 run 1 report "$T/m2"
 grep -q 'arc1d: 6 test problems' "$T/out"
 ok $? "report prints a finished run again"

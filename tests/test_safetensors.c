@@ -185,6 +185,7 @@ static void test_folder(void)
     ok(a[0] == 1 && a[1] == -1 && b[0] == 2 && b[1] == -2, "each tensor from its file");
     is_str(rd_meta_string(rd_weights_meta(w, "from"), 0, NULL), "two.safetensors",
            "metadata of the first file");
+    ok(rd_weights_meta_at(w, 1) != NULL && rd_weights_meta_at(w, 2) == NULL, "each key once");
     rd_free(a);
     rd_free(b);
     rd_weights_close(&w);
@@ -220,6 +221,14 @@ static void test_files(void)
     rd_weights_close(&w);
     if (truncate(path, 0) != 0) rd_die("truncate");
     is_rc(rd_weights_open(path, &w), RD_EINPUT, "an empty file");
+    /* Nothing but a length, and holes behind it. */
+    const int64_t length = 100000001;
+    if (rd_file_write_atomic(path, &length, sizeof(length)) != RD_OK || truncate(path, 200000000))
+        rd_die("%s", path);
+    const int huge = rd_weights_open(path, &w);
+    ok(huge == RD_EINPUT && strstr(rd_error_get()->message, "at most 100000000 are allowed"),
+       "a huge header");
+    rd_error_clear();
 }
 
 static void test_describe(void)

@@ -8,8 +8,8 @@ command -v valgrind >/dev/null || {
     exit 1
 }
 BUILD=${BUILD:-build/valgrind}
-small="base error json pool journal store series answer prompt task_load split arc1d_text arc1d_run acre
-    scan listfn_text listfn_run generate baseline leakage tokenizer interval config packing objective
+small="base error json pool journal store series dtype safetensors gguf answer prompt task_load split
+    arc1d_text arc1d_run acre scan listfn_text listfn_run generate baseline leakage tokenizer interval config packing objective
     ops attention decode transformer optim matrix"
 [ $# -gt 0 ] || set -- $(printf 'test_%s ' $small)
 logs=$BUILD/valgrind-logs

@@ -231,10 +231,11 @@ static void widen_q6_k(const uint8_t *p, int64_t n, float *out)
         const q6_k *b = (const q6_k *)p;
         for (int g = 0; g < 8; g++, out += 32) {
             const uint8_t *q = b->q + g / 4 * 64 + g % 2 * 32, *high = b->high + g / 4 * 32;
+            const int8_t *scales = b->scales + 2 * g;
             const int low_shift = g % 4 / 2 * 4, high_shift = g % 4 * 2;
             for (int i = 0; i < 32; i++) {
                 const int v = (q[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
-                out[i] = half_at(b->d) * (float)b->scales[2 * g + i / 16] * (float)(v - 32);
+                out[i] = half_at(b->d) * (float)scales[i >= 16] * (float)(v - 32);
             }
         }
     }
