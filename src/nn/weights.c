@@ -244,12 +244,12 @@ void rd_model_free(rd_model **model)
 {
     rd_model *m = *model;
     if (m == NULL) return;
+    rd_model_adapter_free(m); /* which still writes to layers */
     rd_free(m->layers->layer);
     rd_free(m->layers->norm);
     rd_free(m->layers->dnorm);
     rd_free(m->layers->begin);
     rd_free(m->layers);
-    rd_model_adapter_free(m);
     rd_params_free(&m->base);
     RD_FREE(*model);
 }
