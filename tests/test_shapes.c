@@ -1,8 +1,9 @@
 /* ranks: 1 2 3 4 6 */
-/* Every shape on every grid: random small models and batches, trained and decoded on all rows x
- * cols grids of the job, against the same on one rank.  More grid rows than key-value heads, fewer
- * words or features than ranks, fewer sequences than grid columns, empty sequences: nothing is left
- * out. `test_shapes 150` tries that many shapes. */
+/* Every shape on every grid: random small models and batches, trained (whole or by an adapter) and
+ * decoded on all rows x cols grids of the job, against the same on one rank.  More grid rows than
+ * key-value heads, fewer words, features or adapter ranks than ranks of the job, fewer sequences
+ * than grid columns, empty sequences: nothing is left out.
+ * `test_shapes 150` tries that many shapes. */
 #include "grid_model.h"
 #include "rd_test.h"
 
@@ -15,6 +16,7 @@ typedef struct shape {
     int32_t tokens[MAX_T], target[MAX_T];
     float coef[MAX_T];
     int64_t slots, prompt[SLOTS]; /* tokens of each */
+    rd_adapter_opts adapter;      /* rank 0: none, all weights are trained */
 } shape;
 
 /* What a model computes on some grid. */
@@ -42,6 +44,12 @@ static void random_shape(uint64_t id, shape *s)
                                .tied = rd_rng_chance(&r, 0.5)};
     s->b.n_seq = rd_rng_range(&r, 1, MAX_SEQ);
     s->slots = rd_rng_range(&r, 1, SLOTS);
+    if (rd_rng_chance(&r, 0.5)) return;
+    s->adapter = (rd_adapter_opts){.kind = rd_rng_chance(&r, 0.5) ? RD_LORA : RD_DORA,
+                                   .rank = rd_rng_range(&r, 1, 9),
+                                   .alpha = 6,
+                                   .dropout = rd_rng_chance(&r, 0.5) ? 0.2 : 0,
+                                   .targets = (unsigned)rd_rng_range(&r, 1, (1 << RD_TARGETS) - 1)};
 }
 
 /* The same shape with a batch and prompts. */
@@ -98,7 +106,9 @@ static void train(rd_model *m, shape *s, double *logp)
     int rc = rd_work_create(m, MAX_T, MAX_LEN, &w);
     if (rc == RD_OK) rc = pass(m, w, &full, s->coef, logp);
     rd_model_zero_grads(m);
+    rd_model_dropout(m, 21);
     if (rc == RD_OK) rc = pass(m, w, &s->b, s->coef, logp);
+    rd_model_dropout(m, 0);
     is_rc(rc, RD_OK, "training passes");
     rd_work_free(&w);
 }
@@ -120,25 +130,46 @@ static void decode(rd_model *m, const shape *s, float *logits)
     rd_kv_free(&kv);
 }
 
+/* Away from the start, where B is 0. */
+static void move(rd_params *p)
+{
+    for (int64_t k = 0; k < p->n; k++) {
+        rd_mat *w = &p->item[k].w;
+        for (int64_t j = 0; j < w->ln; j++)
+            for (int64_t i = 0; i < w->lm; i++) {
+                uint64_t row = (uint64_t)rd_mat_global_row(w, i);
+                rd_rng r =
+                    rd_rng_make((uint64_t)k, "moved", row, (uint64_t)rd_mat_global_col(w, j));
+                w->a[j * w->ld + i] += (float)(0.1 * rd_rng_normal(&r));
+            }
+    }
+}
+
 static rd_model *compute(rd_grid *g, shape *s, result *out)
 {
     rd_model *m = NULL;
-    if (!is_rc(rd_model_create(g, &s->cfg, true, &m), RD_OK, "model")) return NULL;
+    bool adapted = s->adapter.rank > 0;
+    if (!is_rc(rd_model_create(g, &s->cfg, !adapted, &m), RD_OK, "model")) return NULL;
     rd_model_init(m, 3);
     rd_test_enlarge(m);
+    if (adapted) {
+        is_rc(rd_model_adapt(m, &s->adapter), RD_OK, "adapter");
+        is_rc(rd_model_adapter_init(m, 4), RD_OK, "its initial values");
+        move(&m->adapter);
+    }
     out->logits = rd_new(float, s->cfg.vocab *(SLOTS + 1));
     train(m, s, out->logp);
-    decode(m, s, out->logits);
+    if (!adapted) decode(m, s, out->logits);
     return m;
 }
 
 /* ---------------------------------------------------------------- comparing */
 
-static double largest_gradient(const rd_model *m)
+static double largest_gradient(const rd_params *p)
 {
     double size = 0;
-    for (int64_t i = 0; i < m->base.n; i++) {
-        const rd_mat *x = &m->base.item[i].g;
+    for (int64_t i = 0; i < p->n; i++) {
+        const rd_mat *x = &p->item[i].g;
         for (int64_t k = 0; k < x->m * x->n; k++) size = fmax(size, fabs((double)x->a[k]));
     }
     return size;
@@ -147,13 +178,13 @@ static double largest_gradient(const rd_model *m)
 /* Relative to the largest value of a parameter's gradient, or a twentieth of the largest of all:
  * some gradients are sums that cancel, as those of queries and keys in sequences of two tokens.
  * There the last bit of a weight already moves the fifth digit, on one rank. */
-static double gradients_apart(const rd_model *m, const rd_model *want, const char **where)
+static double gradients_apart(const rd_params *p, const rd_params *want, const char **where)
 {
     double worst = 0, floor = 0.05 * largest_gradient(want);
-    for (int64_t i = 0; i < m->base.n; i++) {
-        double size, d = rd_test_apart(&m->base.item[i].g, &want->base.item[i].g, &size);
+    for (int64_t i = 0; i < p->n; i++) {
+        double size, d = rd_test_apart(&p->item[i].g, &want->item[i].g, &size);
         d = size > floor ? d / size : floor > 0 ? d / floor : d;
-        if (!(d <= worst)) worst = d, *where = m->base.item[i].name;
+        if (!(d <= worst)) worst = d, *where = p->item[i].name;
     }
     return worst;
 }
@@ -174,7 +205,7 @@ static void check_grid(rd_grid *g, shape *s, const result *want, const rd_model 
         zoff = fmax(zoff, isfinite(z) ? fabs(z - want->logits[i]) : INFINITY);
         zsize = fmax(zsize, fabs((double)want->logits[i]));
     }
-    double grad = gradients_apart(m, alone, &where);
+    double grad = gradients_apart(m->trained, alone->trained, &where);
     ok(off < 1e-5 * size, "log-probabilities on %d x %d (%.1e)", g->rows, g->cols, off / size);
     ok(grad < 1e-5, "gradients (%.1e, %s)", grad, where);
     ok(zoff < 1e-5 * zsize, "logits of decoding (%.1e)", zoff / zsize);
@@ -199,10 +230,11 @@ int main(int argc, char **argv)
         result want = {0};
         shape_make(id, &s);
         diag("shape %d: %d heads in %d groups of %d, width %d, ffn %d, vocabulary %d%s, %d layers, "
-             "%d sequences of %d tokens, %d slots",
+             "%d sequences of %d tokens, %d slots, %s of rank %d",
              (int)id, (int)s.cfg.heads, (int)s.cfg.kv_heads, (int)s.cfg.head_size, (int)s.cfg.width,
              (int)s.cfg.ffn, (int)s.cfg.vocab, s.cfg.tied ? " tied" : "", (int)s.cfg.layers,
-             (int)s.b.n_seq, (int)s.b.T, (int)s.slots);
+             (int)s.b.n_seq, (int)s.b.T, (int)s.slots, s.adapter.kind == RD_DORA ? "dora" : "lora",
+             (int)s.adapter.rank);
         rd_model *alone = compute(self, &s, &want);
         for (int i = 0; i < n; i++) check_grid(grid[i], &s, &want, alone);
         rd_free(want.logits);
