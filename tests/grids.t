@@ -21,7 +21,7 @@ uneven="--set align.optimizer=adamw --set model.init.heads=9
     --set model.init.kv_heads=3 --set model.init.head_size=6 --set model.init.width=50
     --set model.init.ffn=83 --set model.tokenizer.train_vocab=391
     --set sft.tokens=8000 --set align.tokens=4000 --set sft.checkpoint_every=0 --set eval.problems=3
-    --set eval.rule_temperature=0 --set eval.follow_temperature=0 --set eval.vote_temperature=0"
+    --set align.shard_optimizer=true --set eval.rule_temperature=0 --set eval.follow_temperature=0 --set eval.vote_temperature=0"
 # on RANKS ROWS COLS COMMAND DIR ARGS…: leaves status, seconds, out, err
 on() {
     local ranks=$1 rows=$2 cols=$3 command=$4 dir=$5 start=$SECONDS

@@ -344,6 +344,10 @@ static void test_failures(void)
     rd_fault_arm(spec);
     is_rc(run(grid, &o, false, &m, &r), RD_EFAULT, "a fault on the last rank is everyone's");
     rd_model_free(&m);
+    o.overlap = false;
+    rd_fault_arm(spec);
+    is_rc(run(grid, &o, false, &m, &r), RD_EFAULT, "also before any gradient is sent");
+    rd_model_free(&m);
     o.stage = "align";
     rd_fault_arm("align:0");
     is_rc(run(grid, &o, true, &m, &r), RD_EFAULT, "the same in ORPO on the first");

@@ -239,8 +239,8 @@ static int run_passes(train_run *r)
         RD_TRY(run_shard(r, i));
         if (i < r->end_shard - 1) fold_gradients(r);
     }
+    RD_TRY(rd_fault(r->o->stage)); /* while gradients are on their way */
     finish_gradients(r, 0, r->whole_from);
-    RD_TRY(rd_fault(r->o->stage));
 done:
     return rc;
 }
