@@ -21,6 +21,14 @@ static const struct {
       .alpha = 6,
       .dropout = 0.2,
       .targets = 1 << RD_K | 1 << RD_O | 1 << RD_GATE | 1 << RD_DOWN}},
+    {"pissa", {.kind = RD_PISSA, .rank = 7, .alpha = 14, .targets = ALL}},
+    {"pissa, dropout, some targets",
+     {.kind = RD_PISSA,
+      .rank = 3,
+      .alpha = 3,
+      .dropout = 0.2,
+      .targets = 1 << RD_Q | 1 << RD_O | 1 << RD_UP | 1 << RD_DOWN}},
+    {"olora", {.kind = RD_OLORA, .rank = 7, .alpha = 14, .targets = ALL}},
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -66,6 +74,7 @@ static double apart(const rd_mat *A, const rd_mat *want)
 static double adapters_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
 {
     double worst = 0;
+    *where = "";
     for (int64_t i = 0; i < a->adapter.n; i++) {
         const rd_param *p = &a->adapter.item[i], *q = &b->adapter.item[i];
         double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
@@ -138,6 +147,18 @@ static void run(rd_model *m, const bed *t, double *logp)
     rd_work_free(&w);
 }
 
+static double bases_apart(const rd_model *a, const rd_model *b, const char **where)
+{
+    double worst = 0;
+    *where = "";
+    for (int64_t i = 0; i < a->base.n; i++) {
+        double d = apart(&a->base.item[i].w, &b->base.item[i].w);
+        if (!(d <= worst)) worst = d, *where = a->base.item[i].name;
+    }
+    rd_max_f64(&a->grid->world, &worst, 1);
+    return worst;
+}
+
 static bool same_bytes(const rd_grid *g, const void *x, size_t n)
 {
     char *first = rd_new(char, n);
@@ -179,6 +200,16 @@ static void test_grid(const bed *t, int rows, int cols)
     ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
     double worst = adapters_apart(m, t->model, true, &where);
     ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
+    double largest = -1, change = 0;
+    change = bases_apart(m, t->model, &where);
+    ok(change < 1e-6, "the base (%.1e, %s)", change, where);
+    move(one);
+    is_rc(rd_model_merge(one, NULL, NULL), RD_OK, "merged on one rank");
+    is_rc(rd_model_merge(m, &t->b, &largest), RD_OK, "merged");
+    ok(largest >= 0 && largest < 2e-4, "the largest logit difference (%.1e)", largest);
+    change = bases_apart(m, one, &where);
+    ok(change < 2e-6, "the same weights (%.1e, %s)", change, where);
+    ok(same_bytes(g, &largest, sizeof(largest)), "the same on every rank");
     rd_model_free(&m), rd_model_free(&one);
     rd_la_detach(g);
     rd_grid_free(&g);
@@ -218,6 +249,6 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     for (int k = 0; k < KINDS; k++) test_kind(k, 70, 9, 3, 133);
     test_kind(0, 5, 2, 1, 3); /* some ranks own nothing */
-    test_kind(KINDS - 1, 5, 2, 1, 3);
+    test_kind(4, 5, 2, 1, 3);
     return rd_test_end();
 }

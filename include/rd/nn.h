@@ -81,8 +81,12 @@ int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
  * LORA   arXiv 2106.09685: A uniform in +-1/sqrt(in), B = 0.
  * DORA   arXiv 2402.09353, eq. 5: Y = g o (the above), g = m / |columns of W + s A B|; the norm
  *        counts as a constant in the gradient (section 4.3).  m starts as the columns' norms.
- *        Dropout acts on the low-rank path alone. */
-typedef enum { RD_LORA, RD_DORA } rd_adapter_kind;
+ *        Dropout acts on the low-rank path alone.
+ * PISSA  arXiv 2404.02948: with the leading singular triples W ~ U S V^T, A = U sqrt(S / s),
+ *        B = sqrt(S / s) V^T; W becomes the residual W - s A B.
+ * OLORA  arXiv 2406.01775: with W = L Q (the QR of the weight as [out, in]), A = r columns of L,
+ *        B = r rows of Q; W becomes W - s A B. */
+typedef enum { RD_LORA, RD_DORA, RD_PISSA, RD_OLORA } rd_adapter_kind;
 typedef enum { RD_Q, RD_K, RD_V, RD_O, RD_GATE, RD_UP, RD_DOWN, RD_TARGETS } rd_target;
 typedef struct rd_adapter_opts {
     rd_adapter_kind kind;
@@ -97,9 +101,14 @@ typedef struct rd_adapter_opts {
  * The base's weights must be there already.  Collective.  Errors: RD_EINPUT for options out of
  * range. */
 int rd_model_adapt(rd_model *model, const rd_adapter_opts *o);
-/* Initial values, keyed by (seed, name, global index): the same on any grid.  Collective. */
+/* Initial values, keyed by (seed, name, global index): the same on any grid; PiSSA and OLoRA: from
+ * the base, which becomes the residual.  Collective. */
 int rd_model_adapter_init(rd_model *model, uint64_t seed);
-void rd_model_adapter_free(rd_model *model); /* the base remains, and nothing is trained */
+/* In place of init, after adapter and adapter_start have been read from a file and the base is what
+ * it was at init: PiSSA and OLoRA make the residual again, on the same grid with the same bits. */
+int rd_model_adapter_resume(rd_model *model);
+bool rd_model_adapter_ready(const rd_model *model); /* init or resume has been called */
+void rd_model_adapter_free(rd_model *model);        /* the base remains, and nothing is trained */
 /* Masks of the passes from now on; 0 (at first): no dropout.  A mask is a function of (key, layer,
  * target, token of the batch, feature): the same on every grid, in forward and backward.  Local. */
 void rd_model_dropout(rd_model *model, uint64_t key);
@@ -143,8 +152,21 @@ int rd_model_bwd(rd_model *model, rd_work *work, const rd_batch *b);
 typedef void rd_gradients_ready(void *ctx, int64_t first, int64_t count);
 void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx);
 void rd_model_zero_grads(rd_model *model); /* of what is trained */
-/* All logits, V x T column-major, for tests and small inputs (1 x 1 grid).  After rd_model_fwd. */
+/* All logits, for tests and small inputs.  After rd_model_fwd.  logits: this rank's share of the
+ * V x T matrix in rd_model_logits_size floats: its part of the vocabulary, for its grid column's
+ * tokens; on 1 x 1 all of it.  Collective. */
 int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *logits);
+int64_t rd_model_logits_size(const rd_model *model, const rd_work *work);
+
+/* ---------------------------------------------------------------- merging */
+
+/* W + s A B, DoRA: g o columns, in float32 (float32 products, added to W and rounded once), with
+ * the adapter gone and nothing trained.  probe (may be NULL): *largest is the largest difference
+ * that this makes to any logit of the batch, equal on all ranks of the replica.  Collective. */
+int rd_model_merge(rd_model *model, const rd_batch *probe, double *largest);
+/* The base's parameters as rd_model_merge would leave them, to a store; the model stays as it is.
+ * One matrix at a time is held twice. */
+int rd_model_write_merged(const rd_model *model, rd_store *s, const char *prefix);
 
 /* ---------------------------------------------------------------- inference passes */
 

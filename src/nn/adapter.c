@@ -1,4 +1,4 @@
-/* adapter.c: low-rank adapters beside frozen weights: LoRA and DoRA.
+/* adapter.c: low-rank adapters beside frozen weights: their layout and their part of the passes.
  *
  * The rank is one more kind of feature, dealt over the grid as the others are, so A (in x r),
  * B (r x out) and U = A^T X (r x T) are block-cyclic and every product is aligned.  U is kept from
@@ -28,6 +28,11 @@ rd_adapted *rd_adapted_at(const rd_model *model, int64_t layer, rd_target t)
 bool rd_adapter_scales(const rd_model *model)
 {
     return model->parts != NULL && model->parts->o.kind == RD_DORA;
+}
+
+bool rd_adapter_takes(const rd_model *model)
+{
+    return model->parts->o.kind == RD_PISSA || model->parts->o.kind == RD_OLORA;
 }
 
 /* ---------------------------------------------------------------- layout */
@@ -62,6 +67,7 @@ static void place_target(const rd_model *model, rd_layout *l, int64_t layer, rd_
 static void place_all(rd_model *model, rd_params *params, rd_layout *l)
 {
     rd_adapted unused;
+    bool fill = params == &model->adapter;
     *l = (rd_layout){.params = params, .grid = model->grid};
     int64_t *begin = model->layers->begin;
     for (int64_t layer = 0; layer < model->cfg.layers; layer++)
@@ -69,8 +75,7 @@ static void place_all(rd_model *model, rd_params *params, rd_layout *l)
             rd_layout_end(l);
             if (t == RD_Q || t == RD_GATE) *begin++ = l->next;
             if (is_target(&model->parts->o, t))
-                place_target(model, l, layer, t,
-                             params == NULL ? &unused : rd_adapted_at(model, layer, t));
+                place_target(model, l, layer, t, fill ? rd_adapted_at(model, layer, t) : &unused);
         }
     rd_layout_end(l);
     *begin = l->next;
@@ -110,11 +115,26 @@ static void base_norms(const rd_model *model)
     rd_sum_f64(&model->grid->tp, parts->norm2, parts->outputs);
 }
 
-static int check_opts(const rd_adapter_opts *o)
+/* The decompositions have no more terms than the smaller dimension. */
+static int64_t most_rank(const rd_model *model, const rd_adapter_opts *o)
+{
+    const rd_split *s = &model->layers->split;
+    int64_t most = (int64_t)1 << 20;
+    for (int t = 0; t < RD_TARGETS && (o->kind == RD_PISSA || o->kind == RD_OLORA); t++) {
+        if (!is_target(o, t)) continue;
+        if (s->size[in_kind[t]] < most) most = s->size[in_kind[t]];
+        if (s->size[out_kind[t]] < most) most = s->size[out_kind[t]];
+    }
+    return most;
+}
+
+static int check_opts(const rd_model *model, const rd_adapter_opts *o)
 {
     int rc = RD_OK;
-    if (o->rank < 1 || o->rank > 1 << 20)
-        RD_FAIL(RD_EINPUT, "adapter.rank: expected an integer >= 1, got %lld", (long long)o->rank);
+    int64_t most = most_rank(model, o);
+    if (o->rank < 1 || o->rank > most)
+        RD_FAIL(RD_EINPUT, "adapter.rank: expected an integer in 1 ... %lld, got %lld",
+                (long long)most, (long long)o->rank);
     if (!(o->alpha > 0) || !isfinite(o->alpha))
         RD_FAIL(RD_EINPUT, "adapter.alpha: expected a number > 0, got %g", o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
@@ -131,7 +151,7 @@ int rd_model_adapt(rd_model *model, const rd_adapter_opts *o)
     rd_layout l;
     if (model->base.grads != NULL || model->parts != NULL)
         RD_FAIL(RD_EINTERNAL, "an adapter wants a model without gradients and without an adapter");
-    RD_TRY(check_opts(o));
+    RD_TRY(check_opts(model, o));
     struct rd_adapter *parts = rd_new(struct rd_adapter, 1);
     model->parts = parts;
     parts->o = *o;
@@ -145,6 +165,10 @@ int rd_model_adapt(rd_model *model, const rd_adapter_opts *o)
     if (o->kind == RD_DORA) {
         parts->norm2 = rd_new(double, parts->outputs);
         base_norms(model);
+    }
+    if (rd_adapter_takes(model)) {
+        rd_params_create(&l, false, &model->adapter_start);
+        place_all(model, &model->adapter_start, &l);
     }
     model->trained = &model->adapter;
 done:
@@ -166,41 +190,6 @@ void rd_model_adapter_free(rd_model *model)
 void rd_model_dropout(rd_model *model, uint64_t key)
 {
     if (model->parts != NULL) model->parts->key = key;
-}
-
-/* ---------------------------------------------------------------- initial values */
-
-/* One stream per global column, drawn over all global rows: any share sees the same values. */
-static void init_uniform(const char *name, uint64_t seed, rd_mat *a)
-{
-    double bound = 1 / sqrt((double)a->m);
-    for (int64_t lj = 0; lj < a->ln; lj++) {
-        rd_rng rng = rd_rng_make(seed, name, (uint64_t)rd_mat_global_col(a, lj), 0);
-        int64_t li = 0;
-        for (int64_t row = 0; row < a->m && li < a->lm; row++) {
-            double value = bound * (2 * rd_rng_uniform(&rng) - 1);
-            if (rd_mat_global_row(a, li) == row) a->a[lj * a->ld + li++] = (float)value;
-        }
-    }
-}
-
-int rd_model_adapter_init(rd_model *model, uint64_t seed)
-{
-    for (int64_t layer = 0; layer < model->cfg.layers; layer++)
-        for (rd_target t = RD_Q; t < RD_TARGETS; t++) {
-            rd_adapted *p = rd_adapted_at(model, layer, t);
-            char name[sizeof(p->base) + 8];
-            if (p == NULL) continue;
-            snprintf(name, sizeof(name), "%s A", p->base);
-            init_uniform(name, seed, &p->a);
-            for (int64_t j = 0; j < p->b.ln; j++)
-                memset(p->b.a + j * p->b.ld, 0, (size_t)p->b.lm * sizeof(float));
-            for (int64_t i = 0; i < p->m.lm && p->m.ln > 0; i++) {
-                double norm2 = model->parts->norm2[p->first + rd_mat_global_row(&p->m, i)];
-                p->m.a[i] = (float)sqrt(norm2);
-            }
-        }
-    return RD_OK;
 }
 
 /* ---------------------------------------------------------------- memory of a step */

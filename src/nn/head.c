@@ -137,13 +137,19 @@ done:
     return rc;
 }
 
+int64_t rd_model_logits_size(const rd_model *model, const rd_work *w)
+{
+    return model->layers->split.local[RD_VOCAB] * w->deal.width;
+}
+
 int rd_model_logits(rd_model *model, rd_work *w, const rd_batch *b, float *logits)
 {
     int rc = RD_OK;
     rd_mat h, z;
-    if (model->grid->tp.size > 1) RD_FAIL(RD_EINTERNAL, "all logits are given on 1 x 1 grids only");
-    RD_TRY(rd_view(model, RD_WIDTH, w->h, b->T, &h));
-    RD_TRY(rd_view(model, RD_VOCAB, logits, b->T, &z));
+    if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "the logits of a batch without its forward pass");
+    rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->h);
+    RD_TRY(rd_view(model, RD_WIDTH, w->h, w->deal.width, &h));
+    RD_TRY(rd_view(model, RD_VOCAB, logits, w->deal.width, &z));
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
 done:
     return rc;

@@ -244,6 +244,7 @@ typedef struct rd_adapted {
 struct rd_adapter {
     rd_adapter_opts o;
     double scale;
+    bool ready;   /* has values, and the base is what they go with */
     uint64_t key; /* of the masks; 0: no dropout */
     int64_t outputs, local_outputs;
     double *norm2;    /* [outputs] DoRA: squared norms of the base's columns */
@@ -268,7 +269,8 @@ void rd_adapter_work_free(rd_adapter_work *w);
 
 /* Is this target adapted?  NULL: no. */
 rd_adapted *rd_adapted_at(const rd_model *model, int64_t layer, rd_target t);
-bool rd_adapter_scales(const rd_model *model); /* DoRA */
+bool rd_adapter_scales(const rd_model *model); /* DoRA; false without an adapter */
+bool rd_adapter_takes(const rd_model *model);  /* PiSSA, OLoRA: part of the base moves into it */
 
 /* Forward: before the first layer; then n targets from t on with the same input X: what lies in
  * y (columns as rd_view_target takes them) becomes Y.  Collective on the replica. */
