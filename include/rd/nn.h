@@ -96,6 +96,8 @@ typedef struct rd_adapter_opts {
     bool rslora;
     unsigned targets; /* bit 1 << RD_Q ... */
 } rd_adapter_opts;
+/* Options in range, for a model of this shape?  RD_EINPUT: "rank: ...".  Local. */
+int rd_adapter_check(const rd_model_config *c, const rd_adapter_opts *o);
 /* Give a model that was created without gradients an adapter, all zero; it is what is trained from
  * now on, and no gradient of a base weight exists.  Names, order and shapes in files are PEFT's.
  * The base's weights must be there already.  Collective.  Errors: RD_EINPUT for options out of

@@ -107,7 +107,14 @@ typedef struct rd_train_opts {
     int64_t checkpoint_every; /* steps; 0: only at the end */
     double branch_at; /* also keep a checkpoint "branch" at this share of the steps; 0: none */
     const char *config;
-    uint64_t key; /* hash of everything that determines the run (data, model, options) */
+    uint64_t key;       /* hash of everything that determines the run (data, model, options) */
+    uint64_t tokenizer; /* hash of the tokenizer, kept in checkpoints */
+    /* With an adapter the model comes without gradients (or, to go on with the adapter of an
+     * earlier stage, as rd_checkpoint_load_adapter leaves it) and goes with the adapter merged;
+     * AdamW moves it, whatever optim.kind says.  Steps' checkpoints hold the adapter alone, final
+     * and branch the merged weights and the adapter. */
+    bool adapted;
+    rd_adapter_opts adapter;
 } rd_train_opts;
 void rd_train_defaults(rd_train_opts *o);
 
@@ -141,5 +148,14 @@ int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const ch
  */
 int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key, rd_model *model);
 int rd_checkpoint_config(const rd_grid *g, const char *path, rd_model_config *cfg);
+/* The adapter of such a file, not merged, beside a model that has the base's weights.  RD_EINPUT
+ * also when the file has no such adapter.  Collective on world. */
+int rd_checkpoint_load_adapter(const rd_grid *g, const char *path, uint64_t key,
+                               const rd_adapter_opts *o, rd_model *model);
+/* Weights of any run's file as a base: RD_EINPUT when the model's shape or the tokenizer is
+ * another.  content (of base_hash) says which weights they are, for keys.  Collective on world. */
+int rd_checkpoint_load_base(const rd_grid *g, const char *path, uint64_t tokenizer,
+                            rd_model *model);
+int rd_checkpoint_base_hash(const rd_grid *g, const char *path, uint64_t *content);
 
 #endif

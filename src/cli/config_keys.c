@@ -77,6 +77,7 @@ static const config_key run_keys[] = {
     {"model.init.rope_theta", KEY_REAL, "10000", 1, 1e9, NULL, "RoPE base"},
     {"model.init.norm_eps", KEY_REAL, "1e-5", 0, 1, NULL, "RMSNorm epsilon"},
     {"model.init.tied", KEY_BOOL, "true", 0, 0, NULL, "output head tied to the embedding"},
+    {"model.base", KEY_TEXT, "\"\"", 0, 0, NULL, "checkpoint file (…-final.h5) whose weights the model starts from; empty: random weights"},
     {"model.tokenizer.train_vocab", KEY_INT, "2048", 260, 1e6, NULL, "vocabulary of the BPE tokenizer trained on the corpus"},
     {"model.tokenizer.corpus_bytes", KEY_INT, "20000000", 1000, 1e10, NULL, "how much of the corpus it is trained on"},
 
@@ -104,6 +105,12 @@ static const config_key run_keys[] = {
     {"sft.min_lr", KEY_REAL, "0", 0, 1, NULL, "end of the cosine as a share of the peak"},
     {"sft.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, "each replica holds its share of the optimiser's moments"},
     {"sft.overlap", KEY_BOOL, "true", 0, 0, NULL, "sum gradients over replicas during the backward pass"},
+    {"sft.adapter.kind", KEY_ENUM, "\"none\"", 0, 0, "none|lora|dora|pissa|olora", "train low-rank adapters beside frozen weights, by AdamW; align goes on with them"},
+    {"sft.adapter.rank", KEY_INT, "8", 1, 1e6, NULL, "rank r of the adapters"},
+    {"sft.adapter.alpha", KEY_REAL, "16", 0, 1e6, NULL, "their scale is alpha / r"},
+    {"sft.adapter.dropout", KEY_REAL, "0", 0, 0.99, NULL, "dropout of the adapters' input"},
+    {"sft.adapter.targets", KEY_ENUMS, "[\"q\", \"k\", \"v\", \"o\", \"gate\", \"up\", \"down\"]", 0, 0, "q|k|v|o|gate|up|down", "projections that get one"},
+    {"sft.adapter.rslora", KEY_BOOL, "false", 0, 0, NULL, "scale alpha / sqrt(r)"},
     {"sft.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, "steps between checkpoints; 0: only the end"},
 
     {"align.objective", KEY_ENUM, "\"orpo\"", 0, 0, "orpo", "preference objective"},

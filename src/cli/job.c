@@ -52,10 +52,17 @@ static int check_models(const config *c)
     for (int i = 0; i < c->n_arms; i++) {
         const config_scope *s = &c->arm[i].keys;
         rd_model_config mc;
-        if (options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc) == RD_OK) continue;
-        rd_error why = *rd_error_get(); /* "heads: ..." */
+        rd_adapter_opts adapter;
+        const char *section = "model.init"; /* the message begins "heads: ..." */
+        rc = options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc);
+        if (rc == RD_OK && options_adapter(s, &adapter)) {
+            section = "sft.adapter";
+            rc = rd_adapter_check(&mc, &adapter);
+        }
+        if (rc == RD_OK) continue;
+        rd_error why = *rd_error_get();
         rd_error_clear();
-        RD_FAIL(why.code, "%s: model.init.%s", c->path, why.message);
+        RD_FAIL(why.code, "%s: %s.%s", c->path, section, why.message);
     }
 done:
     return rc;

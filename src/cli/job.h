@@ -26,6 +26,8 @@ typedef struct job {
     rd_augment_report augment;
     rd_filter_report filter;
     struct {
+        bool have_base;
+        uint64_t base; /* content of model.base; 0: none */
         bool have_sft, have_align;
         rd_train_report sft, align;
         int64_t parameters;
@@ -56,6 +58,7 @@ int options_key(const config_scope *s, rd_teacher_opts *o); /* from the environm
 void options_augment(const job *j, rd_augment_opts *o);
 void options_filter(const job *j, rd_filter_opts *o);
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o);
+bool options_adapter(const config_scope *s, rd_adapter_opts *o); /* false: none is wanted */
 int options_model(const config_scope *s, int64_t vocab, rd_model_config *c);
 void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o);
 

@@ -120,6 +120,23 @@ static void options_optim(const config_scope *s, const char *stage, rd_optim_opt
     o->sharded = config_bool(s, KEY("shard_optimizer"));
 }
 
+bool options_adapter(const config_scope *s, rd_adapter_opts *o)
+{
+    static const char *const kinds[] = {
+        [RD_LORA] = "lora", [RD_DORA] = "dora", [RD_PISSA] = "pissa", [RD_OLORA] = "olora"};
+    static const char *const targets[RD_TARGETS] = {"q", "k", "v", "o", "gate", "up", "down"};
+    const char *kind = config_text(s, "sft.adapter.kind");
+    *o = (rd_adapter_opts){.rank = config_int(s, "sft.adapter.rank"),
+                           .alpha = config_real(s, "sft.adapter.alpha"),
+                           .dropout = config_real(s, "sft.adapter.dropout"),
+                           .rslora = config_bool(s, "sft.adapter.rslora")};
+    for (int t = 0; t < RD_TARGETS; t++)
+        if (config_list_has(s, "sft.adapter.targets", targets[t])) o->targets |= 1u << t;
+    for (int k = RD_LORA; k <= RD_OLORA; k++)
+        if (strcmp(kind, kinds[k]) == 0) o->kind = (rd_adapter_kind)k;
+    return strcmp(kind, "none") != 0;
+}
+
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o)
 {
     static const char *const kinds[RD_TRAIN_KINDS] = {"generate", "follow", "io"};
@@ -147,6 +164,8 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     options_optim(s, stage, &o->optim);
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->stage = stage;
+    o->tokenizer = j->tok_key;
+    o->adapted = options_adapter(s, &o->adapter);
     o->config = j->cfg.resolved;
     o->branch_at = align ? 0 : config_real(s, "align.branch_at");
     o->variant =

@@ -85,6 +85,37 @@ done:
     return rc;
 }
 
+/* What training begins with: the weights of model.base, or random ones. */
+static int start_weights(const job *j, const config_arm *arm, rd_model *model)
+{
+    int rc = RD_OK;
+    const char *base = config_text(&arm->keys, "model.base");
+    char *path = config_prompt_path(&j->cfg, base);
+    if (*base)
+        RD_TRY(rd_checkpoint_load_base(j->grid, path, j->tok_key, model));
+    else
+        RD_TRY(rd_model_init(model, (uint64_t)config_int(&j->cfg.keys, "run.seed")));
+done:
+    rd_free(path);
+    return rc;
+}
+
+/* Which weights model.base holds, read once. */
+static int base_content(job *j, const config_arm *arm, uint64_t *content)
+{
+    int rc = RD_OK;
+    int64_t i = arm - j->cfg.arm;
+    const char *base = config_text(&arm->keys, "model.base");
+    char *path = config_prompt_path(&j->cfg, base);
+    if (*base && !j->arm[i].have_base)
+        RD_TRY(rd_checkpoint_base_hash(j->grid, path, &j->arm[i].base));
+    j->arm[i].have_base = true;
+    *content = j->arm[i].base;
+done:
+    rd_free(path);
+    return rc;
+}
+
 /* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys. */
 static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
                      uint64_t *key)
@@ -94,8 +125,13 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
     const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "sft.family_share",
                            "align.", NULL};
     int64_t data = 0;
+    uint64_t base = 0;
     RD_TRY(job_data_key(j, &data));
-    uint64_t parts[] = {(uint64_t)data, j->tok_key, parent,
+    RD_TRY(base_content(j, arm, &base));
+    uint64_t parts[] = {(uint64_t)data,
+                        j->tok_key,
+                        parent,
+                        base,
                         (uint64_t)config_int(&j->cfg.keys, "run.seed"),
                         config_hash(&arm->keys, strcmp(stage, "sft") == 0 ? sft : align)};
     *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
@@ -132,8 +168,8 @@ int stage_sft(job *j, int index)
     RD_TRY(options_train(j, arm, "sft", &o));
     o.dir = dir;
     RD_TRY(train_key(j, arm, "sft", 0, &o.key));
-    RD_TRY(model_create(j, arm, true, &model));
-    RD_TRY(rd_model_init(model, o.seed));
+    RD_TRY(model_create(j, arm, !o.adapted, &model));
+    RD_TRY(start_weights(j, arm, model));
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_train_sft(j->grid, model, j->tok, datasets, &o, &j->arm[index].sft));
     j->arm[index].have_sft = true;
@@ -163,8 +199,14 @@ int stage_align(job *j, int index)
     o.dir = dir;
     RD_TRY(train_key(j, from, "sft", 0, &parent));
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
-    RD_TRY(model_create(j, arm, true, &model));
-    RD_TRY(rd_checkpoint_load_weights(j->grid, start, parent, model));
+    o.adapted = options_adapter(&from->keys, &o.adapter);
+    RD_TRY(model_create(j, arm, !o.adapted, &model));
+    if (o.adapted) {
+        RD_TRY(start_weights(j, from, model));
+        RD_TRY(rd_checkpoint_load_adapter(j->grid, start, parent, &o.adapter, model));
+    } else {
+        RD_TRY(rd_checkpoint_load_weights(j->grid, start, parent, model));
+    }
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_train_orpo(j->grid, model, j->tok, datasets, &o, &j->arm[index].align));
     j->arm[index].have_align = true;

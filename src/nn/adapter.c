@@ -116,31 +116,34 @@ static void base_norms(const rd_model *model)
 }
 
 /* The decompositions have no more terms than the smaller dimension. */
-static int64_t most_rank(const rd_model *model, const rd_adapter_opts *o)
+static int64_t most_rank(const rd_model_config *c, const rd_adapter_opts *o)
 {
-    const rd_split *s = &model->layers->split;
+    const int64_t size[RD_FEATURES] = {[RD_WIDTH] = c->width,
+                                       [RD_QUERY] = c->heads * c->head_size,
+                                       [RD_KEY] = c->kv_heads * c->head_size,
+                                       [RD_FFN] = c->ffn};
     int64_t most = (int64_t)1 << 20;
     for (int t = 0; t < RD_TARGETS && (o->kind == RD_PISSA || o->kind == RD_OLORA); t++) {
         if (!is_target(o, t)) continue;
-        if (s->size[in_kind[t]] < most) most = s->size[in_kind[t]];
-        if (s->size[out_kind[t]] < most) most = s->size[out_kind[t]];
+        if (size[in_kind[t]] < most) most = size[in_kind[t]];
+        if (size[out_kind[t]] < most) most = size[out_kind[t]];
     }
     return most;
 }
 
-static int check_opts(const rd_model *model, const rd_adapter_opts *o)
+int rd_adapter_check(const rd_model_config *c, const rd_adapter_opts *o)
 {
     int rc = RD_OK;
-    int64_t most = most_rank(model, o);
+    int64_t most = most_rank(c, o);
     if (o->rank < 1 || o->rank > most)
-        RD_FAIL(RD_EINPUT, "adapter.rank: expected an integer in 1 ... %lld, got %lld",
-                (long long)most, (long long)o->rank);
+        RD_FAIL(RD_EINPUT, "rank: expected an integer in 1 ... %lld, got %lld", (long long)most,
+                (long long)o->rank);
     if (!(o->alpha > 0) || !isfinite(o->alpha))
-        RD_FAIL(RD_EINPUT, "adapter.alpha: expected a number > 0, got %g", o->alpha);
+        RD_FAIL(RD_EINPUT, "alpha: expected a number > 0, got %g", o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
-        RD_FAIL(RD_EINPUT, "adapter.dropout: expected a number >= 0 and < 1, got %g", o->dropout);
+        RD_FAIL(RD_EINPUT, "dropout: expected a number >= 0 and < 1, got %g", o->dropout);
     if (o->targets == 0 || o->targets >> RD_TARGETS != 0)
-        RD_FAIL(RD_EINPUT, "adapter.targets: at least one of q, k, v, o, gate, up, down");
+        RD_FAIL(RD_EINPUT, "targets: at least one of q, k, v, o, gate, up, down");
 done:
     return rc;
 }
@@ -151,7 +154,7 @@ int rd_model_adapt(rd_model *model, const rd_adapter_opts *o)
     rd_layout l;
     if (model->base.grads != NULL || model->parts != NULL)
         RD_FAIL(RD_EINTERNAL, "an adapter wants a model without gradients and without an adapter");
-    RD_TRY(check_opts(model, o));
+    RD_TRY(rd_adapter_check(&model->cfg, o));
     struct rd_adapter *parts = rd_new(struct rd_adapter, 1);
     model->parts = parts;
     parts->o = *o;

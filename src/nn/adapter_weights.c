@@ -1,5 +1,5 @@
-/* adapter_weights.c: what an adapter starts from and how it ends: initial values, the decompositions
- * of PiSSA and OLoRA with the residual they leave, merging.
+/* adapter_weights.c: what an adapter starts from and how it ends: initial values, the
+ * decompositions of PiSSA and OLoRA with the residual they leave, merging.
  *
  * All of it is products of block-cyclic matrices and sums over their columns, so it holds on every
  * grid.  The residual and the merged weight are W + (+-s) A B by one product that adds to W: summed
@@ -178,7 +178,8 @@ done:
     return rc;
 }
 
-/* This rank's share of the logits of a batch, without dropout; size: how many floats are tokens'. */
+/* This rank's share of the logits of a batch, without dropout; size: how many floats are tokens'.
+ */
 static int probe_logits(rd_model *model, const rd_batch *b, float **z, int64_t *size)
 {
     int rc = RD_OK;

@@ -1,6 +1,6 @@
 /* checkpoint.c: where a run stands, on disk.
  *
- *   DIR/checkpoints/STAGE-000400.h5   weights, moments and state: the newest and the one before
+ *   DIR/checkpoints/STAGE-000400.h5   what is trained, moments, state: the newest and one before
  *   DIR/checkpoints/STAGE-branch.h5   weights and state at branch_at
  *   DIR/checkpoints/STAGE-final.h5    weights and state at the end; the steps' files are then
  * removed
@@ -157,6 +157,21 @@ static void remove_others(const train_files *f)
     }
 }
 
+/* A frozen base is made again from where it came from, so only whole files hold its weights: merged
+ * with the adapter, for all who read weights.  The adapter lies beside them, to be gone on with. */
+static int write_model(const rd_model *model, rd_store *store, bool whole)
+{
+    int rc = RD_OK;
+    if (model->adapter.n == 0)
+        RD_TRY(rd_params_write(model->grid, &model->base, store, "weights/"));
+    else if (whole)
+        RD_TRY(rd_model_write_merged(model, store, "weights/"));
+    RD_TRY(rd_params_write(model->grid, &model->adapter, store, "adapter/"));
+    RD_TRY(rd_params_write(model->grid, &model->adapter_start, store, "adapter_start/"));
+done:
+    return rc;
+}
+
 int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
                      const train_state *s, const char *tail)
 {
@@ -173,7 +188,8 @@ int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
     RD_TRY(rd_model_write_config(&model->cfg, store));
     RD_TRY(rd_store_set_string(store, "", "stage", f->o->stage));
     RD_TRY(write_state(store, s, f->o->key));
-    RD_TRY(rd_params_write(model->grid, &model->base, store, "weights/"));
+    RD_TRY(rd_store_set_i64(store, "", "tokenizer", (int64_t)f->o->tokenizer));
+    RD_TRY(write_model(model, store, tail != NULL));
     if (tail == NULL) RD_TRY(rd_optim_write(opt, store, "moments/"));
     RD_TRY(rd_store_commit(&store));
     if (tail == NULL && s->step != f->newest) {
@@ -196,6 +212,19 @@ void checkpoint_remove_steps(train_files *f)
 
 enum { OTHER_RUN = 1 }; /* beside the result codes: a sound file of another run */
 
+/* What is trained: of an adapter that is not ready yet also what its residual is made from. */
+static int read_trained(rd_model *model, rd_store *store)
+{
+    int rc = RD_OK;
+    if (model->adapter.n == 0) return rd_params_read(model->grid, &model->base, store, "weights/");
+    RD_TRY(rd_params_read(model->grid, &model->adapter, store, "adapter/"));
+    if (!rd_model_adapter_ready(model))
+        RD_TRY(rd_params_read(model->grid, &model->adapter_start, store, "adapter_start/"));
+done:
+    return rc;
+}
+
+/* opt NULL: a whole file. */
 static int read_file(const train_files *f, const char *path, rd_model *model, rd_optim *opt,
                      int64_t steps, train_state *s)
 {
@@ -212,8 +241,12 @@ static int read_file(const train_files *f, const char *path, rd_model *model, rd
     if (state.step < 0 || state.step > state.steps)
         RD_FAIL(RD_EINPUT, "%s: step %lld of %lld", path, (long long)state.step,
                 (long long)state.steps);
-    RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
-    if (opt != NULL) RD_TRY(rd_optim_read(opt, store, "moments/"));
+    if (opt == NULL) {
+        RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
+    } else {
+        RD_TRY(read_trained(model, store));
+        RD_TRY(rd_optim_read(opt, store, "moments/"));
+    }
     *s = state;
 done:
     rd_store_close(&store);
@@ -237,10 +270,10 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
 {
     int rc = RD_OK;
     int64_t step[MAX_LISTED], n = list_steps(f, step);
-    size_t bytes = (size_t)model->base.storage * sizeof(float);
-    float *initial = n > 0 ? rd_new(float, model->base.storage) : NULL;
+    size_t bytes = (size_t)model->trained->storage * sizeof(float);
+    float *initial = n > 0 ? rd_new(float, model->trained->storage) : NULL;
     *found = false;
-    if (n > 0) memcpy(initial, model->base.weights, bytes);
+    if (n > 0) memcpy(initial, model->trained->weights, bytes);
     for (int64_t i = 0; i < n && !*found; i++) {
         char path[PATH_SIZE];
         step_path(f, step[i], path);
@@ -256,7 +289,7 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
     /* A damaged file may have been read halfway; the moments' sweep starts from the next file or,
      * as here, from the beginning. */
     if (n > 0 && !*found) {
-        memcpy(model->base.weights, initial, bytes);
+        memcpy(model->trained->weights, initial, bytes);
         rd_optim_reset(opt);
     }
 done:
@@ -280,7 +313,9 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     memcpy(initial, model->base.weights, bytes);
     rc = read_file(f, path, model, NULL, 0, s);
     *found = rc == RD_OK;
-    if (!*found) {
+    if (*found) {
+        rd_model_adapter_free(model); /* it is merged in these weights */
+    } else {
         memcpy(model->base.weights, initial, bytes);
         if (pass_over(path, rc)) rc = RD_OK;
     }
@@ -288,17 +323,98 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     return rc;
 }
 
+/* The file, if it is that of the run with this key. */
+static int open_of_run(const rd_grid *g, const char *path, uint64_t key, rd_store **store)
+{
+    int rc = RD_OK;
+    int64_t found = 0;
+    RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, store));
+    RD_TRY(rd_store_get_i64(*store, "", "key", &found));
+    if ((uint64_t)found != key)
+        RD_FAIL(RD_EINPUT,
+                "%s belongs to another run (other data or options); run that stage again", path);
+done:
+    return rc;
+}
+
 int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key, rd_model *model)
 {
     int rc = RD_OK;
     rd_store *store = NULL;
+    RD_TRY(open_of_run(g, path, key, &store));
+    RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+int rd_checkpoint_load_adapter(const rd_grid *g, const char *path, uint64_t key,
+                               const rd_adapter_opts *o, rd_model *model)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    RD_TRY(open_of_run(g, path, key, &store));
+    RD_TRY(rd_model_adapt(model, o));
+    RD_TRY(read_trained(model, store));
+    RD_TRY(rd_agree(&g->world, rd_model_adapter_resume(model)));
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+static bool same_config(const rd_model_config *a, const rd_model_config *b)
+{
+    return a->vocab == b->vocab && a->width == b->width && a->layers == b->layers &&
+           a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_size == b->head_size &&
+           a->ffn == b->ffn && a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps &&
+           a->tied == b->tied;
+}
+
+int rd_checkpoint_load_base(const rd_grid *g, const char *path, uint64_t tokenizer, rd_model *model)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    rd_model_config cfg;
     int64_t found = 0;
     RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
-    RD_TRY(rd_store_get_i64(store, "", "key", &found));
-    if ((uint64_t)found != key)
+    RD_TRY(rd_model_read_config(store, &cfg));
+    if (!same_config(&cfg, &model->cfg))
         RD_FAIL(RD_EINPUT,
-                "%s belongs to another run (other data or options); run that stage again", path);
+                "model.base: %s holds a model of another shape (vocabulary %lld, width "
+                "%lld, %lld layers) than model.init describes",
+                path, (long long)cfg.vocab, (long long)cfg.width, (long long)cfg.layers);
+    RD_TRY(rd_store_get_i64(store, "", "tokenizer", &found));
+    if ((uint64_t)found != tokenizer)
+        RD_FAIL(RD_EINPUT, "model.base: %s was trained with another tokenizer than this run's",
+                path);
     RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+/* The file begins with a block of text that holds a checksum over all of it (io/seal.c), which was
+ * verified when the file was opened. */
+int rd_checkpoint_base_hash(const rd_grid *g, const char *path, uint64_t *content)
+{
+    enum { SEAL = 512 };
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    int64_t key = 0;
+    char head[SEAL] = {0};
+    RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(rd_store_get_i64(store, "", "key", &key));
+    if (g->world.rank == 0) {
+        FILE *f = fopen(path, "rb");
+        size_t n = f == NULL ? 0 : fread(head, 1, SEAL, f);
+        if (f != NULL) fclose(f);
+        if (n < SEAL)
+            rc = rd_error_set(RD_EIO, __FILE__, __LINE__, __func__, "%s: %s", path,
+                              "the beginning cannot be read");
+    }
+    RD_TRY(rd_agree(&g->world, rc));
+    rd_bcast(&g->world, head, SEAL, 0);
+    *content = rd_hash(head, SEAL, (uint64_t)key);
 done:
     rd_store_close(&store);
     return rc;

@@ -41,6 +41,7 @@ typedef struct train_run {
     uint32_t waiting;                   /* levels that hold one */
     rd_flow *flow;                      /* of gradients over replicas, in this step */
     int64_t whole_from;                 /* from here on they are the replica's sum */
+    int64_t micro_index;                /* micro-batches of the shard so far */
     double *sums;                       /* [shards][OBJECTIVE_SUMS], then stop, failed */
     train_files files;
     train_metrics metrics;
@@ -149,11 +150,20 @@ done:
     return rc;
 }
 
-static int run_micro(train_run *r, double *sums)
+/* The masks of an adapter's dropout, another for each micro-batch of the run. */
+static void set_masks(train_run *r, int shard)
+{
+    uint64_t seed = rd_hash_str(r->o->stage, r->o->seed);
+    uint64_t place = (uint64_t)shard << 32 | (uint64_t)r->micro_index++;
+    rd_model_dropout(r->model, rd_rng_make(seed, "masks", (uint64_t)r->state.step, place).key | 1);
+}
+
+static int run_micro(train_run *r, int shard, double *sums)
 {
     int rc = RD_OK;
     micro_batch *m = &r->micro;
     if (m->b.T == 0) return RD_OK;
+    set_masks(r, shard);
     rd_clock_begin(r->clock[CLOCK_FORWARD]);
     rc = rd_model_fwd(r->model, r->work, &m->b);
     rd_clock_end(r->clock[CLOCK_FORWARD]);
@@ -211,14 +221,15 @@ static int run_shard(train_run *r, int shard)
     bool last = shard == r->end_shard - 1;
     rd_model_zero_grads(r->model);
     micro_clear(&r->micro);
+    r->micro_index = 0;
     for (int64_t i = d->start[shard]; i < d->start[shard + 1]; i++) {
         const plan_item *item = &r->plan.items[d->list[i]];
         if (micro_add(&r->micro, item)) continue;
-        RD_TRY(run_micro(r, sums));
+        RD_TRY(run_micro(r, shard, sums));
         RD_ASSERT(micro_add(&r->micro, item));
     }
     if (last && r->o->overlap) rd_work_on_gradients(r->work, finish_gradients, r);
-    RD_TRY(run_micro(r, sums));
+    RD_TRY(run_micro(r, shard, sums));
 done:
     rd_work_on_gradients(r->work, NULL, NULL);
     return rc;
@@ -394,12 +405,43 @@ static void run_free(train_run *r)
     rd_free(r->sums);
 }
 
+/* Give a new adapter its values, if a checkpoint has not; those of an earlier stage have theirs. */
+static int ready_adapter(train_run *r, bool found)
+{
+    int rc = RD_OK;
+    if (r->model->adapter.n == 0 || rd_model_adapter_ready(r->model)) return RD_OK;
+    rd_clock_begin("adapter");
+    rc = found ? rd_model_adapter_resume(r->model) : rd_model_adapter_init(r->model, r->o->seed);
+    rd_clock_end("adapter");
+    return rd_agree(&r->g->world, rc);
+}
+
+/* Merge the adapter, watching the logits of the start of one of the run's sequences. */
+static int merge_adapter(train_run *r)
+{
+    enum { PROBE = 128 };
+    int rc = RD_OK;
+    double largest = 0;
+    if (r->model->adapter.n == 0) return RD_OK;
+    micro_clear(&r->micro);
+    RD_ASSERT(micro_add(&r->micro, &r->plan.items[0]));
+    rd_batch *b = &r->micro.b;
+    int64_t range[2] = {0, b->start[1] < PROBE ? b->start[1] : PROBE};
+    rd_batch probe = {range[1], 1, range, b->tokens, b->target};
+    RD_TRY(rd_agree(&r->g->world, rd_model_merge(r->model, &probe, &largest)));
+    rd_info("%-8s adapter merged: largest logit difference %.1e over %lld tokens", r->o->stage,
+            largest, (long long)range[1]);
+done:
+    return rc;
+}
+
 /* Replay the plan up to the checkpoint's step. */
 static int resume(train_run *r)
 {
     int rc = RD_OK;
     bool found = false;
     RD_TRY(checkpoint_resume(&r->files, r->model, r->opt, r->plan.steps, &r->state, &found));
+    RD_TRY(ready_adapter(r, found));
     if (!found) return RD_OK;
     while (r->plan.step < r->state.step) plan_next(&r->plan);
     rd_info("%s: continues after step %lld of %lld", r->o->stage, (long long)r->state.step,
@@ -431,6 +473,7 @@ static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pai
                        .lambda = r->o->lambda,
                        .row_weight = pairs ? r->o->rehearsal : 1,
                        .pair_weight = pairs ? 1 - r->o->rehearsal : 0};
+    if (r->o->adapted && r->model->adapter.n == 0) RD_TRY(rd_model_adapt(r->model, &r->o->adapter));
     RD_TRY(prepare(r));
     RD_TRY(resume(r));
     tokens_before = r->state.tokens;
@@ -438,6 +481,7 @@ static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pai
     opened = true;
     start = rd_time();
     RD_TRY(run_steps(r));
+    RD_TRY(merge_adapter(r));
 done:
     if (opened) {
         int closed = rd_agree(&r->g->world, metrics_close(&r->metrics));
