@@ -98,9 +98,12 @@ static void enlarge(rd_model *m)
     }
 }
 
-/* Away from the start: B is no longer 0, and magnitudes are no longer norms. */
-static void move(rd_model *m)
+/* Away from the start: where B was 0, far, so that A has a gradient; magnitudes are no longer
+ * norms.
+ */
+static void move(rd_model *m, const rd_adapter_opts *o)
 {
+    double far = o->kind == RD_LORA || o->kind == RD_DORA ? 0.1 : 0.02;
     for (int64_t k = 0; k < m->adapter.n; k++) {
         rd_mat *w = &m->adapter.item[k].w;
         for (int64_t j = 0; j < w->ln; j++)
@@ -109,8 +112,9 @@ static void move(rd_model *m)
                 uint64_t place = (uint64_t)(rd_mat_global_col(w, j) * w->m);
                 rd_rng r =
                     rd_rng_make(9, "moved", (uint64_t)k, place + (uint64_t)rd_mat_global_row(w, i));
-                *x = m->adapter.item[k].is_vector ? *x * (float)(1 + 0.2 * rd_rng_normal(&r))
-                                                  : *x + (float)(0.1 * rd_rng_normal(&r));
+                double step = rd_rng_normal(&r);
+                *x = m->adapter.item[k].is_vector ? *x * (float)(1 + 0.2 * step)
+                                                  : *x + (float)(far * step);
             }
     }
 }
@@ -180,7 +184,7 @@ static void test_grid(const bed *t, int rows, int cols)
     rd_model *m = make_model(g, t), *one = make_model(t->self, t);
     double start = adapters_apart(m, one, false, &where);
     ok(start < 1e-6, "the same initial values (%.1e, %s)", start, where);
-    move(m);
+    move(m, t->o);
     int64_t held = 0, all = 0;
     for (int64_t i = 0; i < m->adapter.n; i++) {
         held += m->adapter.item[i].w.lm * m->adapter.item[i].w.ln;
@@ -203,7 +207,7 @@ static void test_grid(const bed *t, int rows, int cols)
     double largest = -1, change = 0;
     change = bases_apart(m, t->model, &where);
     ok(change < 1e-6, "the base (%.1e, %s)", change, where);
-    move(one);
+    move(one, t->o);
     is_rc(rd_model_merge(one, NULL, NULL), RD_OK, "merged on one rank");
     is_rc(rd_model_merge(m, &t->b, &largest), RD_OK, "merged");
     ok(largest >= 0 && largest < 2e-4, "the largest logit difference (%.1e)", largest);
@@ -235,7 +239,7 @@ static void test_kind(int kind, int64_t width, int64_t heads, int64_t kv_heads, 
     make_batch(&t);
     rd_grid_self(&t.self);
     t.model = make_model(t.self, &t);
-    move(t.model);
+    move(t.model, t.o);
     run(t.model, &t, t.logp);
     for (int rows = 1; rows <= size; rows++)
         for (int cols = 1; rows * cols <= size; cols++)

@@ -162,7 +162,7 @@ int64_t rd_model_logits_size(const rd_model *model, const rd_work *work);
 
 /* ---------------------------------------------------------------- merging */
 
-/* W + s A B, DoRA: g o columns, in float32 (float32 products, added to W and rounded once), with
+/* W + s A B, DoRA: g o columns, in float32 (the product added to W in float64, rounded once), with
  * the adapter gone and nothing trained.  probe (may be NULL): *largest is the largest difference
  * that this makes to any logit of the batch, equal on all ranks of the replica.  Collective. */
 int rd_model_merge(rd_model *model, const rd_batch *probe, double *largest);

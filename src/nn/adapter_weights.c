@@ -1,13 +1,43 @@
 /* adapter_weights.c: what an adapter starts from and how it ends: initial values, the
  * decompositions of PiSSA and OLoRA with the residual they leave, merging.
  *
- * All of it is products of block-cyclic matrices and sums over their columns, so it holds on every
- * grid.  The residual and the merged weight are W + (+-s) A B by one product that adds to W: summed
- * in float32, rounded once per element, the same bits each time on the same grid. */
+ * All of it is sums over block-cyclic matrices, so it holds on every grid.  The residual and the
+ * merged weight are W + (+-s) A B with the product and the sum in float64, rounded once: from the
+ * same A and B the same bits on every grid. */
 #include "ops.h"
 
 #include <math.h>
 #include <string.h>
+
+/* W += s A B.  All of A's columns for this rank's rows and of B's rows for its columns are brought
+ * here: r (rows + columns) / ranks floats, r of each, beside W's rows x columns / ranks. */
+static void add_product(double s, const rd_mat *A, const rd_mat *B, rd_mat *W)
+{
+    const rd_grid *g = W->grid;
+    int64_t r = A->n, m = W->lm, n = W->ln;
+    float *a = rd_new(float, m *r), *b = rd_new(float, r *n);
+    double *column = rd_new(double, m);
+    for (int64_t j = 0; j < A->ln; j++)
+        memcpy(a + rd_mat_global_col(A, j) * m, A->a + j * A->ld, (size_t)m * sizeof(float));
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < B->lm; i++)
+            b[j * r + rd_mat_global_row(B, i)] = B->a[j * B->ld + i];
+    /* Everywhere else there is 0, so these sums only gather. */
+    rd_sum_f32(&g->over_cols, a, m * r);
+    rd_sum_f32(&g->over_rows, b, r * n);
+    for (int64_t j = 0; j < n; j++) {
+        float *w = W->a + j * W->ld;
+        for (int64_t i = 0; i < m; i++) column[i] = w[i];
+        for (int64_t k = 0; k < r; k++) {
+            double factor = s * (double)b[j * r + k];
+            for (int64_t i = 0; i < m; i++) column[i] += factor * (double)a[k * m + i];
+        }
+        for (int64_t i = 0; i < m; i++) w[i] = (float)column[i];
+    }
+    rd_free(a);
+    rd_free(b);
+    rd_free(column);
+}
 
 /* ---------------------------------------------------------------- LoRA, DoRA */
 
@@ -69,25 +99,23 @@ done:
 }
 
 /* W -= s A B with the A and B that lie where those of the adapter do, but in start's storage. */
-static int take_out(rd_model *model, rd_adapted *p)
+static void take_out(rd_model *model, rd_adapted *p)
 {
     rd_mat a = p->a, b = p->b;
     a.a = model->adapter_start.weights + (p->a.a - model->adapter.weights);
     b.a = model->adapter_start.weights + (p->b.a - model->adapter.weights);
-    return rd_gemm('N', 'N', (float)-model->parts->scale, &a, &b, 1, &p->w);
+    add_product(-model->parts->scale, &a, &b, &p->w);
 }
 
 int rd_model_adapter_resume(rd_model *model)
 {
-    int rc = RD_OK;
     RD_ASSERT(model->parts != NULL && !model->parts->ready);
     for (int64_t i = 0; i < model->cfg.layers * RD_TARGETS && rd_adapter_takes(model); i++) {
         rd_adapted *p = rd_adapted_at(model, i / RD_TARGETS, i % RD_TARGETS);
-        if (p != NULL) RD_TRY(take_out(model, p));
+        if (p != NULL) take_out(model, p);
     }
     model->parts->ready = true;
-done:
-    return rc;
+    return RD_OK;
 }
 
 int rd_model_adapter_init(rd_model *model, uint64_t seed)
@@ -136,13 +164,10 @@ static void scale_columns(const rd_model *model, const rd_adapted *p, rd_mat *W)
 }
 
 /* W: the base's weight, or a copy that lies as it does. */
-static int merge_target(const rd_model *model, const rd_adapted *p, rd_mat *W)
+static void merge_target(const rd_model *model, const rd_adapted *p, rd_mat *W)
 {
-    int rc = RD_OK;
-    RD_TRY(rd_gemm('N', 'N', (float)model->parts->scale, &p->a, &p->b, 1, W));
+    add_product(model->parts->scale, &p->a, &p->b, W);
     if (rd_adapter_scales(model)) scale_columns(model, p, W);
-done:
-    return rc;
 }
 
 /* The adapter of a parameter of the base; NULL: it has none. */
@@ -168,7 +193,7 @@ int rd_model_write_merged(const rd_model *model, rd_store *s, const char *prefix
             copy = rd_new(float, n);
             memcpy(copy, item.w.a, (size_t)n * sizeof(float));
             item.w.a = copy;
-            RD_TRY(merge_target(model, p, &item.w));
+            merge_target(model, p, &item.w);
         }
         RD_TRY(rd_params_write(model->grid, &one, s, prefix));
         RD_FREE(copy);
@@ -207,7 +232,7 @@ int rd_model_merge(rd_model *model, const rd_batch *probe, double *largest)
     if (probe != NULL) RD_TRY(probe_logits(model, probe, &before, &n));
     for (int64_t i = 0; i < model->cfg.layers * RD_TARGETS; i++) {
         rd_adapted *p = rd_adapted_at(model, i / RD_TARGETS, i % RD_TARGETS);
-        if (p != NULL) RD_TRY(merge_target(model, p, &p->w));
+        if (p != NULL) merge_target(model, p, &p->w);
     }
     rd_model_adapter_free(model);
     if (probe == NULL) return RD_OK;
