@@ -217,7 +217,7 @@ static void post_step(rd_flow *f, slot *s)
     bool reduce;
     const transfer *t = step_transfers(f, s, &n, &reduce);
     float *received = s->received;
-    double start = rd_time();
+    double start = rd_mpi_enter();
     for (int i = 0; i < n; i++) {
         float *x = f->x + t[i].first;
         int count = rd_int(t[i].count);
@@ -229,7 +229,7 @@ static void post_step(rd_flow *f, slot *s)
                   &s->request[i]);
         received += count;
     }
-    rd_clock_wait(rd_time() - start);
+    rd_mpi_leave(start);
 }
 
 static void add_received(rd_flow *f, const slot *s)
