@@ -43,6 +43,20 @@ static void test_collectives(void)
     rd_free(all), rd_free(sizes);
 }
 
+static void test_gather(void)
+{
+    rd_comm w = rd_comm_world();
+    int64_t n[8], total = 0, at = 0, wrong = 0;
+    float all[64];
+    for (int r = 0; r < w.size; r++) n[r] = r == 1 ? 0 : 3 * r + 2, total += n[r];
+    for (int r = 0; r < w.rank; r++) at += n[r];
+    for (int64_t i = 0; i < total; i++)
+        all[i] = i >= at && i < at + n[w.rank] ? (float)(100 * i + 7) : -1;
+    rd_gather_f32(&w, all, n);
+    for (int64_t i = 0; i < total; i++) wrong += all[i] != (float)(100 * i + 7);
+    is_i64(wrong, 0, "pieces of floats are gathered in place, empty ones too");
+}
+
 static void test_counter(void)
 {
     rd_comm w = rd_comm_world();
@@ -158,6 +172,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     test_grid();
     test_collectives();
+    test_gather();
     test_counter();
     test_queue();
     test_exchange();

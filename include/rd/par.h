@@ -27,6 +27,7 @@ typedef struct rd_grid {
     rd_comm over_rows;           /* my replica, my column: sums over grid rows */
     rd_comm over_cols;           /* my replica, my row */
     int blacs_context;           /* owned by la (rd_la_attach); -1 before */
+    struct rd_panels *panels;    /* owned by la; NULL: products through PBLAS */
 } rd_grid;
 
 /* Start and end MPI; rd_par_begin also sets the log's rank and the die handler.  Collective. */
@@ -74,6 +75,9 @@ void rd_shift_f32(const rd_comm *c, const float *send, int64_t send_n, float *re
  * rank order without gaps.  send_n here = recv_n there.  Allocates nothing. */
 void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n, float *recv,
                      const int64_t *recv_n);
+/* all: pieces of n[r] floats in rank order without gaps.  Rank r brings the r-th, in its place, and
+ * gets the others.  n equal on all ranks.  Allocates nothing. */
+void rd_gather_f32(const rd_comm *c, float *all, const int64_t *n);
 /* n floats to another rank, which receives them.  Both block. */
 void rd_send_f32(const rd_comm *c, const float *x, int64_t n, int to);
 void rd_receive_f32(const rd_comm *c, float *x, int64_t n, int from);

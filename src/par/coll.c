@@ -169,6 +169,19 @@ void rd_exchange_f32(const rd_comm *c, const float *send, const int64_t *send_n,
     }
 }
 
+void rd_gather_f32(const rd_comm *c, float *all, const int64_t *n)
+{
+    int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size;
+    /* Round the ring: each passes on what came last, its own first. */
+    for (int step = 0; step + 1 < c->size; step++) {
+        int out = (c->rank - step + c->size) % c->size, in = (out - 1 + c->size) % c->size;
+        int64_t out_at = 0, in_at = 0;
+        for (int r = 0; r < out; r++) out_at += n[r];
+        for (int r = 0; r < in; r++) in_at += n[r];
+        send_receive(c, all + out_at, n[out], to, all + in_at, n[in], from);
+    }
+}
+
 /* ---------------------------------------------------------------- units into order */
 
 static int64_t block_start(int64_t n, int rank, int size)
