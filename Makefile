@@ -112,9 +112,12 @@ check-valgrind: deps
 	$(MAKE) -j2 OPT="-O2 $(if $(X86),-march=x86-64-v3)" BUILD=$(BUILD)/valgrind tests
 	BUILD=$(BUILD)/valgrind tests/valgrind.sh
 
-## bench: ratios against the measured machine, printed
+## bench: ratios against the measured machine, printed; a first line `/* bench ranks: 2 */` says at
+##        how many ranks
 bench: deps $(BENCH:%=$(BUILD)/tests/%) all
-	@set -e; for b in $(BENCH); do echo "== $$b"; $(MPIRUN) -n 1 $(BUILD)/tests/$$b; done
+	@set -e; for b in $(BENCH); do echo "== $$b"; \
+	  n=$$(sed -n '1s/.*bench ranks: *\([0-9]*\).*/\1/p' tests/$$b.c); \
+	  $(MPIRUN) -n $${n:-1} $(BUILD)/tests/$$b; done
 
 ## layers: fail when an #include points up, or a library is used outside its one door
 layers:

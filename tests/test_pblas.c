@@ -1,8 +1,11 @@
 /* ranks: 1 2 4 */
-/* rd_gemm on every grid the ranks allow, all transpositions, sizes and blocks that do not divide,
- * against the reference kernel on the global matrices. */
+/* rd_gemm on every grid the ranks allow, by panels and by PBLAS, all transpositions, sizes and
+ * blocks that do not divide, against the reference kernel on the global matrices; the local product
+ * under PBLAS, which is ours; the clock that sees PBLAS communicate. */
 #include "rd_test.h"
-#include "rd/la.h"
+#include "la/panels.h"
+
+#include <dlfcn.h>
 
 typedef struct sizes {
     int64_t m, n, k, mb, nb, kb;
@@ -40,26 +43,120 @@ static void test_type(rd_grid *g, char ta, char tb, const sizes *s, float beta)
     float *fa = make(g, am, an, ta == 'N' ? s->mb : s->kb, ta == 'N' ? s->kb : s->mb, 1, &A);
     float *fb = make(g, bm, bn, tb == 'N' ? s->kb : s->nb, tb == 'N' ? s->nb : s->kb, 2, &B);
     float *fc = make(g, s->m, s->n, s->mb, s->nb, 3, &C);
+    float *before = rd_new(float, C.ld *C.ln);
+    size_t bytes = (size_t)(C.ld * C.ln) * sizeof(float);
+    memcpy(before, C.a, bytes);
+    bool panels = rd_panels_fit(ta, tb, &A, &B, &C);
     int rc = rd_gemm(ta, tb, 1.5f, &A, &B, beta, &C);
     rd_gemm_reference(ta, tb, s->m, s->n, s->k, 1.5f, fa, am, fb, bm, beta, fc, s->m);
     double error = difference(&C, fc);
-    ok(rc == RD_OK && error < 1e-4, "%c%c %d x %d x %d on %d x %d (%.1e)", ta, tb, (int)s->m,
-       (int)s->n, (int)s->k, g->rows, g->cols, error);
+    ok(rc == RD_OK && error < 1e-5 * sqrt((double)s->k) + 1e-5,
+       "%c%c %d x %d x %d on %d x %d %s (%.1e)", ta, tb, (int)s->m, (int)s->n, (int)s->k, g->rows,
+       g->cols, panels ? "by panels" : "", error);
+    float *first = rd_new(float, C.ld *C.ln);
+    memcpy(first, C.a, bytes);
+    memcpy(C.a, before, bytes);
+    rd_gemm(ta, tb, 1.5f, &A, &B, beta, &C);
+    if (panels) ok(memcmp(first, C.a, bytes) == 0, "the same bits once more");
+    rd_free(before), rd_free(first);
     rd_free(fa), rd_free(fb), rd_free(fc);
     rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
 }
 
+/* PBLAS calls MPI by itself; the clocks must see it. */
+static void test_clock(rd_grid *g)
+{
+    rd_mat A, C;
+    const rd_clock *clocks;
+    rd_mat_create(g, 300, 300, 0, 0, &A);
+    rd_mat_create(g, 300, 300, 0, 0, &C);
+    rd_clock_reset();
+    rd_clock_begin("product");
+    rd_gemm('T', 'N', 1, &A, &A, 0, &C);
+    rd_clock_end("product");
+    is_i64(rd_clock_list(&clocks), 1, "one section");
+    ok(clocks[0].waited > 0, "PBLAS's communication is on the clock");
+    ok(clocks[0].waited <= clocks[0].seconds, "and no more than that");
+    rd_mat_free(&A), rd_mat_free(&C);
+}
+
+static void test_panels_fit(rd_grid *g)
+{
+    rd_mat A, B, C, odd;
+    rd_mat_create(g, 96, 80, 12, 10, &A);
+    rd_mat_create(g, 96, 70, 12, 7, &B);
+    rd_mat_create(g, 80, 70, 10, 7, &C);
+    rd_mat_create(g, 80, 70, 9, 7, &odd);
+    ok(rd_panels_fit('T', 'N', &A, &B, &C), "T N fits panels");
+    ok(rd_panels_fit('N', 'N', &A, &C, &B), "N N too");
+    ok(rd_panels_fit('N', 'T', &B, &C, &A), "N T too");
+    ok(!rd_panels_fit('T', 'N', &A, &B, &odd), "blocks must be aligned");
+    rd_la_use_panels(g, false);
+    ok(!rd_panels_fit('T', 'N', &A, &B, &C), "without panels all is left to PBLAS");
+    rd_la_use_panels(g, true);
+    rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C), rd_mat_free(&odd);
+}
+
+void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k,
+            const float *alpha, const float *A, const int *lda, const float *B, const int *ldb,
+            const float *beta, float *C, const int *ldc);
+
+static void test_local(void)
+{
+    enum { M = 5, N = 4, K = 6, LD = 7 };
+    static const char types[] = "NnTtCc";
+    float A[LD * LD], B[LD * LD], C[LD * LD], want[LD * LD], alpha = -2, beta = 0.5f, zero = 0;
+    const int m = M, n = N, k = K, ld = LD, none = 0;
+    Dl_info here, found;
+    void *symbol = dlsym(RTLD_DEFAULT, "sgemm_");
+    ok(symbol != NULL && dladdr(symbol, &found) && dladdr((void *)rd_gemm_local, &here) &&
+           found.dli_fbase == here.dli_fbase,
+       "libraries find the program's sgemm_");
+    double worst = 0;
+    for (int i = 0; i < LD * LD; i++) A[i] = (float)(i % 11 - 5), B[i] = (float)(i % 7 - 2);
+    for (int a = 0; a < 6; a++)
+        for (int b = 0; b < 6; b++) {
+            for (int i = 0; i < LD * LD; i++) C[i] = want[i] = (float)i;
+            sgemm_(&types[a], &types[b], &m, &n, &k, &alpha, A, &ld, B, &ld, &beta, C, &ld);
+            rd_gemm_reference(a < 2 ? 'N' : 'T', b < 2 ? 'N' : 'T', M, N, K, alpha, A, LD, B, LD,
+                              beta, want, LD);
+            for (int i = 0; i < LD * LD; i++) worst = fmax(worst, fabs((double)C[i] - want[i]));
+        }
+    ok(worst == 0, "sgemm_ in all types");
+    for (int i = 0; i < LD * LD; i++) C[i] = NAN, A[i] = i > 20 ? NAN : 1;
+    sgemm_("N", "N", &m, &n, &k, &zero, A, &ld, B, &ld, &zero, C, &ld);
+    bool clean = true;
+    for (int j = 0; j < N; j++)
+        for (int i = 0; i < M; i++) clean = clean && C[j * LD + i] == 0;
+    ok(clean && isnan(C[M]), "alpha = beta = 0 gives zeros whatever was there, in C alone");
+    C[0] = 3;
+    sgemm_("N", "T", &m, &n, &none, &alpha, A, &ld, B, &ld, &beta, C, &ld);
+    ok(C[0] == 1.5f, "no inner dimension: C is scaled");
+}
+
+/* The last three are cut inside their blocks. */
 static void test_grid(int rows, int cols)
 {
     static const sizes list[] = {
         {24, 16, 40, 4, 4, 4}, {61, 50, 37, 8, 5, 3}, {3, 130, 70, 0, 0, 0}, {1, 7, 2, 2, 2, 2}};
+    static const sizes wide[] = {{1300, 4400, 8, 600, 2200, 4},
+                                 {4400, 8, 1300, 2200, 4, 600},
+                                 {8, 1300, 4400, 4, 600, 2200}};
     rd_grid *g;
     if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
-    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
-        for (int type = 0; type < 4; type++)
-            test_type(g, type & 1 ? 'T' : 'N', type & 2 ? 'T' : 'N', &list[i],
-                      type == 2 ? 0 : 0.5f);
+    for (int panels = 0; panels < (rows * cols > 1 ? 2 : 1); panels++) {
+        rd_la_use_panels(g, panels);
+        for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+            for (int type = 0; type < 4; type++)
+                test_type(g, type & 1 ? 'T' : 'N', type & 2 ? 'T' : 'N', &list[i],
+                          type == 2 ? 0 : 0.5f);
+    }
+    test_type(g, 'T', 'N', &wide[0], 0.5f);
+    test_type(g, 'N', 'N', &wide[1], 0.5f);
+    test_type(g, 'N', 'T', &wide[2], 0.5f);
+    if (rows * cols > 1) test_panels_fit(g);
+    if (rows * cols > 1) rd_la_use_panels(g, false), test_clock(g);
     rd_mat A, B;
     rd_mat_create(g, 4, 5, 0, 0, &A);
     rd_mat_create(g, 4, 5, 0, 0, &B);
@@ -76,6 +173,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     int size = rd_test_world.size;
     /* The rest of the ranks are further replicas: 4 ranks run 1x2 and 2x1 as two replicas. */
+    test_local();
     test_grid(1, 1);
     if (size >= 2) test_grid(1, 2);
     if (size >= 2) test_grid(2, 1);

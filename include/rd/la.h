@@ -15,6 +15,9 @@
  * PBLAS.  Collective on g->tp. */
 int rd_la_attach(rd_grid *g, int threads);
 void rd_la_detach(rd_grid *g);
+/* From now on products by our own panels where they fit (as after attach), or all through PBLAS
+ * (psgemm).  Local, to be called on every rank of the replica. */
+void rd_la_use_panels(rd_grid *g, bool on);
 const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 ... Cooperlake ...", as the library says */
 
 /* A block-cyclic m x n matrix of float32, column-major, first block on process (0, 0): rows in
@@ -49,7 +52,10 @@ int64_t rd_mat_global_row(const rd_mat *A, int64_t li); /* global index of a loc
 int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
 
 /* C = alpha op(A) op(B) + beta C;  ta, tb: 'N' or 'T'.
- * Collective on the replica.  Shapes are checked (RD_EINTERNAL).  2 m n k flops / ranks. */
+ * Collective on the replica.  Shapes are checked (RD_EINTERNAL).  2 m n k flops / ranks.
+ * Words sent by a rank of an R x C grid when blocks are aligned: m k and k n, m k and m n, or k n
+ * and m n (for N N, T N, N T), the first times (C - 1) / (R C), the second times (R - 1) / (R C);
+ * for N T the other way round. */
 int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C);
 
 /* The local kernel on plain column-major arrays, single-threaded.  Local.  An element of C depends

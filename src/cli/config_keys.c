@@ -17,6 +17,7 @@ static const config_key run_keys[] = {
     {"grid.rows", KEY_INT, "1", 1, 1e6, NULL, "grid rows of one replica (features)"},
     {"grid.cols", KEY_INT, "1", 1, 1e6, NULL, "grid columns of one replica (tokens)"},
     {"grid.threads", KEY_INT, "1", 1, 1024, NULL, "BLAS threads per rank"},
+    {"grid.products", KEY_ENUM, "\"panels\"", 0, 0, "panels|pblas", "products on grids larger than 1 x 1: our own panels, or PBLAS alone"},
     {"prompts", KEY_TEXT, "\"\"", 0, 0, NULL, "prompt file; empty: the built-in wording"},
 
     {"teacher.kind", KEY_ENUM, "\"symbolic\"", 0, 0, "symbolic|http", "who proposes and applies rules: a search, or a server with OpenAI's chat completions"},

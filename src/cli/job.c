@@ -115,6 +115,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     const config_scope *s = &j->cfg.keys;
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
+    rd_la_use_panels(j->grid, strcmp(config_text(s, "grid.products"), "panels") == 0);
     const char *prompts = config_text(s, "prompts");
     if (*prompts) {
         char *path = config_prompt_path(&j->cfg, prompts);

@@ -1,8 +1,9 @@
-/* pblas.c: the BLACS context of a replica and products of distributed matrices.
+/* pblas.c: the BLACS context of a replica and products of distributed matrices, by PBLAS where
+ * panels.c does not do them.
  *
  * The one place where descriptors, contexts and Fortran symbols exist.  On a 1 x 1 grid none of
  * them is touched: the product is a direct call of the local kernel. */
-#include "rd/la.h"
+#include "panels.h"
 
 #include <cblas.h>
 
@@ -37,19 +38,52 @@ int rd_la_attach(rd_grid *g, int threads)
                           cols);
     else
         g->blacs_context = context;
+    if (rc == RD_OK) rd_panels_create(g);
     return rd_agree(&g->tp, rc);
 }
 
 void rd_la_detach(rd_grid *g)
 {
     if (g == NULL || g->rows * g->cols == 1 || g->blacs_context < 0) return;
+    rd_panels_free(g);
     Cblacs_gridexit(g->blacs_context);
     g->blacs_context = -1;
+}
+
+void rd_la_use_panels(rd_grid *g, bool on)
+{
+    if (!on) rd_panels_free(g);
+    if (on && g->panels == NULL && g->rows * g->cols > 1) rd_panels_create(g);
 }
 
 const char *rd_la_describe(void)
 {
     return openblas_get_config();
+}
+
+/* Fortran's name for the product of one process, for those under psgemm.  A symbol of the program
+ * goes before that of a shared library, so PBLAS computes with our kernel as well, whichever
+ * kernels the library picks for this processor; other callers of the Fortran symbol (LAPACK) too.
+ * With threads the work stays the library's: cblas_sgemm does not come back here. */
+void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k,
+            const float *alpha, const float *A, const int *lda, const float *B, const int *ldb,
+            const float *beta, float *C, const int *ldc);
+
+void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k,
+            const float *alpha, const float *A, const int *lda, const float *B, const int *ldb,
+            const float *beta, float *C, const int *ldc)
+{
+    bool a_as_is = *ta == 'N' || *ta == 'n', b_as_is = *tb == 'N' || *tb == 'n'; /* 'C' is 'T' */
+    if (*m <= 0 || *n <= 0) return;
+    if (openblas_get_num_threads() > 1) {
+        cblas_sgemm(CblasColMajor, a_as_is ? CblasNoTrans : CblasTrans,
+                    b_as_is ? CblasNoTrans : CblasTrans, *m, *n, *k, *alpha, A, *lda, B, *ldb,
+                    *beta, C, *ldc);
+        return;
+    }
+    /* With alpha = 0 the factors are not looked at, be they NaN. */
+    rd_gemm_local(a_as_is ? 'N' : 'T', b_as_is ? 'N' : 'T', *m, *n, *alpha == 0 ? 0 : *k, *alpha, A,
+                  *lda, B, *ldb, *beta, C, *ldc);
 }
 
 static void describe(const rd_mat *A, int desc[DESC_LEN])
@@ -84,6 +118,10 @@ int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, flo
         return RD_OK;
     }
     if (g->blacs_context < 0) RD_FAIL(RD_EINTERNAL, "the grid has no BLACS context");
+    if (rd_panels_fit(ta, tb, A, B, C)) {
+        rd_panels_gemm(ta, tb, alpha, A, B, beta, C);
+        return RD_OK;
+    }
     int da[DESC_LEN], db[DESC_LEN], dc[DESC_LEN];
     const int one = 1, im = rd_int(m), in = rd_int(n), ik = rd_int(k);
     describe(A, da);

@@ -1,0 +1,18 @@
+/* panels.h: private to la: products on a grid by our own panels, beside PBLAS. */
+#ifndef RD_LA_PANELS_H
+#define RD_LA_PANELS_H
+
+#include "rd/la.h"
+
+/* Room for panels.  Local. */
+void rd_panels_create(rd_grid *g);
+void rd_panels_free(rd_grid *g);
+
+/* Can this product be done in panels, and is that the cheaper way?  The same answer on all ranks.
+ */
+bool rd_panels_fit(char ta, char tb, const rd_mat *A, const rd_mat *B, const rd_mat *C);
+/* C = alpha op(A) op(B) + beta C, after rd_panels_fit.  Collective on the replica. */
+void rd_panels_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
+                    rd_mat *C);
+
+#endif
