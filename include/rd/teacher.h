@@ -110,7 +110,7 @@ void rd_teacher_close(rd_teacher *t);
  */
 int rd_teacher_propose(rd_teacher *t, const rd_task *task, int64_t k, double temperature,
                        rd_proposal *out);
-/* Apply rules to inputs. */
+/* Apply rules to inputs.  Both wait for the answers; RD_ESTOP where another rank has given up. */
 int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, rd_application *a);
 
 /* The same two as jobs that are handed in and come back, in any order, when they are done: a remote

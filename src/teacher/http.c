@@ -799,6 +799,7 @@ done:
 static void land_calls(http *h)
 {
     const double end = rd_time() + GRACE_SECONDS;
+    const rd_error why_we_end = *rd_error_get(); /* reading bad replies clears the record */
     for (int i = 0; i < h->n_slots; i++) {
         if (h->slot[i].state != WAITING) continue;
         call_drop(h->slot[i].call);
@@ -806,10 +807,8 @@ static void land_calls(http *h)
     }
     int rc = RD_OK;
     while (rc == RD_OK && slots_in(h, FLYING) > 0 && rd_time() < end) rc = turn(h, true);
-    if (rc != RD_OK) {
-        rd_warn("teacher: calls under way are lost: %s", rd_error_get()->message);
-        rd_error_clear();
-    }
+    if (rc != RD_OK) rd_warn("teacher: calls under way are lost: %s", rd_error_get()->message);
+    *rd_error_get() = why_we_end;
     for (int i = 0; i < h->n_slots; i++)
         if (h->slot[i].state == FLYING) call_drop(h->slot[i].call);
 }
