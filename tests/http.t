@@ -152,7 +152,7 @@ fails_well 3 "even where unanswered calls count"
 serve --fail 1 --ways slow
 run 2 always --set teacher.attempts=2 --set teacher.timeout=0.5
 fails_well 3 "a server that says nothing"
-serve --delay 0.05 --fail 0.5 --ways html,garbage # replies that come after the failure are read too
+serve --delay 0.05 --fail 0.3 --ways html,garbage # replies that come after the failure are read too
 run 2 fault --fault augment:1
 fails_well 7 "one rank fails alone"
 serve --fail 0.1 --ways 500
@@ -168,9 +168,10 @@ spent=$(said '([0-9.]+) in all')
 fails_well 75 "a budget of 0.02"
 perl -e 'exit !($ARGV[0] > 0.015 && $ARGV[0] <= 0.02)' "$spent"
 ok $? "of which $spent is spent"
-run 2 budget --set teacher.budget=0.02
-[ $status = 75 ] && [ "$(said '([0-9.]+) spent now')" = 0.0000 ]
-ok $? "once more: status $status, nothing spent"
+run 2 budget --set teacher.budget=0.02 # what was set aside for calls under way may be there again
+spent=$(said '([0-9.]+) in all')
+[ $status = 75 ] && perl -e 'exit !($ARGV[0] <= 0.02)' "$spent"
+ok $? "once more: status $status, $spent spent in all"
 run 4 budget --set teacher.max_calls=$((calls / 2))
 [ $status = 75 ] && [ "$(paid)" -le $((calls / 2)) ] && [ "$(paid)" -gt $((calls / 2 - 32)) ]
 ok $? "calls limited to $((calls / 2)): status $status, $(paid) made in all"
