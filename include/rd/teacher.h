@@ -12,7 +12,8 @@
  *   every 2 s.  So a killed process loses the answers that were on their way to it at that moment
  *   (at most in_flight), a crashed node those of the last 2 s besides.
  * - At most in_flight calls are under way over all ranks: rank r gets its share, ranks beyond that
- *   number none, and then no work.  A call that waits to be tried again keeps its place.
+ *   number none, and then no work.  A rank with nothing more to do leaves its share to the others.
+ *   A call that waits to be tried again keeps its place.
  * - Tried again: refused and broken connections, time-outs, 408, 409, 425, 429, 5xx, and responses
  *   with status 200 that are no answer (HTML, cut off, garbage).  The wait is what the server asks
  *   for (Retry-After in either form), and back-off with full jitter.  After `attempts`, or where
@@ -118,7 +119,8 @@ int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, 
  * handed in.  All Local, between open and close.
  *   start  task, rules, inputs, out and a are lent until the job has come back.
  *   next   waits for a finished job and gives its tag (not NULL).  NULL: none is under way, or
- *          another rank has given up (rd_teacher_cancel).  RD_ESTOP: a stop was asked for.
+ *          another rank has given up (rd_teacher_cancel); no job may follow until the next open.
+ *          RD_ESTOP: a stop was asked for.
  *   wants  would more jobs help?  Work left undone for a while costs nothing, so nobody need hand
  *          in more than this asks for.
  * After a failure or a cancel the jobs under way are lost, and nothing lent is touched any more. */

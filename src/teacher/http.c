@@ -1,6 +1,7 @@
 /* http.c: the teacher behind an OpenAI-compatible server.
  *
- * Jobs become calls in a queue; a fixed number of slots takes them from there.  A call that must
+ * Jobs become calls in a queue; slots, this rank's share of the calls in flight, take them from
+ * there.  A rank that has nothing more to do leaves its slots to the others.  A call that must
  * wait before it is tried again keeps its slot: when a server refuses more and more, less and less
  * is asked of it.  An answer is written to the ledger before anything else is done with it; a call
  * whose answer the ledger has is never made.  What is shared over the ranks (money, calls, whether
@@ -19,7 +20,7 @@ enum {
     RECORD_VERSION = 1,  /* of the ledger's records */
     HOPELESS_CALLS = 20  /* so many unanswered and none answered: the stage fails */
 };
-enum { MONEY, CALLS, GIVEN_UP, SHARED }; /* the shared numbers; money in 1e-9 */
+enum { MONEY, CALLS, GIVEN_UP, SPARE, SHARED }; /* the shared numbers; money in 1e-9 */
 
 static const double NANO = 1e9;
 static const double POLL_SECONDS = 0.2; /* between looks at stop requests and other ranks */
@@ -75,8 +76,9 @@ typedef struct http {
     transport *wire;
     rd_ledger *ledger;
     rd_counter *shared;
-    int n_slots;
-    slot *slot;
+    int n_slots, max_slots;
+    slot *slot;         /* max_slots of them, of which the first n_slots are ours */
+    bool over;          /* nothing more to do: the slots are given away */
     call *first, *last; /* the queue */
     int64_t n_queued, jobs;
     job *finished, *last_finished;
@@ -232,6 +234,7 @@ static int job_begin(http *h, void *tag, job **j)
 {
     int rc = RD_OK;
     *j = NULL;
+    if (h->over) RD_FAIL(RD_EINTERNAL, "teacher: a job after the last");
     if (h->n_slots == 0)
         RD_FAIL(RD_EINPUT, "teacher: %s",
                 h->comm ? "this rank has no share of teacher.in_flight"
@@ -666,6 +669,28 @@ done:
 
 /* ---------------------------------------------------------------- waiting */
 
+/* This rank has no more to do. */
+static void leave_slots(http *h)
+{
+    if (h->over || !h->shared) return;
+    rd_counter_add(h->shared, SPARE, h->n_slots);
+    h->n_slots = 0;
+    h->over = true;
+}
+
+/* Some of the slots that others have left: half of them, as others may look too. */
+static void take_slots(http *h)
+{
+    int64_t want = (rd_counter_add(h->shared, SPARE, 0) + 1) / 2;
+    if (want > h->n_queued) want = h->n_queued;
+    if (want > h->max_slots - h->n_slots) want = h->max_slots - h->n_slots;
+    if (want <= 0) return;
+    int64_t there = rd_counter_add(h->shared, SPARE, -want), got = there < want ? there : want;
+    if (got < 0) got = 0;
+    if (got < want) rd_counter_add(h->shared, SPARE, want - got); /* others were faster */
+    h->n_slots += (int)got;
+}
+
 /* Now and then: requests to stop, the other ranks, the ledger's way to the disk. */
 static int look_around(http *h)
 {
@@ -675,6 +700,7 @@ static int look_around(http *h)
     if (now < h->next_poll) return RD_OK;
     h->next_poll = now + POLL_SECONDS;
     h->given_up = rd_counter_add(h->shared, GIVEN_UP, 0) > 0;
+    take_slots(h);
     if (now >= h->next_sync) {
         h->next_sync = now + SYNC_SECONDS;
         RD_TRY(rd_ledger_sync(h->ledger));
@@ -735,7 +761,10 @@ static int http_next(void *state, void **tag)
         RD_TRY(turn(h, false));
     }
     job *j = h->finished;
-    if (!j) goto done;
+    if (!j) {
+        leave_slots(h);
+        goto done;
+    }
     h->finished = j->next;
     if (!h->finished) h->last_finished = NULL;
     h->jobs--;
@@ -766,7 +795,7 @@ static int open_transport(http *h)
                               .key = h->key,
                               .proxy = h->o.proxy,
                               .timeout = h->o.timeout,
-                              .places = h->n_slots};
+                              .places = h->max_slots};
     RD_TRY(transport_create(&o, &h->wire));
 done:
     return rc;
@@ -786,7 +815,8 @@ static int http_open(void *state, const rd_grid *g, const char *dir)
     shared[CALLS] = calls;
     rd_counter_create(h->comm, SHARED, shared, &h->shared);
     h->n_slots = share_of(h->o.in_flight, h->comm);
-    h->slot = rd_new(slot, h->n_slots);
+    h->max_slots = rd_int(h->o.in_flight);
+    h->slot = rd_new(slot, h->max_slots);
     RD_TRY(rd_agree(h->comm, open_transport(h)));
     if (calls > 0)
         rd_info("teacher  %" PRId64 " answered calls are in the ledger (%.4f spent)", calls,
@@ -856,7 +886,7 @@ static void http_close(void *state)
     transport_free(&h->wire);
     RD_FREE(h->slot);
     h->n_slots = 0;
-    h->given_up = false;
+    h->given_up = h->over = false;
     h->short_of = NULL;
     h->used = (usage){0};
     h->comm = NULL;

@@ -20,7 +20,8 @@ typedef struct place {
 struct transport {
     CURLM *multi;
     struct curl_slist *headers;
-    char *key;
+    char *key, *url, *proxy;
+    double timeout;
     int n;
     int under_way; /* started and not handed out */
     place *place;
@@ -38,17 +39,17 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user)
     return n;
 }
 
-static int set_up(const transport_opts *o, struct curl_slist *headers, place *p)
+static int set_up(const transport *t, place *p)
 {
     int rc = RD_OK;
-    long ms = (long)(o->timeout * 1000);
+    long ms = (long)(t->timeout * 1000);
     p->easy = curl_easy_init();
     if (!p->easy) rd_die("libcurl gives no handle");
     CURL *e = p->easy;
-    CURLcode bad = curl_easy_setopt(e, CURLOPT_URL, o->url);
+    CURLcode bad = curl_easy_setopt(e, CURLOPT_URL, t->url);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROXY, o->proxy);
-    if (!bad) bad = curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROXY, t->proxy);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
     if (bad) RD_FAIL(RD_EINPUT, "teacher.url: %s", curl_easy_strerror(bad));
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L); /* the key goes nowhere else */
@@ -89,10 +90,13 @@ int transport_create(const transport_opts *o, transport **made)
     t->multi = curl_multi_init();
     t->headers = make_headers(o->key);
     t->key = o->key && *o->key ? rd_strdup(o->key) : NULL;
+    t->url = rd_strdup(o->url);
+    t->proxy = rd_strdup(o->proxy);
+    t->timeout = o->timeout;
     t->n = o->places;
     t->place = rd_new(place, o->places);
     curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, (long)o->places);
-    for (int i = 0; i < t->n; i++) RD_TRY(set_up(o, t->headers, &t->place[i]));
+    RD_TRY(set_up(t, &t->place[0])); /* the others when they are needed */
     *made = t;
     t = NULL;
 done:
@@ -115,6 +119,8 @@ void transport_free(transport **transport_)
     curl_slist_free_all(t->headers);
     if (t->key) explicit_bzero(t->key, strlen(t->key));
     rd_free(t->key);
+    rd_free(t->url);
+    rd_free(t->proxy);
     rd_free(t->place);
     rd_free(t);
     curl_global_cleanup();
@@ -124,6 +130,7 @@ int transport_start(transport *t, int where, const char *body, size_t n)
 {
     int rc = RD_OK;
     place *p = &t->place[where];
+    if (!p->easy) RD_TRY(set_up(t, p));
     rd_buf_clear(&p->body);
     p->failure[0] = 0;
     p->too_long = false;

@@ -14,7 +14,7 @@ typedef struct transport_opts {
     const char *key;   /* sent as "Authorization: Bearer KEY"; NULL or "": no such header */
     const char *proxy; /* "": none, whatever the environment says */
     double timeout;    /* seconds per request, connecting included */
-    int places;
+    int places;        /* >= 1; one costs little before it is used */
 } transport_opts;
 
 /* How a request ended.  Valid until the next call of transport_done. */
