@@ -63,6 +63,25 @@ static void test_type(rd_grid *g, char ta, char tb, const sizes *s, float beta)
     rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
 }
 
+/* Both gradients of a linear layer at once: W, dW: k x m; X, dX: k x n; dY: m x n. */
+static void test_pair(rd_grid *g, const sizes *s)
+{
+    rd_mat W, Y, X, dX, dW;
+    float *fw = make(g, s->k, s->m, s->kb, s->mb, 1, &W);
+    float *fy = make(g, s->m, s->n, s->mb, s->nb, 2, &Y);
+    float *fx = make(g, s->k, s->n, s->kb, s->nb, 3, &X);
+    float *fdx = make(g, s->k, s->n, s->kb, s->nb, 4, &dX);
+    float *fdw = make(g, s->k, s->m, s->kb, s->mb, 5, &dW);
+    rd_gemm_reference('N', 'N', s->k, s->n, s->m, 1, fw, s->k, fy, s->m, 1, fdx, s->k);
+    rd_gemm_reference('N', 'T', s->k, s->m, s->n, 1, fx, s->k, fy, s->m, 1, fdw, s->k);
+    int rc = rd_gemm_pair(&W, &Y, 1, &dX, &X, &dW);
+    double error = fmax(difference(&dX, fdx), difference(&dW, fdw));
+    ok(rc == RD_OK && error < 5e-4, "a pair %d x %d x %d on %d x %d (%.1e)", (int)s->m, (int)s->n,
+       (int)s->k, g->rows, g->cols, error);
+    rd_free(fw), rd_free(fy), rd_free(fx), rd_free(fdx), rd_free(fdw);
+    rd_mat_free(&W), rd_mat_free(&Y), rd_mat_free(&X), rd_mat_free(&dX), rd_mat_free(&dW);
+}
+
 /* PBLAS calls MPI by itself; the clocks must see it. */
 static void test_clock(rd_grid *g)
 {
@@ -134,7 +153,7 @@ static void test_local(void)
     ok(C[0] == 1.5f, "no inner dimension: C is scaled");
 }
 
-/* The last three are cut inside their blocks. */
+/* The wide ones are cut inside their blocks. */
 static void test_grid(int rows, int cols)
 {
     static const sizes list[] = {
@@ -147,11 +166,13 @@ static void test_grid(int rows, int cols)
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
     for (int panels = 0; panels < (rows * cols > 1 ? 2 : 1); panels++) {
         rd_la_use_panels(g, panels);
+        for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) test_pair(g, &list[i]);
         for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
             for (int type = 0; type < 4; type++)
                 test_type(g, type & 1 ? 'T' : 'N', type & 2 ? 'T' : 'N', &list[i],
                           type == 2 ? 0 : 0.5f);
     }
+    test_pair(g, &(sizes){1300, 4400, 40, 600, 2200, 12});
     test_type(g, 'T', 'N', &wide[0], 0.5f);
     test_type(g, 'N', 'N', &wide[1], 0.5f);
     test_type(g, 'N', 'T', &wide[2], 0.5f);
@@ -162,6 +183,7 @@ static void test_grid(int rows, int cols)
     rd_mat_create(g, 4, 5, 0, 0, &B);
     is_rc(rd_gemm('N', 'N', 1, &A, &B, 0, &A), RD_EINTERNAL, "shapes that do not fit are refused");
     is_rc(rd_gemm('N', 'C', 1, &A, &B, 0, &A), RD_EINTERNAL, "and unknown types");
+    is_rc(rd_gemm_pair(&A, &B, 0, &A, &A, &A), RD_EINTERNAL, "and in a pair");
     rd_mat_free(&A), rd_mat_free(&B);
     rd_la_detach(g);
     is_i64(g->blacs_context, -1, "detached");

@@ -57,6 +57,10 @@ int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
  * and m n (for N N, T N, N T), the first times (C - 1) / (R C), the second times (R - 1) / (R C);
  * for N T the other way round. */
 int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C);
+/* dX = W dY + beta dX and dW += X dY^T: what a linear layer does on the way back.  On larger grids
+ * than 1 x 1 dY is gathered once for both.  Collective on the replica. */
+int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
+                 rd_mat *dW);
 
 /* The local kernel on plain column-major arrays, single-threaded.  Local.  An element of C depends
  * on its row of op(A), its column of op(B) and k alone, bit for bit: not on m, n or its place. */

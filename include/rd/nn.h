@@ -138,7 +138,7 @@ void rd_work_free(rd_work **work);
 int rd_model_fwd(rd_model *model, rd_work *work, const rd_batch *b);
 /* Head: logits z = W^T h in token chunks, only for tokens with a target; log-probabilities in
  * float64.  logp[T] (0 where target is -1), all of it on every rank.  Vocabulary-parallel over grid
- * rows.  Collective.
+ * columns.  Collective.
  * With coef != NULL also the gradient: dL/dz_t = coef_t (onehot(target_t) - p_t), accumulated into
  * the head's gradient and kept for rd_model_bwd (overwritten).  SFT: coef = -1/N gives the gradient
  * of -(1/N) sum logp. */

@@ -230,27 +230,70 @@ static void product_gathered(struct rd_panels *p, float alpha, float beta, rd_ma
     }
 }
 
+/* How a dimension is cut: `total` indices in blocks, panels of `width` of each of `ways` blocks. */
+typedef struct cutting {
+    int64_t total, block, longest, width;
+} cutting;
+
+static cutting cutting_make(const struct rd_panels *p, int64_t total, int64_t block, int64_t thick)
+{
+    cutting c = {total, block, block < total ? block : total, ROOM / (p->ways * thick)};
+    int64_t pieces = (c.longest + c.width - 1) / c.width;
+    if (pieces > 0) c.width = (c.longest + pieces - 1) / pieces; /* of even size */
+    return c;
+}
+
+/* The next panel's spans, from round and off on; false after the last. */
+static bool next(const rd_grid *g, const cutting *c, int64_t *round, int64_t *off)
+{
+    struct rd_panels *p = g->panels;
+    for (; *round * p->ways * c->block < c->total; *off = 0, ++*round) {
+        if (*off >= c->longest || !cut(g, c->total, c->block, *round, *off, c->width)) continue;
+        *off += c->width;
+        return true;
+    }
+    return false;
+}
+
 void rd_panels_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
                     rd_mat *C)
 {
     const rd_grid *g = C->grid;
     struct rd_panels *p = g->panels;
     bool tn = ta == 'T', nt = tb == 'T';
-    int64_t total = nt ? B->m : A->n, block = nt ? B->mb : A->nb;
-    int64_t longest = block < total ? block : total;
-    int64_t width = ROOM / (p->ways * thickness(ta, tb, A, B, C));
-    int64_t pieces = (longest + width - 1) / width;
-    width = (longest + pieces - 1) / pieces; /* of even size */
-    for (int64_t round = 0; round * p->ways * block < total; round++)
-        for (int64_t off = 0; off < longest && cut(g, total, block, round, off, width);
-             off += width) {
-            if (!nt) gather_a(p, A);
-            if (!tn) gather_b(p, B);
-            if (tn || nt) {
-                product_summed(p, tn, alpha, A, B, beta, C);
-            } else {
-                product_gathered(p, alpha, beta, C);
-                beta = 1;
-            }
+    int64_t round = 0, off = 0;
+    cutting c = cutting_make(p, nt ? B->m : A->n, nt ? B->mb : A->nb, thickness(ta, tb, A, B, C));
+    while (next(g, &c, &round, &off)) {
+        if (!nt) gather_a(p, A);
+        if (!tn) gather_b(p, B);
+        if (tn || nt) {
+            product_summed(p, tn, alpha, A, B, beta, C);
+        } else {
+            product_gathered(p, alpha, beta, C);
+            beta = 1;
         }
+    }
+}
+
+bool rd_panels_fit_pair(const rd_mat *W, const rd_mat *dY, const rd_mat *dX, const rd_mat *X,
+                        const rd_mat *dW)
+{
+    return rd_panels_fit('N', 'N', W, dY, dX) && rd_panels_fit('N', 'T', X, dY, dW);
+}
+
+void rd_panels_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
+                    rd_mat *dW)
+{
+    const rd_grid *g = dX->grid;
+    struct rd_panels *p = g->panels;
+    int64_t round = 0, off = 0, thick = thickness('N', 'N', W, dY, dX);
+    int64_t other = thickness('N', 'T', X, dY, dW);
+    cutting c = cutting_make(p, dY->m, dY->mb, other > thick ? other : thick);
+    while (next(g, &c, &round, &off)) {
+        gather_a(p, W);
+        gather_b(p, dY);
+        product_gathered(p, 1, beta, dX);
+        product_summed(p, false, 1, X, dY, 1, dW);
+        beta = 1;
+    }
 }

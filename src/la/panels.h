@@ -14,5 +14,10 @@ bool rd_panels_fit(char ta, char tb, const rd_mat *A, const rd_mat *B, const rd_
 /* C = alpha op(A) op(B) + beta C, after rd_panels_fit.  Collective on the replica. */
 void rd_panels_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
                     rd_mat *C);
+/* dX = W dY + beta dX and dW += X dY^T, where dY is gathered once. */
+bool rd_panels_fit_pair(const rd_mat *W, const rd_mat *dY, const rd_mat *dX, const rd_mat *X,
+                        const rd_mat *dW);
+void rd_panels_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
+                    rd_mat *dW);
 
 #endif

@@ -132,3 +132,20 @@ int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, flo
 done:
     return rc;
 }
+
+int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
+                 rd_mat *dW)
+{
+    int rc = RD_OK;
+    /* Shapes are looked at where each product is by itself. */
+    bool fit = W->n == dY->m && W->m == dX->m && dY->n == dX->n && X->m == dW->m && X->n == dY->n &&
+               dW->n == dY->m && dX->m > 0 && dX->n > 0;
+    if (fit && rd_panels_fit_pair(W, dY, dX, X, dW)) {
+        rd_panels_pair(W, dY, beta, dX, X, dW);
+        return RD_OK;
+    }
+    RD_TRY(rd_gemm('N', 'N', 1, W, dY, beta, dX));
+    RD_TRY(rd_gemm('N', 'T', 1, X, dY, 1, dW));
+done:
+    return rc;
+}

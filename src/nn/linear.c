@@ -1,4 +1,4 @@
-/* linear.c: the linear layer Y = W^T X and its two gradients, each one product on the grid. */
+/* linear.c: the linear layer Y = W^T X and its two gradients, products on the grid. */
 #include "ops.h"
 
 int rd_linear_fwd(const rd_mat *W, const rd_mat *X, rd_mat *Y)
@@ -37,10 +37,11 @@ done:
     return rc;
 }
 
-int rd_linears_bwd_weight(int n, const rd_mat *X, const rd_mat *dY, rd_mat *dW)
+int rd_linears_bwd(int n, const rd_mat *W, const rd_mat *X, const rd_mat *dY, rd_mat *dX,
+                   rd_mat *dW)
 {
     int rc = RD_OK;
-    for (int i = 0; i < n; i++) RD_TRY(rd_linear_bwd_weight(X, &dY[i], &dW[i]));
+    for (int i = 0; i < n; i++) RD_TRY(rd_gemm_pair(&W[i], &dY[i], i > 0, dX, X, &dW[i]));
 done:
     return rc;
 }

@@ -143,7 +143,9 @@ int rd_linear_bwd_weight(const rd_mat *X, const rd_mat *dY, rd_mat *dW);
 /* The same for n layers with one input: n of W, Y, dY, dW. */
 int rd_linears_fwd(int n, const rd_mat *W, const rd_mat *X, rd_mat *Y);
 int rd_linears_bwd_input(int n, const rd_mat *W, const rd_mat *dY, rd_mat *dX);
-int rd_linears_bwd_weight(int n, const rd_mat *X, const rd_mat *dY, rd_mat *dW);
+/* bwd_input and, for each, bwd_weight: together there is less to send. */
+int rd_linears_bwd(int n, const rd_mat *W, const rd_mat *X, const rd_mat *dY, rd_mat *dX,
+                   rd_mat *dW);
 
 /* ---------------------------------------------------------------- attention (attention.c) */
 
@@ -300,19 +302,20 @@ struct rd_work {
     float *datt;                   /* HS x T  scratch */
     float *dgu, *dqkv;             /* 2F x T, (H+2K)S x T  scratch */
     float *dx, *dn;                /* D x T  gradient of the residual stream, of a norm's output */
-    float *logits;                 /* V x chunk */
-    float *gathered, *dgathered;   /* D x chunk */
-    float *rope;                   /* [max_len][S] */
-    float *norms, *dnorms;         /* [rd_norms_size] */
+    float *logits, *partial; /* V x chunk; larger grids: lV x (chunk cols), partial when rows > 1 */
+    float *gathered, *dgathered, *dreturned; /* D x chunk; larger grids: D x (chunk cols) */
+    float *rope;                             /* [max_len][S] */
+    float *norms, *dnorms;                   /* [rd_norms_size] */
     rd_lookup lookup;
     rd_adapter_work adapter;
     rd_gradients_ready *ready; /* NULL: nobody wants to know */
     void *ready_ctx;
-    int64_t ready_from;   /* in this pass, the trained storage is final from here on */
-    int64_t *with_target; /* [local_T] local tokens that have one */
-    double *sum;          /* [local_T] */
-    int64_t *token;       /* [chunk] */
-    double *stat;         /* [3 chunk] */
+    int64_t ready_from; /* in this pass, the trained storage is final from here on */
+    int64_t *with_target, *target_first; /* [max_T], [cols + 1]: head.c's list of tokens */
+    int64_t *count_out, *count_in;       /* [rows or cols] floats to and from the others */
+    double *sum;                         /* [local_T] */
+    int64_t *token;                      /* [chunk cols] */
+    double *stat;                        /* [3 chunk cols] */
     rd_attention attention;
 };
 

@@ -6,23 +6,32 @@
  * attention needs no communication.  Gate and up have the same blocks, so SwiGLU needs none. */
 #include "ops.h"
 
-/* About 64, and as even a share as blocks of four allow. */
-static int64_t even_block(int64_t n, int64_t parts)
+static int64_t divisor(int64_t a, int64_t b)
+{
+    return b == 0 ? a : divisor(b, a % b);
+}
+
+/* One block for each rank along either side of the grid, where sides of different length get as
+ * many blocks as both divide: even shares, and products have few large pieces to send.  Where that
+ * leaves little in a block, about 64 and as even as blocks of four allow. */
+static int64_t even_block(int64_t n, const rd_grid *g)
 {
     enum { WANTED = 64, COARSE = 32, STEP = 4 };
+    int64_t parts = g->rows > g->cols ? g->rows : g->cols;
+    int64_t pieces = g->rows / divisor(g->rows, g->cols) * g->cols;
     int64_t blocks = (n + parts * WANTED - 1) / (parts * WANTED);
-    int64_t size = (n + parts * blocks - 1) / (parts * blocks);
+    bool large = n >= pieces * WANTED;
+    int64_t size = large ? (n + pieces - 1) / pieces : (n + parts * blocks - 1) / (parts * blocks);
     return size < COARSE ? size : (size + STEP - 1) / STEP * STEP;
 }
 
 void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s)
 {
-    int64_t parts = g->rows > g->cols ? g->rows : g->cols;
-    *s = (rd_split){.block = {[RD_WIDTH] = even_block(c->width, parts),
+    *s = (rd_split){.block = {[RD_WIDTH] = even_block(c->width, g),
                               [RD_QUERY] = c->heads / c->kv_heads * c->head_size,
                               [RD_KEY] = c->head_size,
-                              [RD_FFN] = even_block(c->ffn, parts),
-                              [RD_VOCAB] = even_block(c->vocab, parts),
+                              [RD_FFN] = even_block(c->ffn, g),
+                              [RD_VOCAB] = even_block(c->vocab, g),
                               [RD_RANK] = 1},
                     .size = {[RD_WIDTH] = c->width,
                              [RD_QUERY] = c->heads * c->head_size,
@@ -39,7 +48,7 @@ void rd_split_make(const rd_grid *g, const rd_model_config *c, rd_split *s)
 void rd_split_rank(const rd_grid *g, int64_t rank, rd_split *s)
 {
     s->size[RD_RANK] = rank;
-    s->block[RD_RANK] = rank > 0 ? even_block(rank, g->rows > g->cols ? g->rows : g->cols) : 1;
+    s->block[RD_RANK] = rank > 0 ? even_block(rank, g) : 1;
     s->local[RD_RANK] = rd_dealt_count(rank, s->block[RD_RANK], g->my_row, g->rows);
 }
 

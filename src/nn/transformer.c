@@ -46,9 +46,13 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
     w->dqkv = rd_arena_take(a, q * T);
     w->dx = rd_arena_take(a, D * T);
     w->dn = rd_arena_take(a, D * T);
-    w->logits = rd_arena_take(a, s->local[RD_VOCAB] * w->chunk);
-    w->gathered = rd_arena_take(a, D * w->chunk);
-    w->dgathered = rd_arena_take(a, D * w->chunk);
+    const rd_grid *g = model->grid;
+    int64_t n = w->chunk * g->cols, V = model->layers->head.ln;
+    w->logits = rd_arena_take(a, V * n);
+    w->partial = rd_arena_take(a, g->rows > 1 ? V * (n + g->rows) : 0);
+    w->gathered = rd_arena_take(a, D * n);
+    w->dgathered = rd_arena_take(a, D * n);
+    w->dreturned = rd_arena_take(a, g->cols > 1 ? D * n : 0);
     w->rope = rd_arena_take(a, w->max_len * S);
     w->norms = rd_arena_take(a, rd_norms_size(model));
     w->dnorms = rd_arena_take(a, model->base.grads != NULL ? rd_norms_size(model) : 0);
@@ -82,12 +86,19 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     w->max_T = max_T;
     w->max_len = max_len;
     w->local_T = most_local(model->grid, max_T, max_len);
-    w->chunk = w->local_T < HEAD_CHUNK ? w->local_T : HEAD_CHUNK;
+    /* Of each grid column; logits take as much of a rank's memory on every grid, or less. */
+    w->chunk = (HEAD_CHUNK + model->grid->rows - 1) / model->grid->rows;
+    if (w->chunk > w->local_T) w->chunk = w->local_T;
     w->act = rd_new(rd_activation, c->layers);
-    w->with_target = rd_new(int64_t, w->local_T);
+    const rd_grid *g = model->grid;
+    int64_t ways = g->rows > g->cols ? g->rows : g->cols;
+    w->with_target = rd_new(int64_t, max_T);
+    w->target_first = rd_new(int64_t, g->cols + 1);
+    w->count_out = rd_new(int64_t, ways);
+    w->count_in = rd_new(int64_t, ways);
     w->sum = rd_new(double, w->local_T);
-    w->token = rd_new(int64_t, w->chunk);
-    w->stat = rd_new(double, 3 * w->chunk);
+    w->token = rd_new(int64_t, w->chunk * g->cols);
+    w->stat = rd_new(double, 3 * w->chunk * g->cols);
     rd_deal_create(model->grid, max_T, &w->deal);
     rd_lookup_create(model, &w->lookup);
     rd_arena a = {0};
@@ -110,6 +121,9 @@ void rd_work_free(rd_work **work)
     rd_lookup_free(&w->lookup);
     rd_free(w->act);
     rd_free(w->with_target);
+    rd_free(w->target_first);
+    rd_free(w->count_out);
+    rd_free(w->count_in);
     rd_free(w->sum);
     rd_free(w->token);
     rd_free(w->stat);
@@ -290,6 +304,14 @@ done:
     return rc;
 }
 
+/* Gradients of n linear layers of one input; a frozen base's weights have none. */
+static int linears_bwd(const rd_model *model, int n, const rd_mat *W, const rd_mat *X,
+                       const rd_mat *dY, rd_mat *dX, rd_mat *dW)
+{
+    if (model->base.grads == NULL) return rd_linears_bwd_input(n, W, dY, dX);
+    return rd_linears_bwd(n, W, X, dY, dX, dW);
+}
+
 /* The SwiGLU branch.  down's input is made again by SwiGLU's backward, which needs its gradient. */
 static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
 {
@@ -313,8 +335,7 @@ static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     RD_TRY(rd_adapter_bwd_weight(model, w, l, RD_DOWN, w->ffn));
 
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_GATE, 2, a->gu, w->dgu, &dy));
-    if (full) RD_TRY(rd_linears_bwd_weight(m->n_gate_up, &v->n2, v->dgu, p->dgate_up));
-    RD_TRY(rd_linears_bwd_input(m->n_gate_up, p->gate_up, v->dgu, &v->dn));
+    RD_TRY(linears_bwd(model, m->n_gate_up, p->gate_up, &v->n2, v->dgu, &v->dn, p->dgate_up));
     RD_TRY(adapters_bwd(model, w, l, RD_GATE, 2, a->n2, w->dgu, w->dn));
     rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
                 w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
@@ -336,8 +357,7 @@ static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
 
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_O, 1, a->out[RD_O], w->dx, &dy));
     v->dy.a = dy;
-    if (full) RD_TRY(rd_linear_bwd_weight(&v->att, &v->dy, &p->d_o));
-    RD_TRY(rd_linear_bwd_input(&p->o, &v->dy, &v->datt));
+    RD_TRY(linears_bwd(model, 1, &p->o, &v->att, &v->dy, &v->datt, &p->d_o));
     RD_TRY(adapters_bwd(model, w, l, RD_O, 1, a->att, dy, w->datt));
     rd_attention_bwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
     rd_rope(turned, att->size, d->n, d->position, w->rope, -1, w->dqkv, att->ld_qkv);
@@ -346,10 +366,9 @@ static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     if (rd_adapter_scales(model))
         rd_rope(turned, att->size, d->n, d->position, w->rope, -1, a->qkv, att->ld_qkv);
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_Q, 3, a->qkv, w->dqkv, &dy));
-    if (full) RD_TRY(rd_linears_bwd_weight(m->n_qkv, &v->n1, v->dqkv, p->dqkv));
     /* Below the first layer nothing is trained but the embedding. */
     if (l == 0 && !full) return adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, NULL);
-    RD_TRY(rd_linears_bwd_input(m->n_qkv, p->qkv, v->dqkv, &v->dn));
+    RD_TRY(linears_bwd(model, m->n_qkv, p->qkv, &v->n1, v->dqkv, &v->dn, p->dqkv));
     RD_TRY(adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, w->dn));
     rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->inv1, w->dn, w->dx,
                 rd_norm_gradient(model, w->dnorms, 2 * l), w->sum);
