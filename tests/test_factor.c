@@ -186,9 +186,10 @@ static void check_svd(rd_grid *g, const char *what, const float *full, shape p, 
 
 static void test_svd(rd_grid *g)
 {
-    static const shape list[] = {{45, 30, 7, 4, 6},  {30, 45, 30, 8, 5},   {33, 33, 33, 16, 16},
-                                 {70, 9, 3, 64, 64}, {3, 80, 2, 2, 7},     {1, 5, 1, 1, 1},
-                                 {6, 1, 1, 2, 2},    {130, 101, 16, 10, 3}};
+    static const shape list[] = {{45, 30, 7, 4, 6},  {30, 45, 30, 8, 5},    {33, 33, 33, 16, 16},
+                                 {70, 9, 3, 64, 64}, {3, 80, 2, 2, 7},      {1, 5, 1, 1, 1},
+                                 {6, 1, 1, 2, 2},    {130, 101, 16, 10, 3}, {2, 2, 2, 1, 1},
+                                 {5, 5, 4, 1, 2},    {4, 7, 3, 2, 2}};
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
         double s[128] = {0};
         int64_t k = list[i].m < list[i].n ? list[i].m : list[i].n;

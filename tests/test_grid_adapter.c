@@ -254,5 +254,6 @@ int main(int argc, char **argv)
     for (int k = 0; k < KINDS; k++) test_kind(k, 70, 9, 3, 133);
     test_kind(0, 5, 2, 1, 3); /* some ranks own nothing */
     test_kind(4, 5, 2, 1, 3);
+    test_kind(6, 5, 2, 1, 4); /* weights smaller than the grid */
     return rd_test_end();
 }

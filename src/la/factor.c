@@ -37,6 +37,7 @@ enum { DESC_LEN = 9, DENSE_MATRIX = 1, LARGEST_BLOCK = 32 };
 typedef struct context {
     int handle, blacs; /* the communicator as BLACS knows it; the grid on it */
     int block;         /* side of the square blocks */
+    bool works;        /* this rank takes part in the factorisation */
 } context;
 
 static void context_close(context *c)
@@ -46,18 +47,25 @@ static void context_close(context *c)
     c->blacs = c->handle = -1;
 }
 
-/* On g's replica.  A small matrix gets small blocks, so that every rank has a share. */
-static int context_open(const rd_grid *g, int64_t smaller_side, context *c)
+/* For an m x n matrix on g's replica.  A small one gets small blocks, so that every rank has a
+ * share.  With fewer rows or columns than that takes, pdgesvd finds singular values that differ
+ * from rank to rank: such a matrix is one block, which its owner factors alone. */
+static int context_open(const rd_grid *g, int64_t m, int64_t n, context *c)
 {
     int rc = RD_OK, rows = 0, cols = 0, my_row = -1, my_col = -1;
-    int64_t longer = g->rows > g->cols ? g->rows : g->cols;
+    int64_t longer = g->rows > g->cols ? g->rows : g->cols, smaller_side = m < n ? m : n;
+    bool tiny = smaller_side < 2 * longer;
     int64_t block = (smaller_side + longer - 1) / longer;
-    c->block = block > LARGEST_BLOCK ? LARGEST_BLOCK : (int)block;
-    c->handle = Csys2blacs_handle(g->tp.mpi);
+    c->block = tiny ? rd_int(m > n ? m : n) : block > LARGEST_BLOCK ? LARGEST_BLOCK : (int)block;
+    c->works = !tiny || g->tp.rank == 0;
+    if (!c->works) return rd_agree(&g->tp, RD_OK);
+    int want[4] = {g->rows, g->cols, g->my_row, g->my_col};
+    if (tiny) want[0] = want[1] = 1;
+    c->handle = Csys2blacs_handle(tiny ? rd_comm_self().mpi : g->tp.mpi);
     c->blacs = c->handle;
-    Cblacs_gridinit(&c->blacs, "Row", g->rows, g->cols);
+    Cblacs_gridinit(&c->blacs, "Row", want[0], want[1]);
     Cblacs_gridinfo(c->blacs, &rows, &cols, &my_row, &my_col);
-    if (rows != g->rows || cols != g->cols || my_row != g->my_row || my_col != g->my_col)
+    if (rows != want[0] || cols != want[1] || my_row != want[2] || my_col != want[3])
         rc = rd_error_set(RD_EINTERNAL, __FILE__, __LINE__, __func__,
                           "BLACS placed this rank at (%d, %d) of %d x %d", my_row, my_col, rows,
                           cols);
@@ -297,41 +305,55 @@ done:
 
 static const int one = 1;
 
-/* A = U diag(s) VT, all min(m, n) of them; A is overwritten. */
-static int singular_values(wide *A, double *s, wide *U, wide *VT)
+/* A = U diag(s) VT, all min(m, n) of them; A is overwritten.  work NULL: only *size, what it must
+ * hold.  Local where one rank works alone. */
+static int call_svd(wide *A, double *s, wide *U, wide *VT, double *work, double *size)
 {
-    int rc = RD_OK, info = 0, lwork = -1;
+    int info = 0, lwork = work ? rd_int((int64_t)*size) : -1;
     int m = A->desc[2], n = A->desc[3], k = m < n ? m : n;
+    pdgesvd_("V", "V", &m, &n, A->a, &one, &one, A->desc, s, U->a, &one, &one, U->desc, VT->a, &one,
+             &one, VT->desc, work ? work : size, &lwork, &info);
+    return check_info("pdgesvd", info, work ? k + 1 : 0);
+}
+
+static int singular_values(const context *c, wide *A, double *s, wide *U, wide *VT)
+{
+    int rc = RD_OK;
+    const rd_comm *tp = &A->shape.grid->tp;
     double size = 0, *work = NULL;
-    pdgesvd_("V", "V", &m, &n, A->a, &one, &one, A->desc, s, U->a, &one, &one, U->desc, VT->a, &one,
-             &one, VT->desc, &size, &lwork, &info);
-    RD_TRY(rd_agree(&A->shape.grid->tp, check_info("pdgesvd", info, 0)));
-    lwork = rd_int((int64_t)size);
-    work = rd_new(double, lwork);
-    pdgesvd_("V", "V", &m, &n, A->a, &one, &one, A->desc, s, U->a, &one, &one, U->desc, VT->a, &one,
-             &one, VT->desc, work, &lwork, &info);
-    RD_TRY(rd_agree(&A->shape.grid->tp, check_info("pdgesvd", info, k + 1)));
+    RD_TRY(rd_agree(tp, c->works ? call_svd(A, s, U, VT, NULL, &size) : RD_OK));
+    if (c->works) work = rd_new(double, rd_int((int64_t)size));
+    RD_TRY(rd_agree(tp, c->works ? call_svd(A, s, U, VT, work, &size) : RD_OK));
+    int64_t k = A->shape.m < A->shape.n ? A->shape.m : A->shape.n;
+    rd_bcast(tp, s, k * (int64_t)sizeof(*s), 0);
 done:
     rd_free(work);
     return rc;
 }
 
 /* The Q of T = L Q in place of T, which has no more rows than columns. */
-static int orthonormal_rows(wide *T)
+static int call_lq(wide *T, double *tau, double *work, double *size)
 {
-    int rc = RD_OK, info = 0, lwork = -1;
+    int rc = RD_OK, info = 0, lwork = work ? rd_int((int64_t)*size) : -1;
     int r = T->desc[2], n = T->desc[3];
-    double size[2] = {0}, *work = NULL, *tau = rd_new(double, T->shape.lm + 1);
-    pdgelqf_(&r, &n, T->a, &one, &one, T->desc, tau, &size[0], &lwork, &info);
-    RD_TRY(rd_agree(&T->shape.grid->tp, check_info("pdgelqf", info, 0)));
-    pdorglq_(&r, &n, &r, T->a, &one, &one, T->desc, tau, &size[1], &lwork, &info);
-    RD_TRY(rd_agree(&T->shape.grid->tp, check_info("pdorglq", info, 0)));
-    lwork = rd_int((int64_t)fmax(size[0], size[1]));
-    work = rd_new(double, lwork);
-    pdgelqf_(&r, &n, T->a, &one, &one, T->desc, tau, work, &lwork, &info);
-    RD_TRY(rd_agree(&T->shape.grid->tp, check_info("pdgelqf", info, 0)));
-    pdorglq_(&r, &n, &r, T->a, &one, &one, T->desc, tau, work, &lwork, &info);
-    RD_TRY(rd_agree(&T->shape.grid->tp, check_info("pdorglq", info, 0)));
+    double ask[2] = {0};
+    pdgelqf_(&r, &n, T->a, &one, &one, T->desc, tau, work ? work : &ask[0], &lwork, &info);
+    RD_TRY(check_info("pdgelqf", info, 0));
+    pdorglq_(&r, &n, &r, T->a, &one, &one, T->desc, tau, work ? work : &ask[1], &lwork, &info);
+    RD_TRY(check_info("pdorglq", info, 0));
+    if (!work) *size = fmax(ask[0], ask[1]);
+done:
+    return rc;
+}
+
+static int orthonormal_rows(const context *c, wide *T)
+{
+    int rc = RD_OK;
+    const rd_comm *tp = &T->shape.grid->tp;
+    double size = 0, *work = NULL, *tau = rd_new(double, T->shape.lm + 1);
+    RD_TRY(rd_agree(tp, c->works ? call_lq(T, tau, NULL, &size) : RD_OK));
+    if (c->works) work = rd_new(double, rd_int((int64_t)size));
+    RD_TRY(rd_agree(tp, c->works ? call_lq(T, tau, work, &size) : RD_OK));
 done:
     rd_free(work);
     rd_free(tau);
@@ -345,21 +367,21 @@ int rd_svd_leading(const rd_mat *A, int64_t r, rd_mat *U, double *s, rd_mat *V)
     int64_t k = A->m < A->n ? A->m : A->n;
     wide X = {0}, left = {0}, right = {0};
     double *all = NULL, *sign = NULL;
-    context c = {-1, -1, 0};
+    context c = {-1, -1, 0, false};
     if (r < 1 || r > k || U->m != A->m || U->n != r || V->m != A->n || V->n != r)
         RD_FAIL(RD_EINTERNAL, "%lld singular vectors of %lld x %lld into %lld x %lld, %lld x %lld",
                 (long long)r, (long long)A->m, (long long)A->n, (long long)U->m, (long long)U->n,
                 (long long)V->m, (long long)V->n);
     RD_TRY(check_size(A, k));
     RD_TRY(check_finite(A));
-    RD_TRY(context_open(g, k, &c));
+    RD_TRY(context_open(g, A->m, A->n, &c));
     wide_create(g, &c, A->m, A->n, &X);
     wide_create(g, &c, A->m, k, &left);
     wide_create(g, &c, k, A->n, &right);
     all = rd_new(double, k);
     sign = rd_new(double, r);
     widen(A, &X);
-    RD_TRY(singular_values(&X, all, &left, &right));
+    RD_TRY(singular_values(&c, &X, all, &left, &right));
     signs_of_largest(&left, r, sign);
     apply_signs(&left, COLS, r, sign);
     apply_signs(&right, ROWS, r, sign);
@@ -383,14 +405,14 @@ int rd_lq_leading(const rd_mat *A, int64_t r, rd_mat *L, rd_mat *Q)
     int64_t k = A->m < A->n ? A->m : A->n;
     wide X = {0}, left = {0}, right = {0};
     double *sign = NULL;
-    context c = {-1, -1, 0};
+    context c = {-1, -1, 0, false};
     if (r < 1 || r > k || L->m != A->m || L->n != r || Q->m != r || Q->n != A->n)
         RD_FAIL(RD_EINTERNAL, "%lld columns of the LQ of %lld x %lld into %lld x %lld, %lld x %lld",
                 (long long)r, (long long)A->m, (long long)A->n, (long long)L->m, (long long)L->n,
                 (long long)Q->m, (long long)Q->n);
     RD_TRY(check_size(A, r));
     RD_TRY(check_finite(A));
-    RD_TRY(context_open(g, k, &c));
+    RD_TRY(context_open(g, A->m, A->n, &c));
     wide_create(g, &c, A->m, A->n, &X);
     wide_create(g, &c, A->m, r, &left);
     wide_create(g, &c, r, A->n, &right);
@@ -398,10 +420,11 @@ int rd_lq_leading(const rd_mat *A, int64_t r, rd_mat *L, rd_mat *Q)
     widen(A, &X);
     /* The first r rows of Q depend on the first r rows of A alone; then L = A Q^T. */
     widen(A, &right);
-    RD_TRY(orthonormal_rows(&right));
+    RD_TRY(orthonormal_rows(&c, &right));
     const double scale = 1, keep = 0;
-    pdgemm_("N", "T", &X.desc[2], &right.desc[2], &X.desc[3], &scale, X.a, &one, &one, X.desc,
-            right.a, &one, &one, right.desc, &keep, left.a, &one, &one, left.desc);
+    if (c.works)
+        pdgemm_("N", "T", &X.desc[2], &right.desc[2], &X.desc[3], &scale, X.a, &one, &one, X.desc,
+                right.a, &one, &one, right.desc, &keep, left.a, &one, &one, left.desc);
     lower_triangle(&left, r, sign);
     apply_signs(&left, COLS, r, sign);
     apply_signs(&right, ROWS, r, sign);
