@@ -164,6 +164,17 @@ static void test_stop(void)
     ok(rd_stop_agree(&w), "a signal on one rank stops all");
     rd_stop_begin(1e-13, NULL);
     ok(rd_stop_agree(&w), "a deadline stops all");
+    rd_stop_begin(1, NULL);
+    rd_stop_need(3500);
+    ok(!rd_stop_agree(&w), "an hour is enough for what takes 3500 seconds");
+    if (w.rank == w.size - 1) rd_stop_need(3601);
+    rd_stop_need(5);
+    ok(rd_stop_agree(&w), "but not for what took 3601 once on one rank");
+    is_rc(rd_agree(&w, rd_stop_poll("test")), RD_ESTOP, "a poll says so on all ranks");
+    rd_stop_need(0);
+    ok(!rd_stop_agree(&w), "another stage begins with nothing needed");
+    for (int i = 0; i < 3; i++) raise(SIGTERM);
+    ok(rd_stop_agree(&w), "signals that come again do no harm");
     rd_stop_begin(0, NULL);
 }
 

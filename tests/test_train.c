@@ -182,7 +182,8 @@ static void test_orpo(void)
     rd_model_free(&a), rd_model_free(&b);
 }
 
-/* Stop by the stop file, go on, and compare with the run that was not stopped. */
+/* Stop by the stop file, go on, and compare with the run that was not stopped.  Only the last rank
+ * looks for the request: all must stop. */
 static void test_stopping(void)
 {
     rd_model *whole, *part;
@@ -196,16 +197,21 @@ static void test_stopping(void)
     snprintf(file, sizeof file, "%s/stop", dir);
     o.dir = dir;
     o.checkpoint_every = 3;
-    /* Only the last rank looks for the request: all must stop. */
-    rd_stop_begin(0, rd_test_world.rank == rd_test_world.size - 1 ? file : NULL);
+    bool looks = rd_test_world.rank == rd_test_world.size - 1;
     if (rd_test_world.rank == 0) rd_file_write_atomic(file, "", 0);
     rd_barrier(&rd_test_world);
-    is_rc(run(grid, &o, false, &part, &s), RD_ESTOP, "stopped");
-    ok(s.steps >= 1 && s.steps < r.steps, "after %d of %d steps", (int)s.steps, (int)r.steps);
-    rd_barrier(&rd_test_world);
-    if (rd_test_world.rank == 0) unlink(file);
-    rd_barrier(&rd_test_world);
+    rd_stop_begin(0, looks ? file : NULL);
+    is_rc(run(grid, &o, false, &part, &s), RD_ESTOP, "asked to stop before it began");
+    is_i64(s.steps, 0, "no step is done");
+    rd_model_free(&part);
+    /* The file that asks to stop is the checkpoint of step 3. */
+    snprintf(file, sizeof file, "%s/checkpoints/sft-000003.h5", dir);
+    rd_stop_begin(0, looks ? file : NULL);
+    is_rc(run(grid, &o, false, &part, &s), RD_ESTOP, "asked to stop after step 3");
+    is_i64(s.steps, 4, "one more step is done");
     rd_stop_begin(0, NULL);
+    snprintf(file, sizeof file, "%s/checkpoints/sft-000004.h5", dir);
+    ok(stat(file, &st) == 0, "and saved");
 
     /* A failure in between leaves what was there. */
     rd_fault_arm("checkpoint:0");

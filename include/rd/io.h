@@ -18,6 +18,13 @@ int rd_file_write_atomic(const char *path, const void *bytes, size_t n); /* RD_E
 int rd_dir_make(const char *path);                                       /* like mkdir -p; RD_EIO */
 bool rd_file_exists(const char *path);
 
+/* The file at path, which is made, held by this job until its processes end or release it (lock.c).
+ * When another job holds it: wait so many seconds, saying so once, then RD_EINPUT.  Where the file
+ * system has no locks: a warning.  Collective on c. */
+typedef struct rd_lock rd_lock;
+int rd_lock_take(const rd_comm *c, const char *path, double wait, rd_lock **lock);
+void rd_lock_release(rd_lock **lock); /* Local; accepts NULL; the file stays */
+
 /* ---------------------------------------------------------------- JSON (json.c) */
 
 /* A parsed document and its nodes.  Nodes are borrowed from the document.  All functions are Local.

@@ -155,11 +155,21 @@ void rd_queue_free(rd_queue **queue);
 
 /* ---------------------------------------------------------------- stopping (signal.c) */
 
-/* SIGTERM, SIGUSR1 and SIGINT set a flag; max_hours > 0 sets a deadline from now; stop_file may be
- * NULL, otherwise its existence asks to stop. */
+/* SIGTERM, SIGUSR1 and SIGINT set a flag (however often they come); max_hours > 0 sets a deadline
+ * from now; stop_file may be NULL, otherwise its existence asks to stop (once seen it counts,
+ * removed or not; where a look takes long, looks are rare). */
 void rd_stop_begin(double max_hours, const char *stop_file);
+/* The two limits alone, when they are known later than signals must be heeded. */
+void rd_stop_limits(double max_hours, const char *stop_file);
+/* Local: so much was or will be needed from one look at the deadline until all is saved: a unit of
+ * work and what saving takes.  The deadline counts as reached earlier by the largest since the last
+ * 0, with which a stage begins or ends. */
+void rd_stop_need(double seconds);
 bool rd_stop_local(void);             /* Local: has this rank seen a request? */
 bool rd_stop_agree(const rd_comm *c); /* Collective: has any rank? */
+/* Local: RD_ESTOP when this rank has seen a request, worded "what: stopped ...".  For loops between
+ * whose units nothing is saved; the result is agreed like any other failure. */
+int rd_stop_poll(const char *what);
 
 /* Timing table: min / avg / max over ranks of every section clock.  Collective on c; rank 0 of c
  * gets text in out (others nothing). */

@@ -24,6 +24,7 @@ typedef struct rd_tok_train_opts {
                           * encoding drops the others, as `tokenizers` does */
     const char *pattern; /* PCRE2 pre-tokenizer; NULL: rd_tok_default_pattern() */
     int64_t min_count;   /* a pair is merged only if it occurs this often; 0: 2 */
+    int (*poll)(void);   /* called now and then; training ends with what it returns unless RD_OK */
 } rd_tok_train_opts;
 
 /* Pieces: a number's digits two by two, the first two with the blank, comma and minus before them

@@ -135,8 +135,10 @@ int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_tok *tok,
 void rd_corpus_free(rd_corpus **c);
 
 /* Train model in place.  Collective on world.  Continues from the newest valid checkpoint in DIR of
- * the same key; when the stage is finished there, loads the weights and returns.  Polls stop
- * requests between steps: writes a checkpoint and returns RD_ESTOP.  A non-finite loss is
+ * the same key; when the stage is finished there, loads the weights and returns.  A request to stop
+ * is seen while the corpus is read (nothing is done then) and in every step, which is the last: a
+ * checkpoint, and RD_ESTOP.  The deadline keeps room for a step and a checkpoint, as long as the
+ * longest yet (rd_stop_need).  A non-finite loss is
  * RD_ENUMERIC with the step. */
 int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
                  const rd_train_opts *o, rd_train_report *report);

@@ -11,6 +11,7 @@ static const config_key run_keys[] = {
     {"run.dir", KEY_TEXT, "\"\"", 0, 0, NULL, "run directory; empty: runs/NAME"},
     {"run.seed", KEY_INT, "1", 0, 9e15, NULL, "seed of everything random"},
     {"run.max_hours", KEY_REAL, "0", 0, 1e6, NULL, "stop, resumable, after this long; 0: no limit"},
+    {"run.wait", KEY_REAL, "20", 0, 1e6, NULL, "seconds to wait for another job in the run directory to end"},
     {"stages", KEY_ENUMS, "[\"augment\", \"filter\", \"sft\", \"align\", \"eval\", \"report\"]", 0, 0, STAGES, "stages to run, in this order"},
     {"data.dir", KEY_TEXT, "\"\"", 0, 0, NULL, "where task files are; empty: beside the config"},
     {"grid.data", KEY_INT, "0", 0, 1e6, NULL, "model replicas; 0: as many as the ranks allow"},

@@ -137,8 +137,21 @@ done:
     return rc;
 }
 
+int job_lock(job *j)
+{
+    int rc = RD_OK;
+    const rd_comm *w = &j->grid->world;
+    char *path = job_path(j, "LOCK");
+    RD_TRY(rd_agree(w, w->rank == 0 ? rd_dir_make(j->dir) : RD_OK));
+    RD_TRY(rd_lock_take(w, path, config_real(&j->cfg.keys, "run.wait"), &j->lock));
+done:
+    rd_free(path);
+    return rc;
+}
+
 void job_end(job *j)
 {
+    rd_lock_release(&j->lock);
     rd_taskset_free(&j->tasks);
     rd_prompts_free(&j->prompts);
     rd_tok_free(&j->tok);
@@ -177,6 +190,7 @@ static int generate_share(const job *j, const rd_gen_opts *o, int source, rd_buf
     rd_task t = {0};
     for (int64_t i = n * rank / size; i < n * (rank + 1) / size; i++) {
         bool train = i < o->n_train;
+        RD_TRY(rd_stop_poll("tasks"));
         RD_TRY(rd_task_generate(o, train ? RD_SPLIT_TRAIN : RD_SPLIT_TEST,
                                 train ? i : i - o->n_train, &t));
         t.source = source;
@@ -227,16 +241,18 @@ static int classify_share(const job *j, const rd_taskset *set, rd_buf *out)
 {
     int rc = RD_OK;
     int64_t size = j->grid->world.size, rank = j->grid->world.rank;
-    rd_taskset share = {0};
+    rd_taskset one = {0};
     for (int64_t i = set->n * rank / size; i < set->n * (rank + 1) / size; i++) {
         rd_task copy;
+        RD_TRY(rd_stop_poll("rule classes"));
         RD_TRY(rd_task_copy(&set->task[i], &copy));
-        rd_taskset_add_take(&share, &copy);
+        rd_taskset_add_take(&one, &copy);
+        RD_TRY(rd_task_classify(&one));
+        rd_put_str(out, one.task[0].rule_class);
+        rd_taskset_free(&one);
     }
-    RD_TRY(rd_task_classify(&share));
-    for (int64_t i = 0; i < share.n; i++) rd_put_str(out, share.task[i].rule_class);
 done:
-    rd_taskset_free(&share);
+    rd_taskset_free(&one);
     return rc;
 }
 
@@ -364,6 +380,7 @@ static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
     int64_t stride = chunks > 0 && chunks % 7919 != 0 ? 7919 % chunks : 1;
     for (int64_t i = 0, at = 0; i < chunks && (int64_t)pool->bytes.len < quota; i++) {
         int64_t first = at * CHUNK, count = n - first < CHUNK ? n - first : CHUNK;
+        RD_TRY(rd_stop_poll("tokenizer"));
         RD_TRY(rd_store_read_text(s, first, count, &part));
         rd_pool_mark(pool);
         for (int64_t k = 0; k < count; k++) rd_pool_add(pool, rd_pool_get(&part, k, NULL));
@@ -376,6 +393,11 @@ done:
     return rc;
 }
 
+static int poll_tokenizer(void)
+{
+    return rd_stop_poll("tokenizer");
+}
+
 static int train_tokenizer(const job *j, const char *datasets, rd_buf *json)
 {
     int rc = RD_OK;
@@ -386,8 +408,10 @@ static int train_tokenizer(const job *j, const char *datasets, rd_buf *json)
     RD_TRY(read_corpus(datasets, config_int(s, "model.tokenizer.corpus_bytes"), &pool));
     texts = rd_new(const char *, pool.n);
     for (int64_t i = 0; i < pool.n; i++) texts[i] = rd_pool_get(&pool, i, NULL);
-    rd_tok_train_opts o = {
-        .vocab = config_int(s, "model.tokenizer.train_vocab"), .all_bytes = true, .min_count = 2};
+    rd_tok_train_opts o = {.vocab = config_int(s, "model.tokenizer.train_vocab"),
+                           .all_bytes = true,
+                           .min_count = 2,
+                           .poll = poll_tokenizer};
     RD_TRY(rd_tok_train(&o, pool.n, texts, NULL, &tok));
     rd_tok_to_json(tok, json);
 done:

@@ -32,6 +32,7 @@ typedef struct job {
         rd_train_report sft, align;
         int64_t parameters;
     } arm[CONFIG_MAX_ARMS];
+    rd_lock *lock; /* on the run directory */
     bool reported; /* report.txt was written and printed */
     double started;
 } job;
@@ -39,6 +40,8 @@ typedef struct job {
 /* Config, grid, prompts, run directory, header.  Collective on world. */
 int job_begin(job *j, const char *config_path, int n_sets, const char *const *sets);
 void job_end(job *j);
+/* Make the run directory and lock it, so that no second job works there.  Collective. */
+int job_lock(job *j);
 /* Generate or load the tasks (once).  Collective. */
 int job_tasks(job *j);
 /* Fill in the rule classes that are missing, each rank a share.  Collective; set equal on all
@@ -81,6 +84,12 @@ typedef struct report_memory {
 void report_memory_peak(const job *j, report_memory *m);
 void report_memory_line(const report_memory *m, rd_buf *out);
 int report_write(job *j); /* Collective; rank 0 writes report.txt and report.json and prints */
+
+/* walltime.c.  Hours until the batch system ends the job, INFINITY when it does not say.
+ * Collective.
+ */
+double walltime_hours_left(const rd_comm *world);
+double walltime_parse(const char *text); /* Slurm's DAYS-HH:MM:SS in seconds; NAN: no time */
 
 /* plan.c: what validate prints beside the resolved config. */
 int plan_print(job *j);

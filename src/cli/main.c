@@ -1,6 +1,7 @@
 /* main.c: the command line.  The only place that prints an error and chooses the exit status. */
 #include "cli/job.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,20 +151,35 @@ static void print_usage(const job *j)
     rd_buf_free(&text);
 }
 
+/* The earlier of the user's limit and the batch system's, which ends the job without mercy: some
+ * seconds are kept for ending in order. */
+static void begin_stopping(const job *j, const arguments *a)
+{
+    const double margin = 15.0 / 3600;
+    double hours = a->max_hours > 0 ? a->max_hours : config_real(&j->cfg.keys, "run.max_hours");
+    const double left = walltime_hours_left(&j->grid->world);
+    if (isfinite(left)) {
+        const double until = left > 2 * margin ? left - margin : fmax(left / 2, 1e-9);
+        if (hours <= 0 || until < hours) hours = until;
+        rd_info("limit    the batch system ends this job in %.2f hours", left);
+    }
+    char *stop_file = job_path(j, "STOP");
+    rd_stop_limits(hours, stop_file);
+    rd_free(stop_file);
+}
+
 static int command_run(const arguments *a)
 {
     int rc = RD_OK;
     job j = {0};
+    rd_stop_begin(0, NULL);
     RD_TRY(job_begin(&j, a->file, a->n_sets, a->sets));
-    double hours = config_real(&j.cfg.keys, "run.max_hours");
-    if (a->max_hours > 0) hours = a->max_hours;
-    char *stop_file = job_path(&j, "STOP");
-    rd_stop_begin(hours, stop_file);
-    rd_free(stop_file);
     if (strcmp(a->command, "validate") == 0) {
         RD_TRY(plan_print(&j));
         goto done;
     }
+    begin_stopping(&j, a);
+    RD_TRY(job_lock(&j));
     RD_TRY(job_manifest(&j));
     if (wants(a, &j.cfg.keys, "augment")) RD_TRY(stage_augment(&j));
     RD_TRY(poll_stop(&j));

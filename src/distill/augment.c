@@ -73,6 +73,7 @@ typedef struct task_work {
 /* A unit in hand.  A remote teacher has calls of several under way. */
 typedef struct unit_work {
     int64_t unit, n_tasks, left; /* left: tasks that are not finished */
+    double begun;
     task_work task[BLOCK_TASKS];
     struct unit_work *next;
 } unit_work;
@@ -152,6 +153,7 @@ static int unit_begin(const augment *a, int64_t unit, unit_work **in_hand)
     unit_range(a, unit, &first, &end);
     unit_work *u = rd_new(unit_work, 1);
     u->unit = unit;
+    u->begun = rd_time();
     u->n_tasks = u->left = end - first;
     u->next = *in_hand;
     *in_hand = u;
@@ -204,6 +206,7 @@ static int one_job(const augment *a, unit_work **in_hand, bool *more)
         RD_TRY(apply(a, w));
     } else if (--u->left == 0) {
         RD_TRY(unit_finish(a, u));
+        rd_stop_need(rd_time() - u->begun);
         unit_free(u, in_hand);
     }
 done:
@@ -237,6 +240,7 @@ done:
         rd_teacher_cancel(a->teacher);
     }
     while (in_hand) unit_free(in_hand, &in_hand);
+    rd_stop_need(0);
     rd_progress_end(&progress);
     return rc;
 }
@@ -263,6 +267,9 @@ static int work_all(augment *a)
     if (finished < a->n_units)
         RD_FAIL(RD_ESTOP, "augment: stopped with %" PRId64 " of %" PRId64 " blocks of tasks done",
                 finished, a->n_units);
+    if (a->n_restored > 0)
+        rd_info("augment: %" PRId64 " blocks of tasks were worked on now",
+                finished - a->n_restored);
 done:
     rd_teacher_close(a->teacher);
     rd_queue_free(&q);

@@ -200,6 +200,7 @@ static int exchange_texts(filter *f)
     for (int64_t round = 0; round < f->rounds; round++) {
         int64_t start, n;
         chunk_range(f, round, &start, &n);
+        RD_TRY(rd_agree(&f->g->world, rd_stop_poll("filter")));
         RD_TRY(traces_read(&f->g->world, f->in, start, n, false, &t));
         for (int64_t row = 0; row < n && rc == RD_OK; row++) {
             int64_t first, end;

@@ -153,13 +153,16 @@ static int work(evaluation *e, rd_queue *q)
         if (rd_stop_local()) rd_queue_cancel(q);
         RD_TRY(rd_queue_next(q, &unit));
         if (unit < 0) break;
+        const double begun = rd_time();
         RD_TRY(rd_agree(&e->g->tp, evaluate_unit(e, gen, unit)));
+        rd_stop_need(rd_time() - begun);
         show(e, &progress, q);
     }
     /* A rank that got no unit passes the fault too, so that a test can name any rank. */
     RD_TRY(rd_fault("eval"));
 done:
     if (rc != RD_OK) rd_queue_cancel(q);
+    rd_stop_need(0);
     rd_progress_end(&progress);
     rd_generator_free(&gen);
     return rc;
@@ -187,6 +190,8 @@ static int work_all(evaluation *e)
     if (n < e->n_units)
         RD_FAIL(RD_ESTOP, "eval: stopped with %" PRId64 " of %" PRId64 " blocks of problems done",
                 n, e->n_units);
+    if (e->n_restored > 0)
+        rd_info("eval: %" PRId64 " blocks of problems were worked on now", n - e->n_restored);
 done:
     rd_queue_free(&q);
     rd_free(finished);

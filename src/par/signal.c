@@ -5,9 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A look for the stop file is a call to a file server, which many ranks may share: looking takes at
+ * most this share of a rank's time. */
+#define LOOKING_SHARE 0.02
+
 static volatile sig_atomic_t signalled;
 static double deadline; /* rd_time() at which to stop; 0: none */
+static double needed;   /* seconds to be kept before it */
 static char stop_path[512];
+static double next_look; /* for the stop file */
 
 static void on_signal(int sig)
 {
@@ -25,15 +31,40 @@ void rd_stop_begin(double max_hours, const char *stop_file)
     sigaction(SIGUSR1, &act, NULL);
     sigaction(SIGINT, &act, NULL);
     signalled = 0;
+    needed = next_look = 0;
+    rd_stop_limits(max_hours, stop_file);
+}
+
+void rd_stop_limits(double max_hours, const char *stop_file)
+{
     deadline = max_hours > 0 ? rd_time() + 3600 * max_hours : 0;
     snprintf(stop_path, sizeof stop_path, "%s", stop_file ? stop_file : "");
+}
+
+void rd_stop_need(double seconds)
+{
+    needed = seconds > needed || seconds == 0 ? seconds : needed;
 }
 
 bool rd_stop_local(void)
 {
     if (signalled) return true;
-    if (deadline > 0 && rd_time() >= deadline) return true;
-    return stop_path[0] && access(stop_path, F_OK) == 0;
+    const double now = rd_time();
+    if (deadline > 0 && now + needed >= deadline) return true;
+    if (!stop_path[0] || now < next_look) return false;
+    if (access(stop_path, F_OK) == 0) signalled = 1;
+    const double after = rd_time();
+    next_look = after + (after - now) / LOOKING_SHARE;
+    return signalled;
+}
+
+int rd_stop_poll(const char *what)
+{
+    int rc = RD_OK;
+    if (rd_stop_local())
+        RD_FAIL(RD_ESTOP, "%s: stopped as asked; the same command continues", what);
+done:
+    return rc;
 }
 
 bool rd_stop_agree(const rd_comm *c)

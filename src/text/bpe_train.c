@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { TEXTS_PER_POLL = 1024 };
+
 typedef struct pair {
     int32_t left, right; /* numbers in trainer.tokens */
     int64_t count;       /* weighted occurrences now */
@@ -275,10 +277,12 @@ static bool spells_special(const trainer *t, const pair *p)
     return false;
 }
 
-static void learn_merges(trainer *t, int64_t vocab, int64_t min_count, rd_tok *tok)
+static int learn_merges(trainer *t, const rd_tok_train_opts *o, int64_t min_count, rd_tok *tok)
 {
+    int rc = RD_OK;
     rd_buf bytes = {0};
-    while (t->n_heap > 0 && t->tokens.n + RD_TOK_SPECIALS < vocab) {
+    while (t->n_heap > 0 && t->tokens.n + RD_TOK_SPECIALS < o->vocab) {
+        if (o->poll) RD_TRY(o->poll());
         heap_entry top = heap_pop(t);
         pair p = t->pairs[top.pair];
         if (p.count != top.count) {
@@ -294,7 +298,9 @@ static void learn_merges(trainer *t, int64_t vocab, int64_t min_count, rd_tok *t
                              out + RD_TOK_SPECIALS);
         flush_touched(t, min_count);
     }
+done:
     rd_buf_free(&bytes);
+    return rc;
 }
 
 int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *texts,
@@ -310,7 +316,10 @@ int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *te
         RD_FAIL(RD_EINPUT, "tokenizer training: min_count must be at least 1, got %lld",
                 (long long)min_count);
     RD_TRY(rd_pretok_create(pattern, &pre));
-    for (int64_t i = 0; i < n; i++) RD_TRY(count_text(&t, pre, texts[i], weights ? weights[i] : 1));
+    for (int64_t i = 0; i < n; i++) {
+        if (opts->poll && i % TEXTS_PER_POLL == 0) RD_TRY(opts->poll());
+        RD_TRY(count_text(&t, pre, texts[i], weights ? weights[i] : 1));
+    }
     take_bytes(&t, opts->all_bytes);
     int64_t least = t.tokens.n + RD_TOK_SPECIALS;
     if (opts->vocab < least || opts->vocab > INT32_MAX / 2)
@@ -318,7 +327,7 @@ int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *te
                 "tokenizer training: the vocabulary must have %lld ... %d tokens, got %lld",
                 (long long)least, INT32_MAX / 2, (long long)opts->vocab);
     count_pairs(&t, min_count);
-    learn_merges(&t, opts->vocab, min_count, tok);
+    RD_TRY(learn_merges(&t, opts, min_count, tok));
 
     for (int i = 0; i < RD_TOK_SPECIALS; i++)
         rd_tok_put_token(tok, rd_tok_special_names[i], strlen(rd_tok_special_names[i]),

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define DATASETS_SCHEMA "redistill.datasets"
-enum { DATASETS_VERSION = 1 };
+enum { DATASETS_VERSION = 1, TEXTS_PER_POLL = 1024 };
 
 /* ---------------------------------------------------------------- texts */
 
@@ -42,6 +42,7 @@ static int encode_texts(const rd_tok *tok, const rd_pool *pool, const int32_t *s
             cap = 2 * (int64_t)bytes;
             rd_resize(one, cap);
         }
+        if (i % TEXTS_PER_POLL == 0) RD_TRY(rd_stop_poll("corpus"));
         int64_t n = rd_tok_encode(tok, text, bytes, one, cap);
         if (n == -2) {
             rc = rd_error_get()->code;

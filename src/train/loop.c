@@ -46,6 +46,7 @@ typedef struct train_run {
     train_files files;
     train_metrics metrics;
     train_state state;
+    double longest_step, longest_save; /* seconds */
 } train_run;
 
 void rd_train_defaults(rd_train_opts *o)
@@ -331,12 +332,30 @@ done:
 static int save(train_run *r, const char *tail)
 {
     int rc = RD_OK;
+    const double begun = rd_time();
     rd_clock_begin(r->clock[CLOCK_SAVE]);
     RD_TRY(rd_agree(&r->g->world, metrics_flush(&r->metrics)));
     RD_TRY(checkpoint_write(&r->files, r->model, r->opt, &r->state, tail));
+    r->longest_save = fmax(r->longest_save, rd_time() - begun);
 done:
     rd_clock_end(r->clock[CLOCK_SAVE]);
     return rc;
+}
+
+/* Before a checkpoint was timed: its size at the speed of a slow disk. */
+static double guess_save(const train_run *r)
+{
+    const double bytes_per_second = 2e8;
+    const double floats = (double)r->model->base.storage + 2 * (double)r->model->trained->storage;
+    return floats * sizeof(float) * r->g->tp.size / bytes_per_second;
+}
+
+/* What a request to stop takes from the next look at the deadline on: a step, and a checkpoint that
+ * may be slower than those so far. */
+static void keep_room(train_run *r, double step_seconds)
+{
+    r->longest_step = fmax(r->longest_step, step_seconds);
+    rd_stop_need(r->longest_step + 1.5 * (r->longest_save > 0 ? r->longest_save : guess_save(r)));
 }
 
 static int run_steps(train_run *r)
@@ -348,10 +367,12 @@ static int run_steps(train_run *r)
         objective_means means;
         double grad_norm = 0;
         bool stop = false;
+        const double begun = rd_time();
         rd_mem_guard("training step");
         rc = run_step(r, pending, &means, &grad_norm, &stop);
         rd_mem_guard(NULL);
         RD_TRY(rc);
+        keep_room(r, rd_time() - begun);
         double lr = r->o->optim.lr * rd_lr_factor(&r->o->optim, s->step, s->steps);
         record_step(r, &means);
         pending = metrics_step(&r->metrics, s, &means, lr, grad_norm);
@@ -367,6 +388,7 @@ static int run_steps(train_run *r)
     RD_TRY(save(r, "final"));
     checkpoint_remove_steps(&r->files);
 done:
+    rd_stop_need(0);
     return rc;
 }
 
