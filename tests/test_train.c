@@ -230,22 +230,29 @@ static void test_stopping(void)
     rd_model_free(&whole), rd_model_free(&part);
 }
 
-/* Stopped after a step or two.  The checkpoint stays in o->dir. */
-static void run_and_stop(const rd_train_opts *o)
+/* Warnings with a text among those from number `from` on; all were given on every rank. */
+static int64_t warned(int64_t from, const char *text)
 {
-    char file[330];
-    rd_model *m;
-    rd_train_report r;
-    snprintf(file, sizeof file, "%s/stop", o->dir);
+    const char *const *list;
+    int64_t n = rd_warnings(&list), found = 0;
+    for (int64_t i = from; i < n; i++) found += strstr(list[i], text) != NULL;
+    return found;
+}
+
+/* A run in DIR that stops after step every + 1: what asks it to is its first checkpoint. */
+static void run_in_part(rd_train_opts *o, const char *dir, int every)
+{
+    rd_model *part;
+    rd_train_report s;
+    char file[400];
+    o->dir = dir;
+    o->checkpoint_every = every;
+    snprintf(file, sizeof file, "%s/checkpoints/sft-%06d.h5", dir, every);
     rd_stop_begin(0, file);
-    if (rd_test_world.rank == 0) rd_file_write_atomic(file, "", 0);
-    rd_barrier(&rd_test_world);
-    is_rc(run(grid, o, false, &m, &r), RD_ESTOP, "stopped");
-    rd_barrier(&rd_test_world);
-    if (rd_test_world.rank == 0) unlink(file);
-    rd_barrier(&rd_test_world);
+    is_rc(run(grid, o, false, &part, &s), RD_ESTOP, "stopped");
+    is_i64(s.steps, every + 1, "one step after its first checkpoint");
     rd_stop_begin(0, NULL);
-    rd_model_free(&m);
+    rd_model_free(&part);
 }
 
 /* The checkpoint of one directory for a run in another.  Local. */
@@ -283,7 +290,7 @@ static void test_sharing(const char *kind)
         snprintf(own, sizeof own, "%s-%d", dir, rd_test_world.rank);
         o.dir = dir;
         o.optim.sharded = sharded;
-        run_and_stop(&o);
+        run_in_part(&o, dir, 1);
         copy_checkpoint(dir, own);
         rd_barrier(&rd_test_world);
         o.optim.sharded = !sharded;
@@ -296,6 +303,51 @@ static void test_sharing(const char *kind)
         ok(same_weights(whole, other) && s.last_loss == r.last_loss, "the same bits");
         rd_model_free(&other);
     }
+    rd_model_free(&whole);
+}
+
+/* What another grid has begun is continued, with a warning; what had other data is not. */
+static void test_other_runs(void)
+{
+    rd_model *whole, *part;
+    rd_train_report r, s;
+    rd_grid *other;
+    char dir[300];
+    const char *const *warnings;
+    int64_t n, m, before;
+    rd_train_opts o = data_options(run_dir("one-grid"));
+    is_rc(run(grid, &o, false, &whole, &r), RD_OK, "a run in one go");
+    double *a = column(o.dir, "sft/loss", &n);
+    snprintf(dir, sizeof dir, "%s", run_dir("two-grids"));
+    run_in_part(&o, dir, 3);
+    before = rd_warnings(&warnings);
+    is_rc(rd_grid_create(1, grid->world.size, 1, &other), RD_OK, "a grid of rows");
+    is_rc(rd_la_attach(other, 1), RD_OK, "its products");
+    is_rc(run(other, &o, false, &part, &s), RD_OK, "continued there");
+    is_i64(warned(before, "sft: continues on 1 x ("), grid->world.size > 1, "one warning");
+    double *b = column(dir, "sft/loss", &m), worst = 0;
+    for (int64_t i = 0; i < n && i < m; i++) worst = fmax(worst, fabs(a[i] / b[i] - 1));
+    ok(n == m && worst < 1e-4, "losses agree (%.1e)", worst);
+    rd_model_free(&part);
+    rd_la_detach(other);
+    rd_grid_free(&other);
+
+    snprintf(dir, sizeof dir, "%s", run_dir("other-data"));
+    run_in_part(&o, dir, 3);
+    before = rd_warnings(&warnings);
+    o.share[0] = 0.45, o.share[1] = 0.55; /* and the key, which should tell, does not */
+    is_rc(run(grid, &o, false, &part, &s), RD_OK, "the same key, another order of the data");
+    is_i64(warned(before, "took other data, or in another order"), 2, "both files passed over");
+    rd_model_free(&part);
+    o.dir = run_dir("other-data-whole");
+    rd_model_free(&whole);
+    is_rc(run(grid, &o, false, &whole, &s), RD_OK, "in one go");
+    rd_free(b);
+    b = column(dir, "sft/loss", &m);
+    rd_free(a);
+    a = column(o.dir, "sft/loss", &n);
+    ok(n == m && memcmp(a, b, (size_t)n * sizeof *a) == 0, "a run from the beginning");
+    rd_free(a), rd_free(b);
     rd_model_free(&whole);
 }
 
@@ -391,6 +443,7 @@ int main(int argc, char **argv)
     test_stopping();
     test_sharing("muon");
     test_sharing("adamw");
+    test_other_runs();
     test_damage();
     test_failures();
     rd_tok_free(&tok);

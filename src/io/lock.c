@@ -4,9 +4,9 @@
  * when the process ends, however that happens.  Rank 0 begins with the whole file, which it gets
  * only when no rank of another job is left.
  *
- * fcntl locks hold between nodes on NFS, Lustre (mounted with flock), GPFS and BeeGFS when these are
- * set up for them; where they are not, locking fails at once and the job goes on with a warning.  A
- * node that has crashed may keep its locks until the file server gives it up. */
+ * fcntl locks hold between nodes on NFS, Lustre (mounted with flock), GPFS and BeeGFS when these
+ * are set up for them; where they are not, locking fails at once and the job goes on with a
+ * warning.  A node that has crashed may keep its locks until the file server gives it up. */
 #include "io_private.h"
 #include <errno.h>
 #include <fcntl.h>

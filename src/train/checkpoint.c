@@ -5,7 +5,12 @@
  *   DIR/checkpoints/STAGE-final.h5    weights and state at the end; the steps' files are then
  * removed
  *
- * The key says which run a file belongs to: a file with another key is left out with a warning. */
+ * The key says which run a file belongs to: a file with another key is left out with a warning.
+ *
+ * State is: the step; the seed, from which all random numbers follow (they are counter-based, keyed
+ * by seed, purpose and index: there is no generator to save); a hash over the items of all steps so
+ * far, which the plan, replayed up to the step, must give again; sums for the report.  The learning
+ * rate is a function of step and steps.  A step's file also names the grid that wrote it. */
 #include "train_impl.h"
 
 #include <dirent.h>
@@ -13,6 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef RD_GIT
+#define RD_GIT "unknown"
+#endif
 #define SCHEMA "redistill.checkpoint"
 enum { VERSION = 1, MAX_LISTED = 64, PATH_SIZE = 1024 };
 
@@ -78,7 +86,7 @@ static const state_field fields[] = {
     FIELD(rows, false),      FIELD(pairs, false),   FIELD(over_long, false),
     FIELD(empty, false),     FIELD(first_n, false), FIELD(last_n, false),
     FIELD(first_sum, true),  FIELD(last_sum, true), FIELD(last_correct, true),
-    FIELD(last_pairs, true),
+    FIELD(last_pairs, true), FIELD(seed, false),    FIELD(plan_hash, false),
 };
 enum { N_FIELDS = sizeof(fields) / sizeof(fields[0]) };
 
@@ -111,6 +119,56 @@ static int read_state(rd_store *s, train_state *state, uint64_t *key)
     RD_TRY(rd_store_get_i64(s, "", "key", &n));
     *key = (uint64_t)n;
 done:
+    return rc;
+}
+
+/* The grid, as it stands in a step's file. */
+typedef struct grid_shape {
+    int64_t data, rows, cols;
+} grid_shape;
+
+static int write_grid(rd_store *s, const rd_grid *g)
+{
+    int rc = RD_OK;
+    RD_TRY(rd_store_set_i64(s, "", "grid_data", g->data));
+    RD_TRY(rd_store_set_i64(s, "", "grid_rows", g->rows));
+    RD_TRY(rd_store_set_i64(s, "", "grid_cols", g->cols));
+done:
+    return rc;
+}
+
+static int read_grid(rd_store *s, grid_shape *shape)
+{
+    int rc = RD_OK;
+    RD_TRY(rd_store_get_i64(s, "", "grid_data", &shape->data));
+    RD_TRY(rd_store_get_i64(s, "", "grid_rows", &shape->rows));
+    RD_TRY(rd_store_get_i64(s, "", "grid_cols", &shape->cols));
+done:
+    return rc;
+}
+
+/* Sums over ranks are taken in another order on another grid. */
+static void compare_grids(const train_files *f, const grid_shape *wrote)
+{
+    const rd_grid *g = f->g;
+    if (wrote->data == g->data && wrote->rows == g->rows && wrote->cols == g->cols) return;
+    rd_warn("%s: continues on %d x (%d x %d) ranks what %lld x (%lld x %lld) wrote: results agree "
+            "to rounding, not bit for bit",
+            f->o->stage, g->data, g->rows, g->cols, (long long)wrote->data, (long long)wrote->rows,
+            (long long)wrote->cols);
+}
+
+/* Another compiler or version may round otherwise; no more than a word about that. */
+static int compare_builds(const train_files *f, rd_store *s)
+{
+    int rc = RD_OK;
+    rd_buf git = {0};
+    RD_TRY(rd_store_get_string(s, "", "git", &git));
+    if (strcmp(git.data, RD_GIT) != 0)
+        rd_info("%s: the checkpoint was written by version %s, this is %s", f->o->stage, git.data,
+                RD_GIT);
+done:
+    rd_buf_free(&git);
     return rc;
 }
 
@@ -188,6 +246,7 @@ int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
     RD_TRY(rd_model_write_config(&model->cfg, store));
     RD_TRY(rd_store_set_string(store, "", "stage", f->o->stage));
     RD_TRY(write_state(store, s, f->o->key));
+    if (tail == NULL) RD_TRY(write_grid(store, f->g));
     RD_TRY(rd_store_set_i64(store, "", "tokenizer", (int64_t)f->o->tokenizer));
     RD_TRY(write_model(model, store, tail != NULL));
     if (tail == NULL) RD_TRY(rd_optim_write(opt, store, "moments/"));
@@ -224,28 +283,51 @@ done:
     return rc;
 }
 
-/* opt NULL: a whole file. */
+/* Does the state fit this run, and its data the plan?  Then the plan stands behind the step. */
+static int check_state(const train_files *f, const char *path, const train_state *state,
+                       train_plan *plan)
+{
+    int rc = RD_OK;
+    if (state->step < 0 || state->step > state->steps)
+        RD_FAIL(RD_EINPUT, "%s: step %lld of %lld", path, (long long)state->step,
+                (long long)state->steps);
+    if (plan == NULL) goto done;
+    if (state->steps != plan->steps || state->seed != (int64_t)f->o->seed) {
+        rc = OTHER_RUN;
+        goto done;
+    }
+    plan_seek(plan, state->step);
+    if (state->plan_hash != (int64_t)plan->hash)
+        RD_FAIL(RD_EINPUT, "%s: its %lld steps took other data, or in another order, than this run",
+                path, (long long)state->step);
+done:
+    return rc;
+}
+
+/* plan, opt NULL: a whole file. */
 static int read_file(const train_files *f, const char *path, rd_model *model, rd_optim *opt,
-                     int64_t steps, train_state *s)
+                     train_plan *plan, train_state *s)
 {
     int rc = RD_OK;
     rd_store *store = NULL;
     uint64_t key = 0;
     train_state state = {0};
+    grid_shape wrote = {0};
     RD_TRY(rd_store_open(&f->g->world, path, SCHEMA, VERSION, &store));
     RD_TRY(read_state(store, &state, &key));
-    if (key != f->o->key || (steps > 0 && state.steps != steps)) {
+    if (key != f->o->key) {
         rc = OTHER_RUN;
         goto done;
     }
-    if (state.step < 0 || state.step > state.steps)
-        RD_FAIL(RD_EINPUT, "%s: step %lld of %lld", path, (long long)state.step,
-                (long long)state.steps);
+    RD_TRY(check_state(f, path, &state, plan));
     if (opt == NULL) {
         RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
     } else {
         RD_TRY(read_trained(model, store));
         RD_TRY(rd_optim_read(opt, store, "moments/"));
+        RD_TRY(read_grid(store, &wrote));
+        compare_grids(f, &wrote);
+        RD_TRY(compare_builds(f, store));
     }
     *s = state;
 done:
@@ -265,8 +347,8 @@ static bool pass_over(const char *path, int rc)
     return rc == OTHER_RUN || rc == RD_EINPUT || rc == RD_EIO;
 }
 
-int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps, train_state *s,
-                      bool *found)
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, train_plan *plan,
+                      train_state *s, bool *found)
 {
     int rc = RD_OK;
     int64_t step[MAX_LISTED], n = list_steps(f, step);
@@ -277,7 +359,7 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
     for (int64_t i = 0; i < n && !*found; i++) {
         char path[PATH_SIZE];
         step_path(f, step[i], path);
-        rc = read_file(f, path, model, opt, steps, s);
+        rc = read_file(f, path, model, opt, plan, s);
         *found = rc == RD_OK;
         if (*found) {
             f->newest = step[i];
@@ -291,6 +373,7 @@ int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t st
     if (n > 0 && !*found) {
         memcpy(model->trained->weights, initial, bytes);
         rd_optim_reset(opt);
+        plan_rewind(plan);
     }
 done:
     rd_free(initial);
@@ -311,7 +394,7 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     if (!exists) return RD_OK;
     initial = rd_new(float, model->base.storage);
     memcpy(initial, model->base.weights, bytes);
-    rc = read_file(f, path, model, NULL, 0, s);
+    rc = read_file(f, path, model, NULL, NULL, s);
     *found = rc == RD_OK;
     if (*found) {
         rd_model_adapter_free(model); /* it is merged in these weights */

@@ -132,6 +132,7 @@ static int prepare(train_run *r)
     RD_TRY(rd_work_create(r->model, max_T, longest, &r->work));
     RD_TRY(rd_optim_create(r->model, &o->optim, r->plan.steps, &r->opt));
     r->state.steps = r->plan.steps;
+    r->state.seed = (int64_t)o->seed;
 done:
     return rc;
 }
@@ -303,6 +304,7 @@ static void record_step(train_run *r, const objective_means *means)
     s->tokens = r->plan.tokens;
     s->rows = r->plan.rows;
     s->pairs = r->plan.pairs;
+    s->plan_hash = (int64_t)r->plan.hash;
 }
 
 /* pending: a failure of this rank since the last agreement. */
@@ -457,15 +459,13 @@ done:
     return rc;
 }
 
-/* Replay the plan up to the checkpoint's step. */
 static int resume(train_run *r)
 {
     int rc = RD_OK;
     bool found = false;
-    RD_TRY(checkpoint_resume(&r->files, r->model, r->opt, r->plan.steps, &r->state, &found));
+    RD_TRY(checkpoint_resume(&r->files, r->model, r->opt, &r->plan, &r->state, &found));
     RD_TRY(ready_adapter(r, found));
     if (!found) return RD_OK;
-    while (r->plan.step < r->state.step) plan_next(&r->plan);
     rd_info("%s: continues after step %lld of %lld", r->o->stage, (long long)r->state.step,
             (long long)r->state.steps);
 done:

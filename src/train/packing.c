@@ -97,6 +97,7 @@ void plan_rewind(train_plan *plan)
         permute(plan, i);
     }
     plan->step = plan->tokens = plan->rows = plan->pairs = plan->n_items = 0;
+    plan->hash = 0;
 }
 
 static void count_targets(train_plan *plan, const plan_item *item)
@@ -125,11 +126,19 @@ void plan_next(train_plan *plan)
         }
         plan_item item = take_item(plan);
         plan->items[plan->n_items++] = item;
+        const int64_t parts[] = {item.corpus->pairs, item.row, item.tokens};
+        plan->hash = rd_hash(parts, sizeof(parts), plan->hash);
         tokens += item.tokens;
         plan->tokens += item.tokens;
         count_targets(plan, &item);
     }
     plan->step++;
+}
+
+void plan_seek(train_plan *plan, int64_t step)
+{
+    if (plan->step > step) plan_rewind(plan);
+    while (plan->step < step) plan_next(plan);
 }
 
 int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_opts *o,

@@ -55,6 +55,7 @@ typedef struct train_plan {
     int64_t steps;               /* of the whole run */
     int64_t step;                /* the items below are those of step - 1 */
     int64_t tokens, rows, pairs; /* handed out so far */
+    uint64_t hash;               /* of all items handed out so far, in order */
     plan_item *items;
     int64_t n_items, max_items;
     int64_t row_targets, pair_targets, pair_count; /* of the step: what means are taken over */
@@ -67,6 +68,8 @@ int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_op
 void plan_free(train_plan *plan);
 void plan_rewind(train_plan *plan);
 void plan_next(train_plan *plan); /* no allocation */
+/* Where the plan was after step s; replayed. */
+void plan_seek(train_plan *plan, int64_t step);
 
 /* The items of a step dealt to parts so that tokens balance: longest first, to the part with the
  * least.  Part p has items list[start[p]] ... list[start[p + 1] - 1]. */
@@ -161,6 +164,7 @@ int muon_step(train_muon *muon, const train_share *s, float *m, double scale, do
 typedef struct train_state {
     int64_t step, steps; /* steps done, steps of the run */
     int64_t tokens, rows, pairs, over_long, empty;
+    int64_t seed, plan_hash; /* what the data's order follows from, and the plan's hash so far */
     int64_t first_n, last_n; /* steps in the sums below */
     double first_sum, last_sum;
     double last_correct, last_pairs;
@@ -177,9 +181,11 @@ int checkpoint_begin(const rd_grid *g, const rd_train_opts *o, train_files *f);
 /* tail: "final" or "branch" (weights only), NULL: a step's file with moments. */
 int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
                      const train_state *s, const char *tail);
-/* Newest valid file with the same key; *found false if there is none, and nothing is changed. */
-int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, int64_t steps, train_state *s,
-                      bool *found);
+/* Newest valid file with the same key, whose steps had the items that the plan gives them; the plan
+ * then stands behind its step.  *found false if there is none, and nothing is changed.  A warning
+ * says so when another grid wrote it. */
+int checkpoint_resume(train_files *f, rd_model *model, rd_optim *opt, train_plan *plan,
+                      train_state *s, bool *found);
 int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found);
 void checkpoint_remove_steps(train_files *f);
 
