@@ -2,13 +2,16 @@
 # Kills runs at random moments and starts the same command again until it ends well; the files must
 # then be those of a run that nobody disturbed, bit for bit.
 #
-#   tests/kill.sh [KILLS [SEED]]     RANKS=2 BUILD=build MPIRUN=mpirun
+#   tests/kill.sh [KILLS [SEED]]     BUILD=build MPIRUN=mpirun LAYOUTS="ranks options;…"
 #
+# The kills are spread evenly over layouts: ranks and grids, sharded moments, adapters.
 # SIGKILL hits one rank, all ranks, or mpirun.  Every third kill waits for a file being written.
 # tests/kill.t sources this file for its functions.
 set -u
 BUILD=${BUILD:-build}
 RANKS=${RANKS:-2}
+EXTRA=${EXTRA:-} # options of every run
+wrap=()          # what starts a rank
 MPIRUN=${MPIRUN:-mpirun}
 CONFIG=tests/inputs/kill.json
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
@@ -33,9 +36,11 @@ clean_up() {
 start() { # command extra…
     local command=$1
     shift
-    "$MPIRUN" -n "$RANKS" "$BUILD/redistill" "$command" "$CONFIG" --set "run.dir=$T/run" "$@" >"$T/out" 2>"$T/err" &
+    # shellcheck disable=SC2086
+    "$MPIRUN" -n "$RANKS" "${wrap[@]}" "$BUILD/redistill" "$command" "$CONFIG" --set "run.dir=$T/run" $EXTRA "$@" >"$T/out" 2>"$T/err" &
     mpirun_pid=$!
     pids=()
+    until alive "$mpirun_pid" || ! kill -0 "$mpirun_pid" 2>/dev/null; do :; done # before exec it is a shell like this
 }
 finish() { # leaves status; a run that hangs is ended
     local i
@@ -121,6 +126,7 @@ reference() {
     run run
     whole_ms=$(($(now) - begun))
     [ $status = 0 ] && [ "$(results "$T/run" | wc -l)" -gt 10 ] || { sed 's/^/# /' "$T/err"; echo "Bail out! no run to compare with"; exit 1; }
+    rm -rf "$T/whole"
     cp -r "$T/run" "$T/whole"
     begun=$(now)
     run run
@@ -175,11 +181,25 @@ kill_runs() { # kills seed
         runs=$((runs + 1))
     done
     [ -z "$(left_over)" ] || { echo "# left over: $(left_over)"; failures=$((failures + 1)); }
-    echo "# $kills kills of $runs runs at $RANKS ranks, seed $2, $failures failures; hit:$(for s in "${!hits[@]}"; do printf ' %s %s' "$s" "${hits[$s]}"; done)"
+    echo "# $kills kills of $runs runs at $RANKS ranks${EXTRA:+ ($EXTRA)}, seed $2, $failures failures; hit:$(for s in "${!hits[@]}"; do printf ' %s %s' "$s" "${hits[$s]}"; done)"
 }
 
 [ "${BASH_SOURCE[0]}" = "$0" ] || return 0
-reference
-echo "# undisturbed $whole_ms ms, start alone $start_ms ms"
-kill_runs "${1:-20}" "${2:-1}"
-[ $failures = 0 ]
+layouts="2;4 --set grid.rows=2;2 --set grid.rows=2;2 --set grid.cols=2;3"
+has_key() { "$BUILD/redistill" --help keys | grep -q "^ *$1 "; }
+! has_key sft.shard_optimizer || layouts+=";2 --set sft.shard_optimizer=true --set align.shard_optimizer=true"
+! has_key sft.adapter.kind || layouts+=";2 --set sft.adapter.kind=lora"
+IFS=';' read -ra layouts <<<"${LAYOUTS:-$layouts}"
+todo=${1:-20} total=0 all_failures=0
+for ((l = 0; l < ${#layouts[@]}; l++)); do
+    read -r RANKS EXTRA <<<"${layouts[l]}"
+    share=$((todo * (l + 1) / ${#layouts[@]} - todo * l / ${#layouts[@]}))
+    [ $share -gt 0 ] || continue
+    hits=()
+    reference
+    echo "# undisturbed $whole_ms ms, start alone $start_ms ms"
+    kill_runs $share $((${2:-1} + l))
+    total=$((total + kills)) all_failures=$((all_failures + failures))
+done
+echo "# $total kills, $all_failures failures"
+[ $all_failures = 0 ]

@@ -10,9 +10,18 @@ ok() { # status text: 0 is good
 reference
 
 # ---- kills
-kill_runs "${KILLS:-6}" "${SEED:-$$}"
+kill_runs "${KILLS:-4}" "${SEED:-$$}"
 [ $failures = 0 ]
 ok $? "$kills kills, seed ${SEED:-$$}: each run ended in the state of an undisturbed one"
+mv "$T/whole" "$T/two"
+RANKS=4 EXTRA="--set grid.rows=2"
+reference
+kill_runs "${KILLS:-3}" "${SEED:-$$}"
+[ $failures = 0 ]
+ok $? "$kills kills on 2 x (2 x 1) ranks: the same"
+rm -rf "$T/whole"
+mv "$T/two" "$T/whole"
+RANKS=2 EXTRA=
 
 # ---- damaged checkpoints
 # A run killed in its first SFT, with two steps' files; $T/base holds it, newest and older are the

@@ -380,6 +380,19 @@ done:
     return rc;
 }
 
+/* Are the files of a finished stage there?  Without its branch it is not finished: what starts from
+ * the branch could never go on.  Root only. */
+static int64_t has_finished(const train_files *f)
+{
+    char path[PATH_SIZE];
+    tail_path(f, "final", path);
+    if (!rd_file_exists(path)) return false;
+    tail_path(f, "branch", path);
+    if (f->o->branch_at <= 0 || rd_file_exists(path)) return true;
+    rd_warn("%s is missing: %s is done again", path, f->o->stage);
+    return false;
+}
+
 int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found)
 {
     int rc = RD_OK;
@@ -389,7 +402,7 @@ int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool 
     float *initial = NULL;
     *found = false;
     tail_path(f, "final", path);
-    exists = f->g->world.rank == 0 && rd_file_exists(path);
+    exists = f->g->world.rank == 0 && has_finished(f);
     rd_bcast(&f->g->world, &exists, sizeof(exists), 0);
     if (!exists) return RD_OK;
     initial = rd_new(float, model->base.storage);
