@@ -122,6 +122,7 @@ same_run() {
 # An undisturbed run in $T/whole; leaves its time and that of a start alone.
 reference() {
     local begun
+    rm -rf "$T/run"
     begun=$(now)
     run run
     whole_ms=$(($(now) - begun))

@@ -100,7 +100,7 @@ run sft
 [ $status = 0 ] && grep -q 'warning: .*sft-final.h5' "$T/err" && cmp -s "$here/sft-final.h5" "$T/whole/$arm/checkpoints/sft-final.h5"
 ok $? "final weights with a flipped bit are made again: $(grep -m 1 warning "$T/err" | sed "s|$T/run/$arm/||")"
 again
-cp "$T/whole/$arm/checkpoints/sft-final.h5" "$here/"
+cp "$T/whole/$arm/checkpoints/"sft-*.h5 "$here/"
 run sft --set model.init.width=32
 [ $status = 0 ] && grep -q 'warning: .*sft-final.h5 belongs to another run' "$T/err"
 ok $? "a checkpoint of another model: $(grep -m 1 warning "$T/err" | sed "s|$T/run/$arm/||")"
