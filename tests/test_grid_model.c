@@ -164,7 +164,7 @@ static void test_files(const bed *t, rd_model *m, const rd_model_config *cfg)
     }
 }
 
-static void test_grid(const bed *t, int rows, int cols)
+static void test_grid(const bed *t, int rows, int cols, bool panels)
 {
     rd_grid *g;
     rd_model *m;
@@ -173,9 +173,11 @@ static void test_grid(const bed *t, int rows, int cols)
     static float z[V * SLOTS];
     int32_t greedy[SLOTS][STEPS];
     int wrong = 0;
-    diag("%d x %d, width %d, %s", rows, cols, (int)t->cfg.width, t->cfg.tied ? "tied" : "untied");
+    diag("%d x %d, width %d, %s, %s", rows, cols, (int)t->cfg.width,
+         t->cfg.tied ? "tied" : "untied", panels ? "panels" : "PBLAS");
     if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
+    rd_la_use_panels(g, panels);
     if (!is_rc(rd_model_create(g, &t->cfg, true, &m), RD_OK, "model")) return;
     rd_model_init(m, 3);
     rd_test_enlarge(m);
@@ -233,7 +235,10 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
     decode(t.model, &t, t.greedy, t.logits);
     for (int rows = 1; rows <= size; rows++)
         for (int cols = 1; rows * cols <= size; cols++)
-            if (size % (rows * cols) == 0) test_grid(&t, rows, cols);
+            if (size % (rows * cols) == 0) {
+                test_grid(&t, rows, cols, true);
+                if (rows * cols > 1 && tied) test_grid(&t, rows, cols, false);
+            }
     rd_model_free(&t.model);
     rd_grid_free(&t.self);
 }
