@@ -104,13 +104,20 @@ char *rd_strdup(const char *s); /* NULL gives NULL */
 char *rd_strndup(const char *s, size_t n);
 
 int64_t rd_mem_used(void); /* bytes now held; tests fail when it is not 0 at the end */
-int64_t rd_mem_peak(void); /* largest rd_mem_used so far */
+int64_t rd_mem_peak(void); /* largest rd_mem_used so far, or since the last of */
+void rd_mem_peak_restart(void);
 /* The process' largest resident set so far as the operating system counts it, bytes: with programs,
  * libraries and MPI's buffers.  0 where it does not say. */
 int64_t rd_mem_resident_peak(void);
 void rd_mem_report(FILE *f); /* bytes and allocations per layer (the directory of the caller) */
 /* Between guard(name) and guard(NULL) an allocation is an error of ours: rd_die. */
 void rd_mem_guard(const char *name);
+/* Between pretend(true) and pretend(false) large allocations are of memory that is counted and may
+ * be written to here and there, but is only there where it was: so a plan lets the program's own
+ * set-up measure what would not fit this machine.  All that is allocated in between is freed in
+ * between, and the peak is as if nothing had been. */
+void rd_mem_pretend(bool on);
+bool rd_mem_pretending(void);
 
 /* ---------------------------------------------------------------- strings (str.c) */
 

@@ -128,6 +128,8 @@ typedef struct rd_store_info {
     const char *config; /* resolved config as JSON text; may be NULL */
 } rd_store_info;
 
+/* Bytes that a store takes while it is committed or opened, at most; less for small files. */
+enum { RD_STORE_SPACE = 4 << 20 };
 int rd_store_create(const rd_comm *c, const char *path, const rd_store_info *info, rd_store **s);
 /* Open for reading.  Refuses another schema (NULL: any) or a newer major version: RD_EINPUT.  A
  * file that is truncated, foreign or does not fit its checksum is RD_EINPUT with the path. */

@@ -132,6 +132,7 @@ typedef struct rd_batch {
 typedef struct rd_work rd_work;
 int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **work);
 void rd_work_free(rd_work **work);
+int64_t rd_work_head_bytes(const rd_work *work); /* of it for logits: the head works in pieces */
 
 /* Trunk forward: embedding to the final norm.  Collective.
  * Errors: RD_EINTERNAL for a batch that does not fit the work or the vocabulary. */

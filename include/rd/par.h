@@ -43,6 +43,9 @@ int rd_grid_create(int data, int rows, int cols, rd_grid **grid);
 /* A 1 x 1 grid of this rank alone, whatever the job's size: for work that no other rank shares.
  * Local. */
 void rd_grid_self(rd_grid **grid);
+/* The rank (0, 0, 0), which owns the most, of a grid that need not exist: for set-up under
+ * rd_mem_pretend.  Its communicators claim their sizes and hold this rank alone.  Local. */
+void rd_grid_pretend(int data, int rows, int cols, rd_grid **grid);
 void rd_grid_free(rd_grid **grid);
 
 /* ---------------------------------------------------------------- collectives (coll.c) */

@@ -145,6 +145,20 @@ int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const cha
 int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
                   const rd_train_opts *o, rd_train_report *report);
 
+/* What a run allocates beside the model, bytes on this rank. */
+typedef struct rd_train_memory {
+    int64_t activations; /* of one micro-batch, with scratch */
+    int64_t head;        /* logits of a piece of it */
+    int64_t moments;
+    int64_t exchange;     /* the optimiser's other memory: messages between replicas, Muon's work */
+    int64_t partial_sums; /* of gradients, see shards */
+    int64_t batch;        /* rows of a step, tokens of a micro-batch */
+} rd_train_memory;
+/* By making all of it as a run would and releasing it: under rd_mem_pretend for a grid that does
+ * not exist.  For rows (pairs) of up to max_len tokens; without the datasets' tokens and the files'
+ * buffers.  Collective. */
+int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_train_memory *m);
+
 /* Final (or branch) weights of a stage: DIR/checkpoints/STAGE-final.h5, STAGE-branch.h5.  key: that
  * of the run that must have written them; RD_EINPUT for those of another run.  Collective on world.
  */

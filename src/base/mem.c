@@ -6,13 +6,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGN = 64, MAX_LAYERS = 32 };
+enum { ALIGN = 64, MAX_LAYERS = 32, LARGE = 1 << 20 };
 
 typedef struct header {
     size_t bytes;
     int layer;
     uint32_t magic; /* a wrong pointer or a double free is found here */
+    size_t mapped;  /* bytes of a mapping of its own; 0: from the heap */
 } header;
 _Static_assert(sizeof(header) <= ALIGN, "the header must fit in front of the data");
 enum { MAGIC = 0x5ed157, FREED = 0xdead };
@@ -24,6 +26,10 @@ static struct {
 static int n_layers;
 static int64_t used, peak;
 static const char *guard_name;
+static struct {
+    bool on;
+    int64_t used, peak; /* before */
+} pretended;
 
 /* The layer is the directory of the caller's file: "src/io/json.c" is io. */
 static int layer_of(const char *file)
@@ -60,13 +66,23 @@ static size_t total_size(const char *file, int64_t n, size_t size)
     return bytes;
 }
 
+/* Address space of zeros, of which the system provides what is touched. */
+static void *reserve(size_t bytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 void *rd_alloc_at(const char *file, int64_t n, size_t size)
 {
     size_t bytes = total_size(file, n, size);
     size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, in whole ALIGNs */
-    header *h = aligned_alloc(ALIGN, padded);
+    bool map = pretended.on && bytes >= LARGE;
+    header *h = map ? reserve(padded) : aligned_alloc(ALIGN, padded);
     if (!h) rd_die_at(file, 0, "out of memory (%zu bytes, %lld in use)", bytes, (long long)used);
-    memset(h, 0, padded);
+    if (!map) memset(h, 0, padded);
+    h->mapped = map ? padded : 0;
     h->bytes = bytes;
     h->layer = layer_of(file);
     h->magic = MAGIC;
@@ -98,7 +114,10 @@ void rd_free(void *p)
     header *h = header_of(p);
     count(h, -1);
     h->magic = FREED;
-    free(h);
+    if (h->mapped > 0)
+        munmap(h, h->mapped);
+    else
+        free(h);
 }
 
 char *rd_strndup(const char *s, size_t n)
@@ -120,6 +139,10 @@ int64_t rd_mem_used(void)
 int64_t rd_mem_peak(void)
 {
     return peak;
+}
+void rd_mem_peak_restart(void)
+{
+    peak = used;
 }
 
 /* Not getrusage: its figure includes what the process was before it became this program. */
@@ -145,4 +168,22 @@ void rd_mem_report(FILE *f)
 void rd_mem_guard(const char *name)
 {
     guard_name = name;
+}
+
+void rd_mem_pretend(bool on)
+{
+    RD_ASSERT(on != pretended.on);
+    pretended.on = on;
+    if (on) {
+        pretended.used = used;
+        pretended.peak = peak;
+        return;
+    }
+    RD_ASSERT(used == pretended.used);
+    peak = pretended.peak;
+}
+
+bool rd_mem_pretending(void)
+{
+    return pretended.on;
 }

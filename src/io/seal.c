@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define MAGIC "redistill seal "
-#define BLOCK ((int64_t)4 << 20)
+#define BLOCK ((int64_t)RD_STORE_SPACE)
 
 static void make_text(int64_t bytes, uint32_t sum, char text[RD_SEAL_BYTES])
 {

@@ -132,6 +132,11 @@ void rd_work_free(rd_work **work)
     RD_FREE(*work);
 }
 
+int64_t rd_work_head_bytes(const rd_work *work)
+{
+    return (work->rope - work->logits) * (int64_t)sizeof(float);
+}
+
 void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx)
 {
     work->ready = ready;

@@ -95,6 +95,18 @@ void rd_grid_self(rd_grid **grid)
     *grid = g;
 }
 
+void rd_grid_pretend(int data, int rows, int cols, rd_grid **grid)
+{
+    rd_grid_self(grid);
+    rd_grid *g = *grid;
+    g->data = data;
+    g->rows = g->over_rows.size = rows;
+    g->cols = g->over_cols.size = cols;
+    g->replicas.size = data;
+    g->tp.size = rows * cols;
+    g->world.size = data * rows * cols;
+}
+
 void rd_grid_free(rd_grid **grid)
 {
     rd_grid *g = *grid;

@@ -95,12 +95,35 @@ static void make_levels(train_run *r, int64_t n)
         r->level[l] = rd_new(float, r->model->trained->storage);
 }
 
+/* How the shards of a step are dealt to replicas. */
+static void deal_shards(train_run *r)
+{
+    int data = r->g->data;
+    r->shards = r->o->shards % data == 0 ? (int)r->o->shards : data;
+    r->first_shard = r->shards / data * r->g->my_data;
+    r->end_shard = r->shards / data * (r->g->my_data + 1);
+}
+
+/* Tokens of a micro-batch: no more than a step's, nor less than the longest item. */
+static int64_t largest_micro(const rd_train_opts *o, int64_t longest_item)
+{
+    int64_t most = o->batch_tokens + longest_item;
+    int64_t max_T = o->micro_tokens < most ? o->micro_tokens : most;
+    return max_T < longest_item ? longest_item : max_T;
+}
+
+static void make_batch(train_run *r, int64_t max_items, int64_t max_T, bool pairs)
+{
+    r->sums = rd_new(double, r->shards *OBJECTIVE_SUMS + 2);
+    deal_create(r->shards, max_items, &r->deal);
+    micro_create(max_T, 2 * max_items, pairs && r->o->variant == RD_ORPO_FULL, &r->micro);
+}
+
 /* Everything a step needs, sized from the plan: the steps themselves allocate nothing. */
 static int prepare(train_run *r)
 {
     int rc = RD_OK;
     const rd_train_opts *o = r->o;
-    int data = r->g->data;
     int64_t longest_item = 0, longest = 0;
     RD_TRY(plan_create(r->rows, r->pairs, o, &r->plan));
     for (int i = 0; i < 2; i++) {
@@ -117,18 +140,10 @@ static int prepare(train_run *r)
     if (r->state.empty > 0)
         rd_warn("%s: %lld rows or pairs with an empty text are left out", o->stage,
                 (long long)r->state.empty);
-    r->shards = o->shards % data == 0 ? (int)o->shards : data;
-    r->first_shard = r->shards / data * r->g->my_data;
-    r->end_shard = r->shards / data * (r->g->my_data + 1);
+    deal_shards(r);
     make_levels(r, r->end_shard - r->first_shard);
-    r->sums = rd_new(double, r->shards *OBJECTIVE_SUMS + 2);
-    deal_create(r->shards, r->plan.max_items, &r->deal);
-    /* No micro-batch can hold more than a step's tokens, nor less than the longest item. */
-    int64_t most = o->batch_tokens + longest_item;
-    int64_t max_T = o->micro_tokens < most ? o->micro_tokens : most;
-    if (max_T < longest_item) max_T = longest_item;
-    micro_create(max_T, 2 * r->plan.max_items, r->pairs != NULL && o->variant == RD_ORPO_FULL,
-                 &r->micro);
+    int64_t max_T = largest_micro(o, longest_item);
+    make_batch(r, r->plan.max_items, max_T, r->pairs != NULL);
     RD_TRY(rd_work_create(r->model, max_T, longest, &r->work));
     RD_TRY(rd_optim_create(r->model, &o->optim, r->plan.steps, &r->opt));
     r->state.steps = r->plan.steps;
@@ -511,6 +526,37 @@ done:
     }
     fill_report(r, tokens_before, rd_time() - start, was_done, report);
     run_free(r);
+    return rc;
+}
+
+/* What a plan takes for the rows' mean length where it only sizes lists. */
+enum { SHORT_ROW = 16 };
+
+int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_train_memory *m)
+{
+    int rc = RD_OK;
+    train_run r = {.g = model->grid, .model = model, .o = o};
+    int64_t longest_item = pairs ? 2 * o->max_len : o->max_len, start[5];
+    *m = (rd_train_memory){0};
+    RD_TRY(check_opts(o));
+    deal_shards(&r);
+    int64_t max_T = largest_micro(o, longest_item);
+    start[0] = rd_mem_used();
+    make_levels(&r, r.end_shard - r.first_shard);
+    start[1] = rd_mem_used();
+    make_batch(&r, o->batch_tokens / SHORT_ROW + 1, max_T, pairs);
+    start[2] = rd_mem_used();
+    RD_TRY(rd_work_create(model, max_T, o->max_len, &r.work));
+    start[3] = rd_mem_used();
+    RD_TRY(rd_optim_create(model, &o->optim, 1, &r.opt));
+    start[4] = rd_mem_used();
+    m->partial_sums = start[1] - start[0];
+    m->batch = start[2] - start[1];
+    m->head = rd_work_head_bytes(r.work);
+    m->activations = start[3] - start[2] - m->head;
+    m->moments = start[4] - start[3];
+done:
+    run_free(&r);
     return rc;
 }
 
