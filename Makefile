@@ -59,7 +59,7 @@ BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all check check-asan check-valgrind prove tests lint layers format info deps quickstart bench fuzz clean help
+.PHONY: all check check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -118,6 +118,13 @@ bench: deps $(BENCH:%=$(BUILD)/tests/%) all
 	@set -e; for b in $(BENCH); do echo "== $$b"; \
 	  n=$$(sed -n '1s/.*bench ranks: *\([0-9]*\).*/\1/p' tests/$$b.c); \
 	  $(MPIRUN) -n $${n:-1} $(BUILD)/tests/$$b; done
+
+## plan-check: plans against measured memory and time, on 1, 2 and 4 ranks of this machine
+plan-check: deps $(BUILD)/tests/bench_plan
+	@set -e; for n in 1 2 4; do $(MPIRUN) -n $$n $(BUILD)/tests/bench_plan; done
+## plan-table: the README's plans for large models
+plan-table: all
+	@BUILD=$(BUILD) MPIRUN="$(MPIRUN)" tests/plan_table.sh
 
 ## layers: fail when an #include points up, or a library is used outside its one door
 layers:

@@ -9,49 +9,13 @@
  * Flops per token are counted as rd_model_config_flops does.  Under mpirun -n N the rates are those
  * of all ranks, and the product rate is N times that of one. */
 #include "rd_test.h"
-#include "rd/train.h"
-
-enum { ROWS = 512 };
+#include "bench_rows.h"
 
 typedef struct shape {
     const char *name, *optimizer;
     rd_model_config cfg;
     int64_t min_len, max_len, steps;
 } shape;
-
-/* Rows of random letters, which this tokenizer takes one by one; half of each is the response. */
-static int write_rows(const rd_comm *c, const char *path, const shape *s)
-{
-    int rc = RD_OK;
-    rd_store *store = NULL;
-    rd_pool pool = {0};
-    rd_rng rng = rd_rng_make(1, "bench", 0, 0);
-    rd_store_info info = {.schema = "redistill.datasets", .version = 1};
-    int64_t ids[2][ROWS], base, n = c->rank == 0 ? ROWS : 0;
-    uint8_t zero[ROWS] = {0};
-    for (int64_t i = 0; i < n; i++) {
-        int64_t len = rd_rng_range(&rng, s->min_len, s->max_len) - 1;
-        for (int k = 0; k < 2; k++) {
-            char text[512];
-            int64_t half = k == 0 ? len / 2 : len - len / 2;
-            for (int64_t t = 0; t < half; t++) text[t] = (char)('a' + rd_rng_below(&rng, 26));
-            text[half] = 0;
-            ids[k][i] = rd_pool_add(&pool, text);
-        }
-    }
-    RD_TRY(rd_store_create(c, path, &info, &store));
-    RD_TRY(rd_store_write_pool(store, &pool, &base));
-    for (int64_t i = 0; i < n; i++) ids[0][i] += base, ids[1][i] += base;
-    RD_TRY(rd_store_write(store, "sft/kind", RD_U8, zero, n));
-    RD_TRY(rd_store_write(store, "sft/family", RD_U8, zero, n));
-    RD_TRY(rd_store_write(store, "sft/prompt", RD_I64, ids[0], n));
-    RD_TRY(rd_store_write(store, "sft/response", RD_I64, ids[1], n));
-    RD_TRY(rd_store_commit(&store));
-done:
-    rd_store_close(&store);
-    rd_pool_free(&pool);
-    return rc;
-}
 
 static double clock_seconds(const char *part)
 {
@@ -79,7 +43,8 @@ static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double ra
     o.optim.kind = s->optimizer;
     o.tokens = 2048 * s->steps;
     o.max_len = s->max_len + 1;
-    if (write_rows(&g->world, path, s) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (bench_rows_write(&g->world, path, s->min_len, s->max_len) != RD_OK)
+        rd_die("%s", rd_error_get()->message);
     rd_model_create(g, &s->cfg, true, &model);
     rd_model_init(model, 1);
     rd_clock_reset();
@@ -147,13 +112,10 @@ int main(int argc, char **argv)
                                     256,
                                     12}};
     rd_grid *g;
-    rd_tok *tok;
-    static const char *const letters[] = {"abcdefghijklmnopqrstuvwxyz"};
-    rd_tok_train_opts t = {.vocab = 3 + 26, .all_bytes = false};
     rd_test_begin(&argc, &argv);
+    rd_tok *tok = bench_tokenizer();
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, 1);
-    if (rd_tok_train(&t, 1, letters, NULL, &tok) != RD_OK) rd_die("%s", rd_error_get()->message);
     double rate = rd_gemm_rate(1024, 5);
     rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0) printf("products: %.1f GFLOP/s\n", 1e-9 * rate);

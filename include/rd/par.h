@@ -36,6 +36,10 @@ void rd_par_end(void);
 rd_comm rd_comm_world(void);
 rd_comm rd_comm_self(void);
 _Noreturn void rd_par_abort(int status);
+/* Ranks of c on my node (that share its memory), and those that are as many-th on theirs as I am on
+ * mine.  Collective on c; freed by rd_comm_free, which is Collective on them. */
+void rd_comm_nodes(const rd_comm *c, rd_comm *node, rd_comm *across);
+void rd_comm_free(rd_comm *c);
 
 /* Make the grid.  Collective on world; data = 0 takes as many replicas as the ranks allow.
  * Errors: RD_EINPUT when data*rows*cols != ranks. */

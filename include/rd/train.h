@@ -40,6 +40,7 @@ void rd_optim_free(rd_optim **opt);
 /* Schedule factor in [0, 1] for 0-based step s of n. */
 double rd_lr_factor(const rd_optim_opts *o, int64_t s, int64_t n);
 int64_t rd_optim_bytes(const rd_optim *opt); /* of moments on this rank */
+double rd_optim_flops(const rd_optim *opt);  /* of products in a step, on the busiest rank */
 /* Begin to sum the gradients over the replicas: to everyone or, sharded, to who updates them.  The
  * caller says what is ready (rd_flow_ready) and ends the flow.  Local. */
 rd_flow *rd_optim_begin_sums(rd_optim *opt);
@@ -153,6 +154,7 @@ typedef struct rd_train_memory {
     int64_t exchange;     /* the optimiser's other memory: messages between replicas, Muon's work */
     int64_t partial_sums; /* of gradients, see shards */
     int64_t batch;        /* rows of a step, tokens of a micro-batch */
+    double update_flops;  /* not bytes: of Muon's products in one update, on the busiest rank */
 } rd_train_memory;
 /* By making all of it as a run would and releasing it: under rd_mem_pretend for a grid that does
  * not exist.  For rows (pairs) of up to max_len tokens; without the datasets' tokens and the files'

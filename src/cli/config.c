@@ -266,8 +266,9 @@ done:
 /* Keys that the arms of one run share, because they share its traces and datasets. */
 static bool is_shared(const char *key)
 {
-    static const char *const sections[] = {"run.",     "data.",   "grid.",   "teacher.",
-                                           "augment.", "filter.", "prompts", "model.tokenizer."};
+    static const char *const sections[] = {"run.",    "data.",           "grid.",    "machine.",
+                                           "plan.",   "teacher.",        "augment.", "filter.",
+                                           "prompts", "model.tokenizer."};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strncmp(key, sections[i], strlen(sections[i])) == 0) return true;
     return false;

@@ -19,6 +19,10 @@ static const config_key run_keys[] = {
     {"grid.cols", KEY_INT, "1", 1, 1e6, NULL, "grid columns of one replica (tokens)"},
     {"grid.threads", KEY_INT, "1", 1, 1024, NULL, "BLAS threads per rank"},
     {"grid.products", KEY_ENUM, "\"panels\"", 0, 0, "panels|pblas", "products on grids larger than 1 x 1: our own panels, or PBLAS alone"},
+    {"machine.file", KEY_TEXT, "\"\"", 0, 0, NULL, "constants of the machine that validate plans for (redistill calibrate writes them); empty: careful defaults"},
+    {"machine.ranks_per_node", KEY_INT, "0", 0, 1e6, NULL, "0: as the file says"},
+    {"plan.row_tokens", KEY_INT, "0", 0, 1e6, NULL, "mean length of a sequence that validate reckons with; 0: half of max_len"},
+    {"plan.target_share", KEY_REAL, "0.5", 0, 1, NULL, "share of the tokens that have a loss, likewise"},
     {"prompts", KEY_TEXT, "\"\"", 0, 0, NULL, "prompt file; empty: the built-in wording"},
 
     {"teacher.kind", KEY_ENUM, "\"symbolic\"", 0, 0, "symbolic|http", "who proposes and applies rules: a search, or a server with OpenAI's chat completions"},

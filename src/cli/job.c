@@ -23,6 +23,7 @@ static void header(const job *j)
 {
     const rd_grid *g = j->grid;
     rd_info("%s, %s", build_version(), rd_la_describe());
+    if (j->validate) return;
     rd_info("run %s in %s: %d rank%s x %lld thread%s, grid data %d x rows %d x cols %d, seed %lld",
             config_text(&j->cfg.keys, "run.name"), j->dir, g->world.size,
             g->world.size == 1 ? "" : "s", (long long)config_int(&j->cfg.keys, "grid.threads"),
@@ -81,13 +82,24 @@ done:
     return rc;
 }
 
-/* The grid as configured, or what about it does not fit the job's ranks. */
+enum { MAX_PLANNED = 1 << 22 };
+
+/* How many ranks a run would have: the job's; of a plan, those asked for, or what the grid needs
+ * when nobody started the program as a job. */
+static int64_t count_ranks(const job *j, int64_t data, int64_t replica)
+{
+    int64_t size = rd_comm_world().size;
+    if (j->ranks > 0) return j->ranks;
+    return j->validate && size == 1 ? (data > 0 ? data : 1) * replica : size;
+}
+
+/* The grid as configured, or what about it does not fit the ranks. */
 static int make_grid(job *j)
 {
     int rc = RD_OK;
     const config_scope *s = &j->cfg.keys;
     int64_t data = config_int(s, "grid.data"), rows = config_int(s, "grid.rows"),
-            cols = config_int(s, "grid.cols"), ranks = rd_comm_world().size;
+            cols = config_int(s, "grid.cols"), ranks = count_ranks(j, data, rows * cols);
     if (data == 0 && ranks % (rows * cols) != 0)
         RD_FAIL(RD_EINPUT,
                 "%s: grid.rows, grid.cols: the job's %lld rank%s cannot be cut into replicas of "
@@ -100,7 +112,15 @@ static int make_grid(job *j)
                 "has %lld",
                 j->cfg.path, (long long)data, (long long)rows, (long long)cols,
                 (long long)(data * rows * cols), (long long)ranks);
-    RD_TRY(rd_grid_create((int)data, (int)rows, (int)cols, &j->grid));
+    if (ranks > MAX_PLANNED)
+        RD_FAIL(RD_EINPUT, "%s: grid: a plan is for at most %d ranks, not %lld", j->cfg.path,
+                MAX_PLANNED, (long long)ranks);
+    j->plan.data = rd_int(ranks / (rows * cols));
+    j->plan.rows = (int)rows, j->plan.cols = (int)cols;
+    if (j->validate)
+        RD_TRY(rd_grid_create(0, 1, 1, &j->grid));
+    else
+        RD_TRY(rd_grid_create((int)data, (int)rows, (int)cols, &j->grid));
 done:
     return rc;
 }

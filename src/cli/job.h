@@ -13,7 +13,13 @@
 typedef struct job {
     config cfg;
     rd_grid *grid;
-    char *dir; /* run directory */
+    char *dir;           /* run directory */
+    bool validate;       /* nothing will be computed: the grid of the plan need not be the job's */
+    int ranks;           /* that validate plans for; 0: as the config and the job say */
+    const char *machine; /* file in place of machine.file; NULL: none */
+    struct {
+        int data, rows, cols;
+    } plan;
     rd_prompts *prompts;
     rd_taskset tasks; /* both splits, equal on all ranks */
     int64_t hypotheses[CONFIG_MAX_TASKS];
@@ -91,8 +97,13 @@ int report_write(job *j); /* Collective; rank 0 writes report.txt and report.jso
 double walltime_hours_left(const rd_comm *world);
 double walltime_parse(const char *text); /* Slurm's DAYS-HH:MM:SS in seconds; NAN: no time */
 
-/* plan.c: what validate prints beside the resolved config. */
-int plan_print(job *j);
+/* plan.c: what validate prints beside the resolved config: tasks, memory, work and time of
+ * training; json: all as one JSON object.  RD_EINPUT when a stage needs more memory than there is.
+ * Collective. */
+int plan_print(job *j, bool json);
+
+/* calibrate.c: measure the machine (cost.h) into a file.  Collective on all ranks. */
+int calibrate_run(const char *path);
 
 /* build.c */
 const char *build_version(void);  /* "redistill 0.1.0 (abc1234)" */

@@ -8,10 +8,11 @@
 enum { MAX_SETS = 64 };
 
 typedef struct arguments {
-    const char *command, *file;
+    const char *command, *file, *machine;
     const char *sets[MAX_SETS];
     int n_sets;
     double max_hours;
+    int ranks;
     bool json;
     bool help, version;
 } arguments;
@@ -23,11 +24,16 @@ static const char usage[] =
     "  augment | filter | sft | align | eval | report CONFIG\n"
     "                             one stage (what it needs must be there)\n"
     "  validate CONFIG            check everything that can be checked without computing\n"
+    "                             and plan: memory, work, time, the best grids [--ranks N]\n"
+    "                             [--machine FILE] [--json]\n"
+    "  calibrate [FILE]           measure this machine for such plans (machine.json)\n"
     "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
     "  report DIR                 print a finished run's report again\n"
     "\n"
     "  --set KEY=VALUE            override a key of the config (repeatable)\n"
     "  --max-hours H              stop, resumable, after H hours\n"
+    "  --ranks N                  validate: plan for so many ranks, whatever the job has\n"
+    "  --machine FILE             validate: the machine as calibrate measured it\n"
     "  --fault SITE:RANK[:kill]   inject a failure (tests)\n"
     "  --version, --help [keys]   --help keys lists every key of the config\n"
     "\n"
@@ -43,8 +49,11 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->json = true;
         goto done;
     }
-    bool known = strcmp(option, "--set") == 0 || strcmp(option, "--max-hours") == 0 ||
-                 strcmp(option, "--fault") == 0;
+    static const char *const options[] = {"--set", "--max-hours", "--fault", "--ranks",
+                                          "--machine"};
+    bool known = false;
+    for (size_t k = 0; k < sizeof options / sizeof *options; k++)
+        known |= strcmp(option, options[k]) == 0;
     if (!known) RD_FAIL(RD_EUSAGE, "unknown option '%s'; see redistill --help", option);
     if (!value) RD_FAIL(RD_EUSAGE, "%s: a value must follow", option);
     ++*i;
@@ -56,6 +65,14 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->max_hours = strtod(value, &end);
         if (*end || end == value || !(a->max_hours > 0))
             RD_FAIL(RD_EUSAGE, "--max-hours: expected hours above 0, got '%s'", value);
+    } else if (strcmp(option, "--ranks") == 0) {
+        char *end;
+        long n = strtol(value, &end, 10);
+        if (*end || end == value || n < 1 || n > 1 << 22)
+            RD_FAIL(RD_EUSAGE, "--ranks: expected a number of ranks, got '%s'", value);
+        a->ranks = (int)n;
+    } else if (strcmp(option, "--machine") == 0) {
+        a->machine = value;
     } else {
         RD_TRY(rd_fault_arm(value));
     }
@@ -83,8 +100,8 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (a->help || a->version) goto done;
     if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
-    static const char *const commands[] = {"run",  "augment", "filter",   "sft",    "align",
-                                           "eval", "report",  "validate", "inspect"};
+    static const char *const commands[] = {"run",  "augment", "filter",   "sft",     "align",
+                                           "eval", "report",  "validate", "inspect", "calibrate"};
     const char *nearest = NULL;
     int best = 100;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -93,7 +110,7 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (best > 0)
         RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, nearest);
-    if (!a->file)
+    if (!a->file && strcmp(a->command, "calibrate") != 0)
         RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
                 strcmp(a->command, "inspect") == 0 ? "file" : "config");
 done:
@@ -171,11 +188,15 @@ static void begin_stopping(const job *j, const arguments *a)
 static int command_run(const arguments *a)
 {
     int rc = RD_OK;
-    job j = {0};
+    job j = {
+        .validate = strcmp(a->command, "validate") == 0, .ranks = a->ranks, .machine = a->machine};
+    if (!j.validate && (a->ranks > 0 || a->machine))
+        RD_FAIL(RD_EUSAGE, "--ranks, --machine: of validate alone");
+    rd_log_quiet(j.validate && a->json);
     rd_stop_begin(0, NULL);
     RD_TRY(job_begin(&j, a->file, a->n_sets, a->sets));
-    if (strcmp(a->command, "validate") == 0) {
-        RD_TRY(plan_print(&j));
+    if (j.validate) {
+        RD_TRY(plan_print(&j, a->json));
         goto done;
     }
     begin_stopping(&j, a);
@@ -235,6 +256,8 @@ static int dispatch(const arguments *a)
     }
     if (strcmp(a->command, "inspect") == 0 || (strcmp(a->command, "report") == 0 && !is_config))
         return command_print(a);
+    if (strcmp(a->command, "calibrate") == 0)
+        return calibrate_run(a->file ? a->file : "machine.json");
     return command_run(a);
 }
 

@@ -167,7 +167,7 @@ int rd_model_adapt(rd_model *model, const rd_adapter_opts *o)
     number_outputs(model);
     if (o->kind == RD_DORA) {
         parts->norm2 = rd_new(double, parts->outputs);
-        base_norms(model);
+        if (!rd_mem_pretending()) base_norms(model); /* a plan has no weights */
     }
     if (rd_adapter_takes(model)) {
         rd_params_create(&l, false, &model->adapter_start);

@@ -47,6 +47,20 @@ static rd_comm split(const rd_comm *c, int color, int key)
     return wrap(mpi);
 }
 
+void rd_comm_nodes(const rd_comm *c, rd_comm *node, rd_comm *across)
+{
+    MPI_Comm mpi;
+    MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &mpi);
+    *node = wrap(mpi);
+    *across = split(c, node->rank, c->rank);
+}
+
+void rd_comm_free(rd_comm *c)
+{
+    if (c->size > 0) MPI_Comm_free(&c->mpi);
+    *c = (rd_comm){0};
+}
+
 int rd_grid_create(int data, int rows, int cols, rd_grid **grid)
 {
     int rc = RD_OK;

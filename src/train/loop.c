@@ -554,7 +554,9 @@ int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_tra
     m->batch = start[2] - start[1];
     m->head = rd_work_head_bytes(r.work);
     m->activations = start[3] - start[2] - m->head;
-    m->moments = start[4] - start[3];
+    m->moments = rd_optim_bytes(r.opt);
+    m->exchange = start[4] - start[3] - m->moments;
+    m->update_flops = rd_optim_flops(r.opt);
 done:
     run_free(&r);
     return rc;

@@ -156,6 +156,18 @@ void muon_free(train_muon **muon)
     RD_FREE(*muon);
 }
 
+double muon_flops(const train_muon *u)
+{
+    double most = 0;
+    for (int p = 0; p < u->g->data; p++) {
+        double sum = 0;
+        for (int64_t i = 0; i < u->n; i++)
+            if (u->matrix[i].owner == p) sum += u->matrix[i].flops;
+        if (sum > most) most = sum;
+    }
+    return most / (u->g->rows * u->g->cols);
+}
+
 /* ---------------------------------------------------------------- orthogonalisation */
 
 /* n rows or columns of A from `from` on.  1 x 1 grids only. */

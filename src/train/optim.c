@@ -117,6 +117,11 @@ int64_t rd_optim_bytes(const rd_optim *opt)
     return (opt->share.m_size + opt->share.v_size) * (int64_t)sizeof(float);
 }
 
+double rd_optim_flops(const rd_optim *opt)
+{
+    return opt->muon != NULL ? muon_flops(opt->muon) : 0;
+}
+
 /* ---------------------------------------------------------------- a step */
 
 /* The constants of one AdamW step; bias corrections are taken in float64. */

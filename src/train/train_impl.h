@@ -153,6 +153,7 @@ typedef struct train_muon train_muon;
  * Collective on the replica. */
 int muon_create(rd_model *model, bool sharded, int *owner, train_muon **muon);
 void muon_free(train_muon **muon);
+double muon_flops(const train_muon *muon); /* of products in a step, on the busiest rank */
 /* m: momenta where the share puts them; scale multiplies the gradients (clipping).  Sharded: only
  * the matrices held here are updated.  Collective on world. */
 int muon_step(train_muon *muon, const train_share *s, float *m, double scale, double lr,
