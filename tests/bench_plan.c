@@ -56,8 +56,8 @@ static double run(const rd_grid *g, const rd_model_config *cfg, const rd_tok *to
     rd_model *model;
     rd_train_report r;
     char dir[320];
-    snprintf(dir, sizeof dir, "%s/%d-%d-%d-%d-%lld", rd_test_dir(), g->data, g->rows, g->cols,
-             number, (long long)cfg->width);
+    snprintf(dir, sizeof dir, "%s/%s-%d-%d-%d-%d-%lld", rd_test_dir(), o->optim.kind, g->data,
+             g->rows, g->cols, number, (long long)cfg->width);
     o->dir = dir;
     rd_clock_reset();
     int64_t before = rd_mem_used();
@@ -95,7 +95,8 @@ static void compare(const rd_grid *g, const shape *s, const char *optimizer, con
     if (rd_model_config_check(&c.model) != RD_OK || cost_plan_make(&c, m, &p) != RD_OK)
         rd_die("%s", rd_error_get()->message);
     for (int i = 0; i < RUNS; i++) best = fmin(best, run(g, &s->cfg, tok, path, &o, i, &peak));
-    double memory = (p.memory.total - p.memory.program) * 1e-6, measured = (double)peak * 1e-6;
+    double memory = (p.memory.total - p.memory.program - p.memory.panels) * 1e-6,
+           measured = (double)peak * 1e-6;
     if (g->world.rank == 0)
         printf("| %s %s | %d x %d x %d | %.1f | %.1f | %+.1f %% | %.3f | %.3f | %+.0f %% |\n",
                s->name, optimizer, g->data, g->rows, g->cols, memory, measured,

@@ -69,6 +69,11 @@ static void test_words(void)
              "and half of its tokens' columns of the embedding, to and fro");
     ok(p.part[COST_GRADIENTS].words == 0, "one replica has nothing to sum");
 
+    ok(p.memory.panels > 4e6, "room for panels: %.1f MB", p.memory.panels * 1e-6);
+    c.pblas = true;
+    cost_plan without = plan(&c, &m);
+    near_f64(without.memory.total, p.memory.total - p.memory.panels, 1e-9, "none with PBLAS alone");
+
     c = small(1, 2, 1);
     p = plan(&c, &m);
     double outputs = 2 * (128 + 64 + 64 + 128 + 256 + 256 + 128) * 512;
@@ -140,6 +145,7 @@ static void test_adapter(void)
         double said = p.memory.weights + p.memory.gradients;
         ok(said <= there && said > 0.95 * there, "kind %d: %.0f bytes said, %.0f there", kind, said,
            there);
+        ok(p.memory.panels == 0, "no panels on 1 x 1");
         ok(p.memory.gradients == 4 * (double)model->adapter.storage, "gradients of it alone");
         ok(p.memory.train.moments >= 8 * rd_model_config_params(&c.model) / 100 &&
                p.memory.train.moments < 8 * rd_model_config_params(&c.model) / 4,
@@ -158,6 +164,7 @@ static void test_choice(void)
     int n, smallest;
     cost_machine_default(&m);
     cost_case c = small(1, 1, 1);
+    c.pblas = true; /* panels are larger than this model */
     is_rc(cost_suggest(&c, &m, 8, 3, best, &n, &smallest), RD_OK, "grids of eight ranks");
     ok(n == 3 && smallest == 1, "three of them, and one rank has room");
     ok(best[0].plan.seconds <= best[1].plan.seconds && best[1].plan.seconds <= best[2].plan.seconds,

@@ -296,7 +296,7 @@ static int measure(const cost_case *c, const cost_machine *m, double shards, rd_
     mem->files = RD_STORE_SPACE;
     mem->program = m->program;
     mem->total =
-        mem->weights + mem->gradients + mem->files + mem->program +
+        mem->weights + mem->gradients + mem->panels + mem->files + mem->program +
         (double)(t->activations + t->head + t->moments + t->exchange + t->partial_sums + t->batch);
 done:
     return rc;
@@ -382,6 +382,9 @@ int cost_plan_make(const cost_case *c, const cost_machine *m, cost_plan *p)
     rd_mem_pretend(true);
     rd_grid_pretend(c->data, c->rows, c->cols, &g);
     RD_TRY(make_model(c, g, &model));
+    int64_t before = rd_mem_used();
+    rd_la_use_panels(g, !c->pblas);
+    p->memory.panels = (double)(rd_mem_used() - before);
     RD_TRY(measure(c, m, shards, model, &p->memory));
     p->fits = p->available == 0 || p->memory.total <= p->available;
     walk_layers(&w, model);
@@ -390,6 +393,7 @@ int cost_plan_make(const cost_case *c, const cost_machine *m, cost_plan *p)
     finish(c, m, model, p);
 done:
     rd_model_free(&model);
+    rd_la_use_panels(g, false);
     rd_grid_free(&g);
     rd_mem_pretend(false);
     return rc;

@@ -85,6 +85,7 @@ typedef struct cost_case {
     double row;          /* tokens of a sequence, on average */
     double target_share; /* of them with a loss */
     int data, rows, cols;
+    bool pblas; /* products without panels: less memory; seconds are those with them */
 } cost_case;
 
 typedef enum {
@@ -108,6 +109,7 @@ typedef struct cost_part {
 typedef struct cost_memory {
     double weights, gradients;
     rd_train_memory train;
+    double panels;  /* of products on grids */
     double files;   /* space of a store */
     double program; /* the machine's constant */
     double total;

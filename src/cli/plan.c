@@ -50,6 +50,7 @@ static int make_case(const job *j, const config_arm *arm, const char *stage, cos
                      .data = j->plan.data,
                      .rows = j->plan.rows,
                      .cols = j->plan.cols,
+                     .pblas = strcmp(config_text(s, "grid.products"), "pblas") == 0,
                      .target_share = config_real(s, "plan.target_share")};
     RD_TRY(options_model(s, config_int(s, "model.tokenizer.train_vocab"), &c->model));
     RD_TRY(options_train(j, arm, stage, &c->train));
@@ -116,7 +117,7 @@ typedef struct amount {
     const char *name;
     double bytes;
 } amount;
-enum { AMOUNTS = 9 };
+enum { AMOUNTS = 10 };
 static void memory_parts(const cost_memory *m, amount *a)
 {
     const rd_train_memory *t = &m->train;
@@ -126,6 +127,7 @@ static void memory_parts(const cost_memory *m, amount *a)
                                   {"partial_sums", (double)t->partial_sums},
                                   {"activations", (double)t->activations},
                                   {"logits", (double)t->head},
+                                  {"panels", m->panels},
                                   {"exchange", (double)t->exchange},
                                   {"batch_and_files", (double)t->batch + m->files},
                                   {"program", m->program}};
