@@ -76,9 +76,13 @@ static void test_words(void)
 
     c = small(1, 2, 1);
     p = plan(&c, &m);
-    double outputs = 2 * (128 + 64 + 64 + 128 + 256 + 256 + 128) * 512;
-    near_f64(p.part[COST_LINEAR].words, micros * 3 * outputs / 2, 1e-9,
-             "two grid rows: half of every output's activations");
+    double outputs = 2 * (2 * (128 + 64 + 64 + 128 + 256 + 256) + 3 * 128) * 512;
+    near_f64(p.part[COST_LINEAR].words, micros * outputs / 2, 1e-9,
+             "two grid rows: half of every output's activations, twice, down's three times");
+    /* A piece of 128 tokens at a time: logits and their gradients, 512 words of each token halved;
+     * then log-probabilities in float64, in short sums of 1,024. */
+    near_f64(p.part[COST_HEAD].words, micros * (2 * 512 * 512 / 2 + 1024), 1e-9,
+             "and logits, never the head's matrix");
     /* Four norms a layer, 512 sums in float64: a short sum is said once for each level. */
     near_f64(p.part[COST_PASSES].words, micros * 2 * 4 * 1024, 1e-9, "and the sums of the norms");
 

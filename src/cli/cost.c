@@ -157,25 +157,39 @@ static void send(walk *w, cost_part_name part, group g, double times, cost_messa
     p->communicating += times * (n.messages * l.latency + n.words * l.word);
 }
 
-/* A linear layer's product, or one of its two gradients', on the grid: la/panels.c moves the weight
- * over grid columns and the output's side over grid rows, in each of the three. */
-static void grid_product(walk *w, cost_part_name part, double times, const rd_mat *W, double t)
+/* How la/panels.c cuts a layer's outputs: rounds of panels, and the products of each.  *piece: of
+ * outputs in one product. */
+static double cut_panels(const walk *w, const rd_mat *W, double t, double *piece)
 {
-    double in = (double)W->lm, out = (double)W->n, block = (double)W->nb;
+    const double room = 1 << 21; /* floats of a panel there */
+    double in = (double)W->lm, out = (double)W->n, block = fmin((double)W->nb, out);
+    double ways = fmax(w->c->rows, w->c->cols), width = floor(room / (ways * fmax(in, t)));
+    double pieces = ceil(block / fmax(width, 1));
+    *piece = ceil(block / pieces);
+    return ceil(out / block / ways) * pieces;
+}
+
+/* A linear layer's product `times` times, its own or one of its gradients'.  Each moves the weight,
+ * or the gradient of the weight, over grid columns; `sides` of them the outputs' side over grid
+ * rows. */
+static void grid_product(walk *w, cost_part_name part, double times, double sides, const rd_mat *W,
+                         double t)
+{
+    double in = (double)W->lm, out = (double)W->n, piece;
     int R = w->c->rows, C = w->c->cols;
     if (R * C == 1) {
         multiply(w, part, times, cost_of_product(out, t, in));
         return;
     }
-    double blocks = ceil(out / block), rounds = ceil(blocks / (R > C ? R : C));
-    if (block > out) block = out;
-    multiply(w, part, times * out / block, cost_of_product(block, t, in));
+    double panels = cut_panels(w, W, t, &piece);
+    multiply(w, part, times * out / piece, cost_of_product(piece, t, in));
     cost_messages over_cols = cost_of_shares(C, in * out), over_rows = cost_of_shares(R, t * out);
-    over_cols.messages *= rounds;
-    over_rows.messages *= rounds;
+    over_cols.messages *= panels;
+    over_rows.messages *= panels;
     send(w, part, w->cols, times, over_cols);
-    send(w, part, w->rows, times, over_rows);
-    stream(w, part, times * 2 * (over_cols.words + over_rows.words)); /* packed, and put in place */
+    send(w, part, w->rows, sides, over_rows);
+    /* Packed, and put in place. */
+    stream(w, part, 2 * (times * over_cols.words + sides * over_rows.words));
 }
 
 static const char *const targets[RD_TARGETS] = {
@@ -202,7 +216,9 @@ static void walk_layers(walk *w, rd_model *model)
     bool full = !c->train.adapted;
     for (rd_target t = RD_Q; t < RD_TARGETS; t++) {
         const rd_mat *W = weight(model, t);
-        grid_product(w, COST_LINEAR, n * (full ? 3 : 2), W, w->t);
+        /* Both gradients use one copy of dY, but for down's, which are not taken together. */
+        double times = full ? 3 : 2, sides = full && t == RD_DOWN ? 3 : 2;
+        grid_product(w, COST_LINEAR, n * times, n * sides, W, w->t);
         if (full || !(c->train.adapter.targets >> t & 1)) continue;
         double r = (double)c->train.adapter.rank, in = (double)W->lm, out = rows_of(W, c->rows);
         /* A^T X, B^T U and the two gradients of each; on a grid U and its gradient are summed. */
@@ -231,23 +247,33 @@ static void walk_layers(walk *w, rd_model *model)
     if (full) send(w, COST_PASSES, w->cols, 2 * n, cost_of_sum(c->cols, l.d));
 }
 
-static void walk_ends(walk *w, rd_model *model)
+/* Logits and their gradients, in pieces of some tokens of each grid column.  On a grid the matrix
+ * stays: a grid column has part of the vocabulary for the tokens of all, a grid row sums over part
+ * of the width (head.c). */
+static void walk_head(walk *w, const rd_mat *E)
 {
-    enum { CHUNK = 256 }; /* of the head (transformer.c) */
+    enum { CHUNK = 256 }; /* transformer.c */
     const cost_case *c = w->c;
-    bool full = !c->train.adapted;
-    const rd_mat *E = &rd_model_param(model, "model.embed_tokens.weight")->w;
-    double d = (double)E->lm, v = rows_of(E, c->rows), targets_t = w->t * c->target_share;
-    double chunks = ceil(targets_t / CHUNK), chunk = targets_t / fmax(chunks, 1);
-    double passes = c->pairs ? 2 : 1, products = passes + 1 + full;
-    grid_product(w, COST_HEAD, w->micros * chunks * products, E, chunk);
-    compute(w, COST_HEAD, 0, w->micros * passes * targets_t * v * w->m->exponential * w->slow);
-    send(w, COST_HEAD, w->rows, w->micros * passes * chunks, cost_of_sum(c->rows, 2 * chunk));
-    send(w, COST_HEAD, w->rows, w->micros * passes * chunks, cost_of_sum(c->rows, 4 * chunk));
-    send(w, COST_HEAD, w->cols, w->micros * passes, cost_of_sum(c->cols, 2 * w->t * c->cols));
-    double looks = full ? 2 : 1;
+    int R = c->rows, C = c->cols;
+    double d = (double)E->lm, v = (double)E->ln, with_loss = w->t * c->target_share;
+    double chunks = ceil(with_loss / ceil((double)CHUNK / R)), n = C * with_loss / fmax(chunks, 1);
+    double times = w->micros * chunks;
+    /* The last pass makes gradients; pairs have one before it for their log-probabilities. */
+    double passes = c->pairs ? 2 : 1, products = passes + 1 + !c->train.adapted;
+    multiply(w, COST_HEAD, times * products, cost_of_product(v, n, d));
+    compute(w, COST_HEAD, 0, times * passes * v * n / R * w->m->exponential * w->slow);
+    send(w, COST_HEAD, w->cols, times * (passes + 1), cost_of_shares(C, n * d));
+    send(w, COST_HEAD, w->rows, times * (passes + 1), cost_of_shares(R, n * v));
+    send(w, COST_HEAD, w->cols, times * passes, cost_of_sum(C, 2 * n / R));
+    send(w, COST_HEAD, w->cols, times * passes, cost_of_sum(C, 4 * n / R));
+    send(w, COST_HEAD, w->rows, w->micros * passes, cost_of_sum(R, 2 * w->t * C));
+}
+
+static void walk_embedding(walk *w, const rd_mat *E)
+{
+    double looks = w->c->train.adapted ? 1 : 2, d = (double)E->lm;
     compute(w, COST_EMBEDDING, 0, w->micros * looks * 3 * w->t * d * w->pass);
-    send(w, COST_EMBEDDING, w->cols, w->micros * looks, cost_of_shares(c->cols, w->t * d));
+    send(w, COST_EMBEDDING, w->cols, w->micros * looks, cost_of_shares(w->c->cols, w->t * d));
 }
 
 static void walk_update(walk *w, const rd_model *model, double shards, const cost_memory *mem)
@@ -388,7 +414,9 @@ int cost_plan_make(const cost_case *c, const cost_machine *m, cost_plan *p)
     RD_TRY(measure(c, m, shards, model, &p->memory));
     p->fits = p->available == 0 || p->memory.total <= p->available;
     walk_layers(&w, model);
-    walk_ends(&w, model);
+    const rd_mat *E = &rd_model_param(model, "model.embed_tokens.weight")->w;
+    walk_head(&w, E);
+    walk_embedding(&w, E);
     walk_update(&w, model, shards, &p->memory);
     finish(c, m, model, p);
 done:
