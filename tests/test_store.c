@@ -103,6 +103,9 @@ static void test_tables(const char *path)
     near_f64(scale, 0.25, 0, "its value");
     is_rc(rd_store_get_i64(s, "", "absent", &value), RD_EINPUT, "an absent attribute");
     is_rc(rd_store_get_i64(s, "", "config", &value), RD_EINPUT, "a string is no number");
+    ok(rd_store_has_attribute(s, "", "steps") && rd_store_has_attribute(s, "task/x", "scale") &&
+           !rd_store_has_attribute(s, "", "absent") && !rd_store_has_attribute(s, "none", "scale"),
+       "has attributes");
     ok(rd_store_has(s, "task/x") && !rd_store_has(s, "task/y") && !rd_store_has(s, "a/b/c"), "has");
     is_rc(rd_store_rows(s, "task/y", &n), RD_EINPUT, "an absent column");
     is_rc(rd_store_rows(s, "none/id", &n), RD_OK, "an empty column");

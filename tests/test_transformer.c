@@ -142,6 +142,11 @@ static void test_refusals(rd_grid *g)
     c.head_size = 5;
     is_rc(rd_model_config_check(&c), RD_EINPUT, "an odd head size");
     c = tiny_config(true);
+    c.rope = (rd_rope_scaling){8, 4, 4, 8192};
+    is_rc(rd_model_config_check(&c), RD_EINPUT, "rope scaling whose factors are equal");
+    c.rope = (rd_rope_scaling){8, 1, 4, 0};
+    is_rc(rd_model_config_check(&c), RD_EINPUT, "rope scaling without a context");
+    c = tiny_config(true);
     int64_t n = 0;
     for (int64_t i = 0; i < m->base.n; i++) n += m->base.item[i].w.m * m->base.item[i].w.n;
     is_i64(rd_model_config_params(&c), n, "the parameter count");

@@ -180,6 +180,8 @@ int rd_store_set_f64(rd_store *s, const char *object, const char *name, double v
 int rd_store_get_string(rd_store *s, const char *object, const char *name, rd_buf *value);
 int rd_store_get_i64(rd_store *s, const char *object, const char *name, int64_t *value);
 int rd_store_get_f64(rd_store *s, const char *object, const char *name, double *value);
+/* Is there one?  What rank 0 sees, on every rank: what follows is the same everywhere. */
+bool rd_store_has_attribute(rd_store *s, const char *object, const char *name);
 
 /* Description of any HDF5 file: attributes, tables with row counts, arrays with shapes.  Local.
  * Appends text for a terminal, or one JSON object: path, bytes, checksum (is there one that fits?

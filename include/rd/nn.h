@@ -10,10 +10,21 @@
 #include "rd/io.h"
 #include "rd/la.h"
 
+/* Llama 3.1's stretched rotary embedding ("llama3" in transformers): frequencies whose wavelength
+ * is longer than original_context / low_freq_factor are divided by factor, those of wavelengths
+ * below original_context / high_freq_factor stay, and between them the change is gradual. */
+typedef struct rd_rope_scaling {
+    double factor; /* 0: none, and nothing else is looked at; otherwise >= 1 */
+    double low_freq_factor, high_freq_factor; /* 0 < low < high */
+    int64_t original_context;                 /* tokens */
+} rd_rope_scaling;
+
 typedef struct rd_model_config {
     int64_t vocab, width, layers, heads, kv_heads, head_size, ffn;
     double rope_theta, norm_eps;
-    bool tied; /* lm_head is embed_tokens */
+    rd_rope_scaling rope;
+    bool tied;     /* lm_head is embed_tokens */
+    bool qkv_bias; /* q_proj, k_proj and v_proj have biases (Qwen2) */
 } rd_model_config;
 /* Fills head_size = width / heads if 0; checks ranges and divisibility.  Errors: RD_EINPUT. */
 int rd_model_config_check(rd_model_config *c);

@@ -330,6 +330,12 @@ int rd_h5_set_number(hid_t file, const char *path, const char *object, const cha
     return attribute_set(file, path, object, name, type, value);
 }
 
+bool rd_h5_has_attribute(hid_t file, const char *object, const char *name)
+{
+    return rd_h5_exists(file, object) &&
+           H5Aexists_by_name(file, *object != '\0' ? object : "/", name, H5P_DEFAULT) > 0;
+}
+
 static int attribute_open(hid_t file, const char *path, const char *object, const char *name,
                           hid_t *attribute)
 {
@@ -337,7 +343,7 @@ static int attribute_open(hid_t file, const char *path, const char *object, cons
     const char *target = *object != '\0' ? object : "/";
     *attribute = H5I_INVALID_HID;
     if (!rd_h5_exists(file, object)) RD_FAIL(RD_EINPUT, "%s: there is no %s in it", path, object);
-    if (H5Aexists_by_name(file, target, name, H5P_DEFAULT) <= 0)
+    if (!rd_h5_has_attribute(file, object, name))
         RD_FAIL(RD_EINPUT, "%s: %s has no attribute %s", path, target, name);
     *attribute = H5Aopen_by_name(file, target, name, H5P_DEFAULT, H5P_DEFAULT);
     if (*attribute < 0) RD_H5_FAIL(RD_EINPUT, path, name);

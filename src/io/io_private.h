@@ -110,6 +110,7 @@ int rd_h5_get_string(hid_t file, const char *path, const char *object, const cha
                      rd_buf *value);
 int rd_h5_get_number(hid_t file, const char *path, const char *object, const char *name, hid_t type,
                      void *value);
+bool rd_h5_has_attribute(hid_t file, const char *object, const char *name);
 /* The root attributes that every file of ours carries. */
 int rd_h5_set_header(hid_t file, const char *path, const rd_store_info *info, const char *date);
 int rd_h5_check_header(hid_t file, const char *path, const char *schema, int version);

@@ -622,3 +622,10 @@ int rd_store_get_f64(rd_store *s, const char *object, const char *name, double *
     return rd_agree(&s->comm,
                     rd_h5_get_number(s->file, s->path, object, name, H5T_NATIVE_DOUBLE, value));
 }
+
+bool rd_store_has_attribute(rd_store *s, const char *object, const char *name)
+{
+    bool has = rd_h5_has_attribute(s->file, object, name);
+    rd_bcast(&s->comm, &has, sizeof(has), 0);
+    return has;
+}

@@ -13,6 +13,25 @@ enum { ALIGN = 16 };
 
 /* ---------------------------------------------------------------- configuration */
 
+static int check_rope(const rd_rope_scaling *r)
+{
+    int rc = RD_OK;
+    if (r->factor == 0) return RD_OK;
+    if (!(r->factor >= 1) || !isfinite(r->factor))
+        RD_FAIL(RD_EINPUT, "rope scaling's factor: expected a number >= 1, got %g", r->factor);
+    if (!(r->low_freq_factor > 0 && r->low_freq_factor < r->high_freq_factor) ||
+        !isfinite(r->high_freq_factor))
+        RD_FAIL(RD_EINPUT,
+                "rope scaling: expected 0 < low_freq_factor < high_freq_factor, got %g and %g",
+                r->low_freq_factor, r->high_freq_factor);
+    if (r->original_context < 1)
+        RD_FAIL(RD_EINPUT, "rope scaling's original context: expected tokens, got %lld",
+                (long long)r->original_context);
+    RD_FAIL(RD_EINPUT, "rope scaling is not computed yet");
+done:
+    return rc;
+}
+
 int rd_model_config_check(rd_model_config *c)
 {
     int rc = RD_OK;
@@ -40,6 +59,8 @@ int rd_model_config_check(rd_model_config *c)
         RD_FAIL(RD_EINPUT, "rope_theta: expected a number > 0, got %g", c->rope_theta);
     if (!(c->norm_eps >= 0) || c->norm_eps > 1)
         RD_FAIL(RD_EINPUT, "norm_eps: expected a number in 0 ... 1, got %g", c->norm_eps);
+    RD_TRY(check_rope(&c->rope));
+    if (c->qkv_bias) RD_FAIL(RD_EINPUT, "biases of q, k and v are not computed yet");
 done:
     return rc;
 }
@@ -54,7 +75,9 @@ static int64_t layer_matrix_params(const rd_model_config *c)
 int64_t rd_model_config_params(const rd_model_config *c)
 {
     int64_t embeddings = c->vocab * c->width * (c->tied ? 1 : 2);
-    return embeddings + c->layers * (layer_matrix_params(c) + 2 * c->width) + c->width;
+    int64_t vectors = 2 * c->width;
+    if (c->qkv_bias) vectors += (c->heads + 2 * c->kv_heads) * c->head_size;
+    return embeddings + c->layers * (layer_matrix_params(c) + vectors) + c->width;
 }
 
 double rd_model_config_flops(const rd_model_config *c, double ctx)
@@ -384,6 +407,19 @@ static const config_field fields[] = {
 };
 enum { N_FIELDS = sizeof(fields) / sizeof(fields[0]) };
 
+/* What few models have is written for them alone, and absent otherwise, as in old files. */
+static int write_rope(const rd_rope_scaling *r, rd_store *s)
+{
+    int rc = RD_OK;
+    if (r->factor == 0) return RD_OK;
+    RD_TRY(rd_store_set_f64(s, "", "model_rope_factor", r->factor));
+    RD_TRY(rd_store_set_f64(s, "", "model_rope_low_freq_factor", r->low_freq_factor));
+    RD_TRY(rd_store_set_f64(s, "", "model_rope_high_freq_factor", r->high_freq_factor));
+    RD_TRY(rd_store_set_i64(s, "", "model_rope_original_context", r->original_context));
+done:
+    return rc;
+}
+
 int rd_model_write_config(const rd_model_config *cfg, rd_store *s)
 {
     int rc = RD_OK;
@@ -395,6 +431,20 @@ int rd_model_write_config(const rd_model_config *cfg, rd_store *s)
     RD_TRY(rd_store_set_f64(s, "", "model_rope_theta", cfg->rope_theta));
     RD_TRY(rd_store_set_f64(s, "", "model_norm_eps", cfg->norm_eps));
     RD_TRY(rd_store_set_i64(s, "", "model_tied", cfg->tied ? 1 : 0));
+    if (cfg->qkv_bias) RD_TRY(rd_store_set_i64(s, "", "model_qkv_bias", 1));
+    RD_TRY(write_rope(&cfg->rope, s));
+done:
+    return rc;
+}
+
+static int read_rope(rd_store *s, rd_rope_scaling *r)
+{
+    int rc = RD_OK;
+    if (!rd_store_has_attribute(s, "", "model_rope_factor")) return RD_OK;
+    RD_TRY(rd_store_get_f64(s, "", "model_rope_factor", &r->factor));
+    RD_TRY(rd_store_get_f64(s, "", "model_rope_low_freq_factor", &r->low_freq_factor));
+    RD_TRY(rd_store_get_f64(s, "", "model_rope_high_freq_factor", &r->high_freq_factor));
+    RD_TRY(rd_store_get_i64(s, "", "model_rope_original_context", &r->original_context));
 done:
     return rc;
 }
@@ -402,7 +452,7 @@ done:
 int rd_model_read_config(rd_store *s, rd_model_config *cfg)
 {
     int rc = RD_OK;
-    int64_t tied = 0;
+    int64_t tied = 0, bias = 0;
     *cfg = (rd_model_config){0};
     for (int i = 0; i < N_FIELDS; i++) {
         int64_t value = 0;
@@ -413,6 +463,10 @@ int rd_model_read_config(rd_store *s, rd_model_config *cfg)
     RD_TRY(rd_store_get_f64(s, "", "model_norm_eps", &cfg->norm_eps));
     RD_TRY(rd_store_get_i64(s, "", "model_tied", &tied));
     cfg->tied = tied != 0;
+    if (rd_store_has_attribute(s, "", "model_qkv_bias"))
+        RD_TRY(rd_store_get_i64(s, "", "model_qkv_bias", &bias));
+    cfg->qkv_bias = bias != 0;
+    RD_TRY(read_rope(s, &cfg->rope));
     RD_TRY(rd_model_config_check(cfg));
 done:
     return rc;
