@@ -1,8 +1,8 @@
 /* teacher: who proposes rules and applies them.  One interface, several kinds.
  *
- * "symbolic" searches the family's DSL; "http" asks any server with OpenAI's chat completions.  A
- * local model and the replay of recorded traces will implement the same: propose, apply, cost in
- * tokens.
+ * "symbolic" searches the family's DSL; "http" asks any server with OpenAI's chat completions;
+ * "replay" says what another teacher said in an earlier run.  A local model will implement the
+ * same: propose, apply, cost in tokens.
  *
  * Calls over HTTP cost money and fail in many ways; what is promised about them:
  * - Answers are kept in a ledger (io.h: DIR/calls.RANK.ledger), found by a hash of the request's
@@ -64,10 +64,22 @@ typedef struct rd_http_opts {
     int64_t max_calls;           /* answered; 0: no limit */
 } rd_http_opts;
 
+/* Of the kind "replay".  path: traces.h5 or a run directory with one; or what the official code
+ * wrote, a folder with all_hypo_X.json, rule_apply_X.json and rule_reward_set_X.json (also two
+ * levels below: DIR/TASK/gpt-4) or with its merged training sets, generate_rule_sft.json and
+ * apply_rule_sft.json; or one of these files.  Tasks are found by their demonstrations.  What the
+ * record lacks fails the stage with one line, or, with unanswered_counts, is an empty text.  Rules
+ * stay as they were said, also over several lines.  Every rank holds the whole record. */
+typedef struct rd_replay_opts {
+    const char *path;
+    bool unanswered_counts;
+} rd_replay_opts;
+
 typedef struct rd_teacher_opts {
-    const char *kind; /* "symbolic", "http" */
+    const char *kind; /* "symbolic", "http", "replay" */
     uint64_t seed;
     rd_http_opts http;
+    rd_replay_opts replay;
     /* symbolic */
     double noise;        /* e0: error probability per application … */
     double step_noise;   /* e1: … and per executed primitive; e = 1 - (1-e0)(1-e1)^steps */
@@ -81,14 +93,16 @@ typedef struct rd_teacher_opts {
 void rd_teacher_defaults(rd_teacher_opts *o);
 
 typedef struct rd_proposal {
-    char *rule; /* one line; owned by the caller (rd_free) */
+    char *rule; /* one line, but for replay; owned by the caller (rd_free) */
     int64_t tokens_in, tokens_out;
 } rd_proposal;
 
 typedef struct rd_application {
     const char *rule, *input; /* lent by the caller */
     uint64_t key;             /* which application this is; the same key gives the same response */
-    char *response;           /* raw text; owned by the caller (rd_free) */
+    const rd_task *task;   /* what it belongs to: example `example` under proposal `draw` of this */
+    int64_t draw, example; /* task, lent; NULL: nothing that a record could know */
+    char *response;        /* raw text; owned by the caller (rd_free) */
     int64_t tokens_in, tokens_out;
 } rd_application;
 
@@ -99,6 +113,10 @@ int rd_teacher_create(const rd_teacher_opts *o, const rd_prompts *prompts, const
 void rd_teacher_free(rd_teacher **t);
 /* Hash of everything that determines its answers (journals are keyed by it). */
 uint64_t rd_teacher_key(const rd_teacher *t);
+/* Before open, and not needed: the tasks that will be asked about, tasks->task[i] itself,
+ * rules[source] proposals each.  Local; tasks stay until close.  replay: RD_EINPUT for those that
+ * the record lacks; of several tasks with equal demonstrations each gets its own. */
+int rd_teacher_expect(rd_teacher *t, const rd_taskset *tasks, const int64_t *rules);
 /* Before the first job and after the last: what a kind keeps in the run directory, and what it
  * shares over the ranks; the symbolic kind needs neither.  Collective on g->world; close after
  * every open, also one that failed.  http: RD_EINPUT, RD_EIO; g's replicas are single ranks; close

@@ -25,7 +25,8 @@ static const config_key run_keys[] = {
     {"plan.target_share", KEY_REAL, "0.5", 0, 1, NULL, "share of the tokens that have a loss, likewise"},
     {"prompts", KEY_TEXT, "\"\"", 0, 0, NULL, "prompt file; empty: the built-in wording"},
 
-    {"teacher.kind", KEY_ENUM, "\"symbolic\"", 0, 0, "symbolic|http", "who proposes and applies rules: a search, or a server with OpenAI's chat completions"},
+    {"teacher.kind", KEY_ENUM, "\"symbolic\"", 0, 0, "symbolic|http|replay", "who proposes and applies rules: a search, a server with OpenAI's chat completions, or the record of an earlier run"},
+    {"teacher.path", KEY_TEXT, "\"\"", 0, 0, NULL, "replay: traces.h5, a run directory, or the official code's JSON files (README); beside the config"},
     {"teacher.noise", KEY_REAL, "0.02", 0, 1, NULL, "error probability per application"},
     {"teacher.step_noise", KEY_REAL, "0.01", 0, 1, NULL, "and per executed primitive"},
     {"teacher.format_noise", KEY_REAL, "0.01", 0, 1, NULL, "answers with a broken form"},
@@ -48,7 +49,7 @@ static const config_key run_keys[] = {
     {"teacher.deadline", KEY_REAL, "900", 0.001, 1e6, NULL, "http: seconds from a call's first attempt in which others may begin"},
     {"teacher.backoff", KEY_REAL, "0.5", 0, 3600, NULL, "http: seconds; the first wait is drawn from 0 to this, each later one from twice as much"},
     {"teacher.backoff_max", KEY_REAL, "60", 0, 86400, NULL, "http: but never from more than this; Retry-After comes on top"},
-    {"teacher.on_failure", KEY_ENUM, "\"stop\"", 0, 0, "stop|unanswered", "http: a call given up fails the stage, or counts as an empty answer"},
+    {"teacher.on_failure", KEY_ENUM, "\"stop\"", 0, 0, "stop|unanswered", "http, replay: a call given up, or what the record lacks, fails the stage or counts as an empty answer"},
     {"teacher.price_in", KEY_REAL, "0", 0, 1e6, NULL, "http: money per million prompt tokens"},
     {"teacher.price_out", KEY_REAL, "0", 0, 1e6, NULL, "http: money per million response tokens"},
     {"teacher.budget", KEY_REAL, "0", 0, 1e9, NULL, "http: money that all runs in this directory may spend, then a resumable stop; 0: no limit"},

@@ -69,13 +69,15 @@ done:
     return rc;
 }
 
-/* So is a teacher: all but the key, which need not be there when a config is only validated. */
+/* So is a teacher: all but the key, which need not be there when a config is only validated.  A
+ * record is read by whoever needs it: the stages behind augment do not. */
 static int check_teacher(const job *j)
 {
     int rc = RD_OK;
     rd_teacher_opts o;
     rd_teacher *t = NULL;
-    options_teacher(&j->cfg.keys, &o);
+    options_teacher(j, &o);
+    if (strcmp(o.kind, "replay") == 0 && !j->validate) return RD_OK;
     RD_TRY(rd_teacher_create(&o, j->prompts, NULL, &t));
 done:
     rd_teacher_free(&t);
@@ -145,7 +147,9 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     } else {
         rd_prompts_default(&j->prompts);
     }
-    RD_TRY(check_teacher(j));
+    const char *record = config_text(s, "teacher.path");
+    j->teacher_path = *record ? config_prompt_path(&j->cfg, record) : rd_strdup("");
+    RD_TRY(rd_agree(&world, check_teacher(j)));
     rd_buf dir = {0};
     if (*config_text(s, "run.dir"))
         rd_buf_puts(&dir, config_text(s, "run.dir"));
@@ -177,6 +181,7 @@ void job_end(job *j)
     rd_tok_free(&j->tok);
     rd_results_free(&j->results);
     rd_free(j->dir);
+    rd_free(j->teacher_path);
     config_free(&j->cfg);
     if (j->grid) rd_la_detach(j->grid);
     rd_grid_free(&j->grid);

@@ -14,6 +14,7 @@ typedef struct job {
     config cfg;
     rd_grid *grid;
     char *dir;           /* run directory */
+    char *teacher_path;  /* teacher.path, from the config's directory; "": none */
     bool validate;       /* nothing will be computed: the grid of the plan need not be the job's */
     int ranks;           /* that validate plans for; 0: as the config and the job say */
     const char *machine; /* file in place of machine.file; NULL: none */
@@ -62,7 +63,7 @@ char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DI
 int job_manifest(job *j);
 
 /* options.c: option structs from config values. */
-void options_teacher(const config_scope *s, rd_teacher_opts *o);
+void options_teacher(const job *j, rd_teacher_opts *o);
 int options_key(const config_scope *s, rd_teacher_opts *o); /* from the environment */
 void options_augment(const job *j, rd_augment_opts *o);
 void options_filter(const job *j, rd_filter_opts *o);

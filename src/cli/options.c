@@ -42,12 +42,15 @@ done:
     return rc;
 }
 
-void options_teacher(const config_scope *s, rd_teacher_opts *o)
+void options_teacher(const job *j, rd_teacher_opts *o)
 {
+    const config_scope *s = &j->cfg.keys;
     rd_teacher_defaults(o);
     o->kind = config_text(s, "teacher.kind");
     o->seed = (uint64_t)config_int(s, "run.seed");
     options_http(s, &o->http);
+    o->replay.path = j->teacher_path;
+    o->replay.unanswered_counts = o->http.unanswered_counts;
     o->noise = config_real(s, "teacher.noise");
     o->step_noise = config_real(s, "teacher.step_noise");
     o->format_noise = config_real(s, "teacher.format_noise");

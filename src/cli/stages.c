@@ -15,7 +15,7 @@ int stage_augment(job *j)
     rd_taskset train = {0};
     rd_grid *each = NULL;
     RD_TRY(job_tasks(j));
-    options_teacher(&j->cfg.keys, &to);
+    options_teacher(j, &to);
     options_augment(j, &o);
     RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
     RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));

@@ -108,6 +108,8 @@ static int apply(const augment *a, task_work *w)
         w->apps[i].rule = w->rules[draw].rule;
         w->apps[i].input = w->task->examples[example].input;
         w->apps[i].key = application_key(w->task, draw, example);
+        w->apps[i].task = w->task;
+        w->apps[i].draw = draw, w->apps[i].example = example;
     }
     rd_clock_begin("augment: apply");
     int rc = rd_teacher_apply_start(a->teacher, w->task->family, w->n_apps,
@@ -257,6 +259,7 @@ static int work_all(augment *a)
     if (a->n_restored > 0)
         rd_info("augment: %" PRId64 " of %" PRId64 " blocks of tasks are in the journal",
                 a->n_restored, a->n_units);
+    RD_TRY(rd_agree(&a->g->world, rd_teacher_expect(a->teacher, a->tasks, a->o->hypotheses)));
     RD_TRY(rd_teacher_open(a->teacher, a->g, a->o->dir));
     RD_TRY(rd_queue_create(a->g, a->n_units, done, &q));
     RD_TRY(rd_agree(&a->g->world, work(a, q)));

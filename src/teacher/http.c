@@ -170,8 +170,9 @@ done:
 }
 
 /* The address is no part of it: the model's name says who answers, wherever it is served. */
-static uint64_t http_key(const teacher_setup *setup)
+static uint64_t http_key(const teacher_setup *setup, const void *state)
 {
+    (void)state;
     const rd_teacher_opts *o = setup->opts;
     const int64_t ints[] = {(int64_t)o->seed, o->http.max_tokens, o->http.choices,
                             o->http.send_seed, (int64_t)rd_prompts_hash(setup->prompts)};

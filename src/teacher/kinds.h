@@ -20,8 +20,9 @@ typedef struct teacher_ops {
     const char *name;
     int (*create)(const teacher_setup *setup, void **state);
     void (*free)(void *state);
-    /* Hash of what determines the answers; NULL: of all options above http. */
-    uint64_t (*key)(const teacher_setup *setup);
+    /* Hash of what determines the answers; NULL: of the symbolic kind's options. */
+    uint64_t (*key)(const teacher_setup *setup, const void *state);
+    int (*expect)(void *state, const rd_taskset *tasks, const int64_t *rules); /* may be NULL */
     int (*open)(void *state, const rd_grid *g, const char *dir); /* open, close: may be NULL */
     void (*close)(void *state);
     int (*propose)(void *state, const rd_task *task, int64_t k, double temperature,
@@ -38,6 +39,7 @@ typedef struct teacher_ops {
 
 extern const teacher_ops rd_teacher_symbolic; /* symbolic.c */
 extern const teacher_ops rd_teacher_http;     /* http.c */
+extern const teacher_ops rd_teacher_replay;   /* replay.c */
 
 /* Tokens of text: by the tokenizer, or bytes / 4 rounded up without one.  ids is scratch. */
 typedef struct token_counter {

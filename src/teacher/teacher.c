@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-static const teacher_ops *const kinds[] = {&rd_teacher_symbolic, &rd_teacher_http};
+static const teacher_ops *const kinds[] = {&rd_teacher_symbolic, &rd_teacher_http,
+                                           &rd_teacher_replay};
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 /* Raised whenever the same options would give other answers than before, so that journals and
@@ -45,6 +46,7 @@ void rd_teacher_defaults(rd_teacher_opts *o)
                              .deadline = 900,
                              .backoff = 0.5,
                              .backoff_max = 60};
+    o->replay = (rd_replay_opts){.path = ""};
     o->noise = 0.02;
     o->step_noise = 0.01;
     o->format_noise = 0.01;
@@ -114,14 +116,14 @@ int rd_teacher_create(const rd_teacher_opts *o, const rd_prompts *prompts, const
     for (int i = 0; i < N_KINDS; i++)
         if (o->kind && strcmp(kinds[i]->name, o->kind) == 0) ops = kinds[i];
     if (!ops)
-        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s, %s)", o->kind ? o->kind : "",
-                kinds[0]->name, kinds[1]->name);
+        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s, %s, %s)", o->kind ? o->kind : "",
+                kinds[0]->name, kinds[1]->name, kinds[2]->name);
     RD_TRY(check_options(o));
     made = rd_new(rd_teacher, 1);
     made->ops = ops;
     const teacher_setup setup = {o, prompts, tok};
     RD_TRY(ops->create(&setup, &made->state));
-    made->key = ops->key ? ops->key(&setup) : options_key(o, prompts, tok);
+    made->key = ops->key ? ops->key(&setup, made->state) : options_key(o, prompts, tok);
     *t = made;
     made = NULL;
 done:
@@ -140,6 +142,11 @@ void rd_teacher_free(rd_teacher **t)
 uint64_t rd_teacher_key(const rd_teacher *t)
 {
     return t->key;
+}
+
+int rd_teacher_expect(rd_teacher *t, const rd_taskset *tasks, const int64_t *rules)
+{
+    return t->ops->expect ? t->ops->expect(t->state, tasks, rules) : RD_OK;
 }
 
 int rd_teacher_open(rd_teacher *t, const rd_grid *g, const char *dir)
