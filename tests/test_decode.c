@@ -127,15 +127,12 @@ static void test_refusals(bed *t)
     is_rc(rd_model_extend(t->model, t->kv, 0, slot, one, NULL, t->z), RD_OK, "an empty call");
 }
 
-int main(int argc, char **argv)
+static void test_model(const rd_grid *g, const rd_model_config *c)
 {
-    rd_grid *g;
     rd_work *work;
     bed t;
     int64_t lengths[SLOTS];
-    rd_test_begin(&argc, &argv);
-    rd_grid_create(0, 1, 1, &g);
-    t.model = tiny_model(g, false, false);
+    t.model = tiny_model_of(g, c, false);
     for (int i = 0; i < SLOTS; i++) lengths[i] = LEN;
     t.b = tiny_batch(SLOTS, lengths, 3);
     t.full = rd_new(float, V *t.b.T);
@@ -152,6 +149,16 @@ int main(int argc, char **argv)
     tiny_batch_free(&t.b);
     rd_work_free(&work);
     rd_model_free(&t.model);
+}
+
+int main(int argc, char **argv)
+{
+    rd_grid *g;
+    rd_test_begin(&argc, &argv);
+    rd_grid_create(0, 1, 1, &g);
+    rd_model_config plain = tiny_config(false), rich = tiny_config_rich(true);
+    test_model(g, &plain);
+    test_model(g, &rich);
     rd_grid_free(&g);
     return rd_test_end();
 }

@@ -211,7 +211,8 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
     rd_grid_free(&g);
 }
 
-static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied)
+static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied,
+                       bool rich)
 {
     static bed t;
     int size = rd_test_world.size;
@@ -226,6 +227,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
                               .rope_theta = 1000,
                               .norm_eps = 1e-5,
                               .tied = tied};
+    if (rich) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
     make_batch(&t);
     rd_grid_self(&t.self);
     rd_model_create(t.self, &t.cfg, true, &t.model);
@@ -246,8 +248,9 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
-    test_model(70, 9, 3, 133, false);
-    test_model(70, 9, 3, 133, true);
-    test_model(5, 2, 1, 3, true); /* some ranks own nothing */
+    test_model(70, 9, 3, 133, false, false);
+    test_model(70, 9, 3, 133, true, false);
+    test_model(70, 9, 3, 133, false, true); /* scaled RoPE */
+    test_model(5, 2, 1, 3, true, true);     /* some ranks own nothing */
     return rd_test_end();
 }

@@ -123,7 +123,8 @@ static void test_rope(void)
     enum { HEADS = 2, SIZE = 6, LD = 15 };
     int32_t position[T] = {0, 5, 2};
     float table[8 * SIZE], x[LD * T], y[LD * T];
-    rd_rope_table(SIZE, 8, 100, table);
+    rd_model_config c = {.head_size = SIZE, .rope_theta = 100};
+    rd_rope_table(&c, 8, table);
     draw("rope", LD * T, x);
     memcpy(y, x, sizeof(x));
     rd_rope(HEADS, SIZE, T, position, table, 1, y, LD);
@@ -144,6 +145,40 @@ static void test_rope(void)
     worst = 0;
     for (int i = 0; i < LD * T; i++) worst = fmax(worst, fabs((double)y[i] - x[i]));
     ok(worst < 5e-7, "rope backward is its transpose (%.1e)", worst);
+}
+
+/* Against transformers 5.24 (modeling_rope_utils.py, _compute_llama3_parameters), which computes in
+ * float32: Llama 3.1's own settings, Llama 3.2's, and some under which a short head has all three
+ * kinds of frequency. */
+static void test_rope_scaling(void)
+{
+    const rd_model_config large = {.head_size = 128, .rope_theta = 500000, .rope = {8, 1, 4, 8192}};
+    const rd_model_config small = {.head_size = 64, .rope_theta = 500000, .rope = {32, 1, 4, 8192}};
+    const rd_model_config tiny = {.head_size = 8, .rope_theta = 100, .rope = {4, 1, 4, 64}};
+    const struct {
+        const rd_model_config *c;
+        int64_t i;
+        double want;
+    } known[] = {{&large, 0, 1},         {&large, 28, 1},        {&large, 29, 1.207484},
+                 {&large, 30, 1.553414}, {&large, 31, 2.026313}, {&large, 32, 2.69453},
+                 {&large, 33, 3.684254}, {&large, 34, 5.257327}, {&large, 35, 8},
+                 {&large, 63, 8},        {&small, 14, 1},        {&small, 15, 1.651329},
+                 {&small, 16, 3.292263}, {&small, 17, 9.666731}, {&small, 18, 32},
+                 {&tiny, 0, 1},          {&tiny, 1, 1.241824},   {&tiny, 2, 3.926991},
+                 {&tiny, 3, 4}};
+    double worst = 0;
+    for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
+        worst = fmax(worst, fabs(rd_rope_divisor(known[k].c, known[k].i) / known[k].want - 1));
+    ok(worst < 2e-6, "divisors of frequencies (%.1e)", worst);
+
+    rd_model_config plain = tiny;
+    plain.rope = (rd_rope_scaling){0};
+    float table[2][8 * 41];
+    rd_rope_table(&tiny, 41, table[0]);
+    rd_rope_table(&plain, 41, table[1]);
+    ok(table[0][8 * 4 + 3] == table[1][8 + 3], "a slow pair at 4 p is where it was at p");
+    ok(table[0][8 * 40] == table[1][8 * 40], "a fast pair is where it was");
+    ok(fabs(table[0][8 * 40 + 1] - cos(40 * pow(100, -0.25) / 1.241824)) < 1e-5, "a pair between");
 }
 
 static void test_exp(void)
@@ -191,6 +226,7 @@ int main(int argc, char **argv)
     test_rmsnorm();
     test_swiglu();
     test_rope();
+    test_rope_scaling();
     test_exp();
     test_embedding();
     return rd_test_end();

@@ -54,9 +54,9 @@ static double directional(rd_model *m, rd_work *w, const rd_batch *b, const floa
     return fabs((4 * slope[1] - slope[0]) / 3 - inner) / sqrt(norm);
 }
 
-static void test_gradients(rd_grid *g, bool tied)
+static void test_gradients(rd_grid *g, const rd_model_config *c, const char *what)
 {
-    rd_model *m = tiny_model(g, tied, true);
+    rd_model *m = tiny_model_of(g, c, true);
     rd_work *w;
     rd_batch b = tiny_batch(4, lengths, 1);
     float *coef = rd_new(float, b.T), *once = rd_new(float, m->base.storage);
@@ -66,8 +66,7 @@ static void test_gradients(rd_grid *g, bool tied)
     memcpy(once, m->base.grads, (size_t)m->base.storage * sizeof(float));
     for (int64_t i = 0; i < m->base.n; i++) {
         double error = directional(m, w, &b, coef, &m->base.item[i]);
-        ok(error < 5e-4, "%s: gradient of %s (%.1e)", tied ? "tied" : "untied",
-           m->base.item[i].name, error);
+        ok(error < 5e-4, "%s: gradient of %s (%.1e)", what, m->base.item[i].name, error);
     }
     near_f64(run(m, w, &b, coef, false), loss, 0, "the same loss again");
     run(m, w, &b, coef, true);
@@ -196,6 +195,7 @@ static void test_init(rd_grid *g)
     is_rc(rd_store_commit(&s), RD_OK, "commit");
     is_rc(rd_store_open(&g->world, path, "redistill.test", 1, &s), RD_OK, "open");
     is_rc(rd_model_read_config(s, &back), RD_OK, "config read");
+    ok(back.rope.factor == 0 && !back.qkv_bias, "absent attributes: nothing of the kind");
     ok(back.ffn == 96 && back.head_size == 16 && back.tied && back.norm_eps == 1e-5, "as written");
     memset(again->base.weights, 0, (size_t)m->base.storage * sizeof(float));
     is_rc(rd_params_read(again->grid, &again->base, s, "weights/"), RD_OK, "weights read");
@@ -210,13 +210,37 @@ static void test_init(rd_grid *g)
     rd_model_free(&m);
 }
 
+/* A configuration through a file. */
+static void test_config_file(rd_grid *g, const rd_model_config *c)
+{
+    char path[300];
+    rd_store *s;
+    rd_model_config back;
+    snprintf(path, sizeof(path), "%s/config.h5", rd_test_dir());
+    rd_store_info info = {.schema = "redistill.test", .version = 1};
+    is_rc(rd_store_create(&g->world, path, &info, &s), RD_OK, "store");
+    is_rc(rd_model_write_config(c, s), RD_OK, "config written");
+    is_rc(rd_store_commit(&s), RD_OK, "commit");
+    is_rc(rd_store_open(&g->world, path, "redistill.test", 1, &s), RD_OK, "open");
+    is_rc(rd_model_read_config(s, &back), RD_OK, "config read");
+    ok(back.rope.factor == c->rope.factor && back.rope.low_freq_factor == 1 &&
+           back.rope.high_freq_factor == 4 && back.rope.original_context == 100,
+       "with rope scaling");
+    rd_store_close(&s);
+}
+
 int main(int argc, char **argv)
 {
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_grid_create(0, 1, 1, &g);
-    test_gradients(g, true);
-    test_gradients(g, false);
+    rd_model_config c = tiny_config(true);
+    test_gradients(g, &c, "tied");
+    c = tiny_config(false);
+    test_gradients(g, &c, "untied");
+    c = tiny_config_rich(true);
+    test_gradients(g, &c, "rich");
+    test_config_file(g, &c);
     test_packing(g);
     test_refusals(g);
     test_init(g);

@@ -18,13 +18,20 @@ static inline rd_model_config tiny_config(bool tied)
                              .tied = tied};
 }
 
-/* Weights larger than the usual start, so that nothing is nearly linear. */
-static inline rd_model *tiny_model(const rd_grid *g, bool tied, bool with_grads)
+/* The same with what Llama 3.1 adds to Llama: scaling that leaves the first of the three
+ * frequencies alone, divides the last, and is between the two for the second. */
+static inline rd_model_config tiny_config_rich(bool tied)
 {
-    rd_model_config cfg = tiny_config(tied);
+    rd_model_config c = tiny_config(tied);
+    c.rope = (rd_rope_scaling){4, 1, 4, 100};
+    return c;
+}
+
+/* Weights larger than the usual start, so that nothing is nearly linear. */
+static inline rd_model *tiny_model_of(const rd_grid *g, const rd_model_config *cfg, bool with_grads)
+{
     rd_model *model;
-    if (rd_model_create(g, &cfg, with_grads, &model) != RD_OK)
-        rd_die("%s", rd_error_get()->message);
+    if (rd_model_create(g, cfg, with_grads, &model) != RD_OK) rd_die("%s", rd_error_get()->message);
     for (int64_t p = 0; p < model->base.n; p++) {
         rd_mat *w = &model->base.item[p].w;
         rd_rng r = rd_rng_make(11, "tiny", (uint64_t)p, 0);
@@ -33,6 +40,12 @@ static inline rd_model *tiny_model(const rd_grid *g, bool tied, bool with_grads)
                                                         : 1 + 0.3 * rd_rng_normal(&r));
     }
     return model;
+}
+
+static inline rd_model *tiny_model(const rd_grid *g, bool tied, bool with_grads)
+{
+    rd_model_config cfg = tiny_config(tied);
+    return tiny_model_of(g, &cfg, with_grads);
 }
 
 /* n_seq sequences of the given lengths; every third token has no target. */

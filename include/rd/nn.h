@@ -29,6 +29,9 @@ typedef struct rd_model_config {
 /* Fills head_size = width / heads if 0; checks ranges and divisibility.  Errors: RD_EINPUT. */
 int rd_model_config_check(rd_model_config *c);
 int64_t rd_model_config_params(const rd_model_config *c);
+/* What scaling divides the frequency of pair i of a head by, i < head_size / 2, in float64; 1
+ * without it.  As float32 these are the tensor rope_freqs.weight of a GGUF file. */
+double rd_rope_divisor(const rd_model_config *c, int64_t i);
 /* Flops of one forward and backward pass per token at context length `ctx` (6 N + attention). */
 double rd_model_config_flops(const rd_model_config *c, double ctx);
 

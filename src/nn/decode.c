@@ -115,7 +115,7 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
         *list[i].at = next;
         next += round_up(list[i].n);
     }
-    rd_rope_table(c->head_size, max_len, c->rope_theta, kv->rope);
+    rd_rope_table(c, max_len, kv->rope);
     *out = kv;
 done:
     return rc;

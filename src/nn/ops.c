@@ -152,15 +152,34 @@ void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const 
 
 /* ---------------------------------------------------------------- rotary embedding */
 
-void rd_rope_table(int64_t size, int64_t positions, double theta, float *table)
+/* By how often the pair turns round within the original context: often, and scaling leaves it
+ * alone; hardly once, and it turns `factor` times slower, so that longer contexts show no angles
+ * that the original did not; in between the frequencies are interpolated. */
+double rd_rope_divisor(const rd_model_config *c, int64_t i)
 {
-    int64_t half = size / 2;
-    for (int64_t p = 0; p < positions; p++)
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(theta, -2.0 * (double)i / (double)size);
+    const rd_rope_scaling *r = &c->rope;
+    const double pi = 3.14159265358979323846;
+    if (r->factor == 0) return 1;
+    double wavelength = 2 * pi * pow(c->rope_theta, 2.0 * (double)i / (double)c->head_size);
+    double turns = (double)r->original_context / wavelength;
+    double kept = (turns - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
+    if (kept >= 1) return 1;
+    if (kept <= 0) return r->factor;
+    return 1 / ((1 - kept) / r->factor + kept);
+}
+
+void rd_rope_table(const rd_model_config *c, int64_t positions, float *table)
+{
+    int64_t size = c->head_size, half = size / 2;
+    for (int64_t i = 0; i < half; i++) {
+        double frequency =
+            pow(c->rope_theta, -2.0 * (double)i / (double)size) / rd_rope_divisor(c, i);
+        for (int64_t p = 0; p < positions; p++) {
+            double angle = (double)p * frequency;
             table[p * size + i] = (float)cos(angle);
             table[p * size + half + i] = (float)sin(angle);
         }
+    }
 }
 
 void rd_rope(int64_t heads, int64_t size, int64_t T, const int32_t *position, const float *table,

@@ -20,9 +20,10 @@ void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const 
                     const float *dy, float *dx, float *dw);
 
 /* Rotary embedding in place: in each of `heads` heads of `size` floats at the start of a column,
- * the pair (i, i + size/2) turns by position * theta^(-2i/size).  x: ld x T.  sign = +1 forward, -1
- * backward (the transposed rotation).  table: [positions][size] cosines then sines of each. */
-void rd_rope_table(int64_t size, int64_t positions, double theta, float *table);
+ * the pair (i, i + size/2) turns by position * theta^(-2i/size) / rd_rope_divisor(i).  x: ld x T.
+ * sign = +1 forward, -1 backward (the transposed rotation).  table: [positions][size] cosines then
+ * sines of each. */
+void rd_rope_table(const rd_model_config *c, int64_t positions, float *table);
 void rd_rope(int64_t heads, int64_t size, int64_t T, const int32_t *position, const float *table,
              float sign, float *x, int64_t ld);
 

@@ -107,7 +107,7 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     rd_adapter_work_create(model, &w->adapter);
     a = (rd_arena){.base = w->arena};
     carve(w, model, &a);
-    rd_rope_table(c->head_size, max_len, c->rope_theta, w->rope);
+    rd_rope_table(c, max_len, w->rope);
     *work = w;
 done:
     return rc;
