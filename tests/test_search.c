@@ -366,6 +366,38 @@ static void test_options(void)
     rd_results_free(&trivial);
 }
 
+/* Test tasks of two names are reported apart, by the arms and by the trivial baselines. */
+static void test_sets(void)
+{
+    static const char *const names[] = {"", "second"};
+    int64_t second = 0, problems[2] = {0}, wrong = 0;
+    for (int64_t i = 0; i < tasks.n; i++) {
+        rd_task *t = &tasks.task[i];
+        t->source = i % 3 == 0;
+        second += t->source == 1 && t->split == RD_SPLIT_TEST;
+    }
+    tasks.set_name = names;
+    outcome x = run(grid, "sets", options(RD_METHOD_IO));
+    is_rc(x.rc, RD_OK, "two test sets");
+    is_rc(rd_eval_baselines(&tasks, &x.results), RD_OK, "their trivial baselines");
+    for (int64_t i = 0; i < x.results.n; i++) {
+        const rd_result *r = &x.results.item[i];
+        if (!strcmp(r->method, "io") && !strcmp(r->parse, "strict"))
+            problems[!strcmp(r->set, "second")] += r->problems;
+        for (int64_t k = 0; k < x.results.n; k++) { /* a baseline has its set's problems */
+            const rd_result *o = &x.results.item[k];
+            wrong +=
+                o->family == r->family && !strcmp(o->set, r->set) && o->problems != r->problems;
+        }
+    }
+    is_i64(problems[0] + problems[1], RD_FAMILIES * (PER_FAMILY - 1), "all problems are reported");
+    is_i64(problems[1], second, "those of the second set under its name");
+    is_i64(wrong, 0, "the baselines were asked the same");
+    free_outcome(&x);
+    tasks.set_name = NULL;
+    for (int64_t i = 0; i < tasks.n; i++) tasks.task[i].source = 0;
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
@@ -380,6 +412,7 @@ int main(int argc, char **argv)
     test_nested();
     test_stage();
     test_options();
+    test_sets();
     rigged_end();
     rd_taskset_free(&tasks);
     rd_prompts_free(&prompts);

@@ -84,6 +84,7 @@ void rd_eval_defaults(rd_eval_opts *o);
 typedef struct rd_result {
     char arm[48];
     rd_family family;
+    char set[32];    /* the test set's name where the family has several; else "" */
     char method[32]; /* a method's or a trivial baseline's name */
     int64_t n;       /* hypotheses; vote: the n of search whose tokens it spends, without search
                       * among the methods the votes; 0 where it does not apply */

@@ -40,6 +40,9 @@ typedef struct rd_task {
 typedef struct rd_taskset {
     int64_t n, cap;
     rd_task *task;
+    /* [sources] under which name results report a source's test tasks, lent; NULL or "": no other
+     * than the family's. */
+    const char *const *set_name;
 } rd_taskset;
 void rd_task_free(rd_task *t);
 int rd_task_copy(const rd_task *from, rd_task *to);

@@ -356,11 +356,13 @@ int job_tasks(job *j)
     for (int i = 0; i < j->cfg.n_tasks; i++) {
         int64_t k = config_int(&j->cfg.task[i], "hypotheses");
         j->hypotheses[i] = k ? k : config_int(&j->cfg.keys, "augment.hypotheses");
+        j->set_name[i] = config_text(&j->cfg.task[i], "set");
         if (*config_text(&j->cfg.task[i], "file"))
             RD_TRY(load_entry(j, i));
         else
             RD_TRY(generate_entry(j, i));
     }
+    j->tasks.set_name = j->set_name;
     int64_t n_test = 0;
     for (int64_t i = 0; i < j->tasks.n; i++) n_test += j->tasks.task[i].split == RD_SPLIT_TEST;
     rd_info("tasks    %lld for training, %lld for testing", (long long)(j->tasks.n - n_test),

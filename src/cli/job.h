@@ -24,6 +24,7 @@ typedef struct job {
     rd_prompts *prompts;
     rd_taskset tasks; /* both splits, equal on all ranks */
     int64_t hypotheses[CONFIG_MAX_TASKS];
+    const char *set_name[CONFIG_MAX_TASKS]; /* of each entry's test tasks */
     bool have_data_key;
     int64_t data_key; /* of datasets.h5 */
     rd_tok *tok;

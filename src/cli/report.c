@@ -14,12 +14,30 @@ static bool is_tolerant(const rd_result *r)
     return strcmp(r->parse, "tolerant") == 0;
 }
 
+static bool same_set(const rd_result *a, const rd_result *b)
+{
+    return a->family == b->family && strcmp(a->set, b->set) == 0;
+}
+/* The first result of its test set? */
+static bool opens_set(const rd_results *all, int64_t i)
+{
+    for (int64_t k = 0; k < i; k++)
+        if (same_set(&all->item[k], &all->item[i])) return false;
+    return true;
+}
+static const char *set_title(const rd_result *r)
+{
+    static char title[64];
+    snprintf(title, sizeof title, "%s%s%s", rd_family_name(r->family), *r->set ? ", " : "", r->set);
+    return title;
+}
+
 static const rd_result *other_parse(const rd_results *all, const rd_result *r)
 {
     for (int64_t i = 0; i < all->n; i++) {
         const rd_result *o = &all->item[i];
-        if (o->family == r->family && o->n == r->n && !is_tolerant(o) &&
-            strcmp(o->arm, r->arm) == 0 && strcmp(o->method, r->method) == 0)
+        if (same_set(o, r) && o->n == r->n && !is_tolerant(o) && strcmp(o->arm, r->arm) == 0 &&
+            strcmp(o->method, r->method) == 0)
             return o;
     }
     return r;
@@ -34,39 +52,42 @@ static void table_row(const rd_results *all, const rd_result *r, rd_buf *out)
                   100 * other_parse(all, r)->accuracy, 100 * r->solved, r->tokens_per_query);
 }
 
-static void family_table(const rd_results *all, rd_family f, rd_buf *out)
+static void set_table(const rd_results *all, const rd_result *of, rd_buf *out)
 {
     const rd_result *first = NULL;
     for (int64_t i = 0; i < all->n && !first; i++)
-        if (all->item[i].family == f && !is_trivial(&all->item[i])) first = &all->item[i];
+        if (same_set(&all->item[i], of) && !is_trivial(&all->item[i])) first = &all->item[i];
     if (!first) return;
-    rd_buf_printf(out, "\n%s: %lld test problems, %lld queries\n", rd_family_name(f),
+    rd_buf_printf(out, "\n%s: %lld test problems, %lld queries\n", set_title(of),
                   (long long)first->problems, (long long)first->queries);
     rd_buf_printf(out, "  %-12s %-20s %4s %7s  %13s %8s %8s %12s\n", "arm", "method", "N",
                   "right %", "95 % interval", "strict %", "solved %", "tokens/query");
     for (int pass = 0; pass < 2; pass++) /* the trivial baselines last */
         for (int64_t i = 0; i < all->n; i++) {
             const rd_result *r = &all->item[i];
-            if (r->family == f && is_tolerant(r) && is_trivial(r) == (pass == 1))
+            if (same_set(r, of) && is_tolerant(r) && is_trivial(r) == (pass == 1))
                 table_row(all, r, out);
         }
 }
 
 void report_table(const rd_results *r, rd_buf *out)
 {
-    for (int f = 0; f < RD_FAMILIES; f++) family_table(r, (rd_family)f, out);
+    for (int f = 0; f < RD_FAMILIES; f++)
+        for (int64_t i = 0; i < r->n; i++)
+            if (r->item[i].family == (rd_family)f && opens_set(r, i))
+                set_table(r, &r->item[i], out);
 }
 
-/* The best row of a family: of an arm (NULL: any) and a method (NULL: any); of search, that at the
- * largest N, which is not chosen by its accuracy. */
-static const rd_result *best_of(const rd_results *all, rd_family f, const char *arm,
+/* The best row of a test set: of an arm (NULL: any) and a method (NULL: any); of search, that at
+ * the largest N, which is not chosen by its accuracy. */
+static const rd_result *best_of(const rd_results *all, const rd_result *of, const char *arm,
                                 const char *method)
 {
     const rd_result *best = NULL;
     bool search = method && strcmp(method, "search") == 0;
     for (int64_t i = 0; i < all->n; i++) {
         const rd_result *r = &all->item[i];
-        if (r->family != f || !is_tolerant(r) || (arm && strcmp(r->arm, arm) != 0) ||
+        if (!same_set(r, of) || !is_tolerant(r) || (arm && strcmp(r->arm, arm) != 0) ||
             (method && strcmp(r->method, method) != 0))
             continue;
         if (!best || (search ? r->n > best->n : r->accuracy > best->accuracy)) best = r;
@@ -88,26 +109,29 @@ static void compare(const rd_result *a, const rd_result *b, rd_buf *out)
 
 /* Each arm's search at its largest N against the best row of every rival: direct answers and votes
  * of any arm, random training rules, the trivial baselines. */
-static void family_verdicts(const rd_results *all, rd_family f, rd_buf *out)
+static void set_verdicts(const rd_results *all, const rd_result *of, rd_buf *out)
 {
-    const rd_result *rival[] = {best_of(all, f, NULL, "io"), best_of(all, f, NULL, "vote"),
-                                best_of(all, f, NULL, "random_rules"),
-                                best_of(all, f, "trivial", NULL)};
+    const rd_result *rival[] = {best_of(all, of, NULL, "io"), best_of(all, of, NULL, "vote"),
+                                best_of(all, of, NULL, "random_rules"),
+                                best_of(all, of, "trivial", NULL)};
     const char *last = "";
     for (int64_t i = 0; i < all->n; i++) {
         const rd_result *r = &all->item[i];
-        if (r->family != f || strcmp(r->method, "search") != 0 || strcmp(last, r->arm) == 0)
+        if (!same_set(r, of) || strcmp(r->method, "search") != 0 || strcmp(last, r->arm) == 0)
             continue;
-        if (!*last) rd_buf_printf(out, "\n%s:\n", rd_family_name(f));
+        if (!*last) rd_buf_printf(out, "\n%s:\n", set_title(of));
         last = r->arm;
         for (size_t k = 0; k < sizeof rival / sizeof *rival; k++)
-            if (rival[k]) compare(best_of(all, f, r->arm, "search"), rival[k], out);
+            if (rival[k]) compare(best_of(all, of, r->arm, "search"), rival[k], out);
     }
 }
 
 void report_verdicts(const rd_results *all, rd_buf *out)
 {
-    for (int f = 0; f < RD_FAMILIES; f++) family_verdicts(all, (rd_family)f, out);
+    for (int f = 0; f < RD_FAMILIES; f++)
+        for (int64_t i = 0; i < all->n; i++)
+            if (all->item[i].family == (rd_family)f && opens_set(all, i))
+                set_verdicts(all, &all->item[i], out);
 }
 
 /* ---------------------------------------------------------------- counts */
@@ -233,6 +257,7 @@ static void put_results(const rd_results *all, rd_json_node *root)
         rd_json_node *o = rd_json_set_object(list, NULL);
         rd_json_set_string(o, "arm", r->arm);
         rd_json_set_string(o, "family", rd_family_name(r->family));
+        rd_json_set_string(o, "set", r->set);
         rd_json_set_string(o, "method", r->method);
         rd_json_set_int(o, "n", r->n);
         rd_json_set_string(o, "parse", r->parse);

@@ -222,30 +222,52 @@ done:
 
 /* ---------------------------------------------------------------- evaluation */
 
-/* Is the next task one that the arm is evaluated on?  taken counts those of each family. */
-static bool is_evaluated(const job *j, const config_arm *arm, const rd_task *t, int64_t *taken)
+/* The first entry whose test tasks are reported with those of this one. */
+static int test_set(const job *j, int64_t source)
+{
+    const config_scope *s = &j->cfg.task[source];
+    int i = 0;
+    while (i < source &&
+           (strcmp(config_text(&j->cfg.task[i], "family"), config_text(s, "family")) != 0 ||
+            strcmp(j->set_name[i], j->set_name[source]) != 0))
+        i++;
+    return i;
+}
+
+/* The tasks that the arm is evaluated on: those of its families, of each test set at most
+ * eval.problems, evenly spread.  evaluated [tasks]. */
+static void choose_evaluated(const job *j, const config_arm *arm, bool *evaluated)
 {
     int64_t limit = config_int(&arm->keys, "eval.problems");
-    if (t->split != RD_SPLIT_TEST || !config_bool(&j->cfg.task[t->source], "train") ||
-        !config_list_has(&arm->keys, "eval.families", rd_family_name(t->family)) ||
-        (limit && taken[t->family] == limit))
-        return false;
-    taken[t->family]++;
-    return true;
+    int64_t size[CONFIG_MAX_TASKS] = {0}, seen[CONFIG_MAX_TASKS] = {0};
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        const rd_task *t = &j->tasks.task[i];
+        evaluated[i] = t->split == RD_SPLIT_TEST && config_bool(&j->cfg.task[t->source], "train") &&
+                       config_list_has(&arm->keys, "eval.families", rd_family_name(t->family));
+        size[test_set(j, t->source)] += evaluated[i];
+    }
+    for (int64_t i = 0; i < j->tasks.n && limit > 0; i++) {
+        int set = test_set(j, j->tasks.task[i].source);
+        if (!evaluated[i] || size[set] <= limit) continue;
+        evaluated[i] = (seen[set] + 1) * limit / size[set] > seen[set] * limit / size[set];
+        seen[set]++;
+    }
 }
 
 static int eval_tasks(const job *j, const config_arm *arm, rd_taskset *test)
 {
     int rc = RD_OK;
-    int64_t taken[RD_FAMILIES] = {0};
+    bool *evaluated = rd_new(bool, j->tasks.n);
+    choose_evaluated(j, arm, evaluated);
+    test->set_name = j->tasks.set_name;
     for (int64_t i = 0; i < j->tasks.n; i++) {
-        const rd_task *t = &j->tasks.task[i];
         rd_task copy;
-        if (!is_evaluated(j, arm, t, taken)) continue;
-        RD_TRY(rd_task_copy(t, &copy));
+        if (!evaluated[i]) continue;
+        RD_TRY(rd_task_copy(&j->tasks.task[i], &copy));
         rd_taskset_add_take(test, &copy);
     }
 done:
+    rd_free(evaluated);
     return rc;
 }
 
@@ -424,23 +446,26 @@ done:
 static int baseline_tasks(const job *j, rd_taskset *set)
 {
     int rc = RD_OK;
-    int64_t taken[CONFIG_MAX_ARMS][RD_FAMILIES] = {{0}};
+    bool none = true; /* no arm asks anything */
+    bool *asked = rd_new(bool, j->tasks.n), *by_arm = rd_new(bool, j->tasks.n);
+    for (int a = 0; a < j->cfg.n_arms; a++) {
+        if (!config_list_has(&j->cfg.arm[a].keys, "stages", "eval")) continue;
+        none = false;
+        choose_evaluated(j, &j->cfg.arm[a], by_arm);
+        for (int64_t i = 0; i < j->tasks.n; i++) asked[i] |= by_arm[i];
+    }
+    set->set_name = j->tasks.set_name;
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
         const rd_task *t = &j->tasks.task[i];
-        bool asked = false, none = true;
-        for (int a = 0; a < j->cfg.n_arms; a++) {
-            const config_arm *arm = &j->cfg.arm[a];
-            if (!config_list_has(&arm->keys, "stages", "eval")) continue;
-            none = false;
-            asked |= is_evaluated(j, arm, t, taken[a]);
-        }
         if (!config_bool(&j->cfg.task[t->source], "train")) continue;
-        if (t->split == RD_SPLIT_TEST && !asked && !none) continue;
+        if (t->split == RD_SPLIT_TEST && !asked[i] && !none) continue;
         RD_TRY(rd_task_copy(t, &copy));
         rd_taskset_add_take(set, &copy);
     }
 done:
+    rd_free(asked);
+    rd_free(by_arm);
     return rc;
 }
 

@@ -64,6 +64,17 @@ int predictions_write(const rd_comm *c, const predictions *p, rd_store *s);
  * store's. */
 int predictions_read(rd_store *s, predictions *p);
 
+/* ---------------------------------------------------------------- results.c */
+
+/* Test tasks whose results stand together: those of a family and a name (rd_taskset.set_name). */
+typedef struct test_set {
+    rd_family family;
+    const char *name;
+} test_set;
+/* All of them, family by family, then in the order of the tasks; returns how many. */
+int64_t test_sets_of(const rd_taskset *tasks, test_set **sets);
+bool test_set_has(const test_set *set, const rd_taskset *tasks, const rd_task *t);
+
 /* ---------------------------------------------------------------- a block of problems */
 
 typedef struct problem {

@@ -282,20 +282,20 @@ static void tally_rows(const predictions *p, int method, int64_t n, tally *t)
     }
 }
 
-/* The lines of one family from a tally. */
-static void add_lines(const evaluation *e, const predictions *p, int method, int64_t n, rd_family f,
-                      const tally *t, rd_results *results)
+/* The lines of one test set from a tally. */
+static void add_lines(const evaluation *e, const predictions *p, int method, int64_t n,
+                      const test_set *set, const tally *t, rd_results *results)
 {
     static const char *const parses[] = {"strict", "tolerant"};
     int64_t n_problems = p->table[ROWS_PROBLEM].rows, problems = 0, queries = 0, tokens = 0;
     int64_t *total = rd_new(int64_t, n_problems), *right = rd_new(int64_t, n_problems);
     for (int k = 0; k < 2; k++) {
-        rd_result line = {.family = f, .n = n};
+        rd_result line = {.family = set->family, .n = n};
         int64_t solved = 0;
         problems = queries = tokens = 0;
         for (int64_t i = 0; i < n_problems; i++) {
-            if (predictions_row(p, ROWS_PROBLEM, i)[PROBLEM_FAMILY] != (int64_t)f || !t->total[i])
-                continue;
+            int64_t task = predictions_row(p, ROWS_PROBLEM, i)[PROBLEM_TASK];
+            if (!test_set_has(set, e->tasks, &e->tasks->task[task]) || !t->total[i]) continue;
             total[problems] = t->total[i];
             right[problems++] = t->right[k][i];
             solved += t->right[k][i] == t->total[i];
@@ -304,6 +304,7 @@ static void add_lines(const evaluation *e, const predictions *p, int method, int
         }
         if (problems == 0) break;
         snprintf(line.arm, sizeof line.arm, "%s", e->o->arm ? e->o->arm : "");
+        snprintf(line.set, sizeof line.set, "%s", set->name);
         snprintf(line.method, sizeof line.method, "%s", rd_method_name(method));
         snprintf(line.parse, sizeof line.parse, "%s", parses[k]);
         rd_cluster_interval(problems, right, total, &line.accuracy, &line.low, &line.high);
@@ -322,7 +323,9 @@ static void compute_results(const evaluation *e, const predictions *p, rd_result
     int64_t n = p->table[ROWS_PROBLEM].rows;
     int64_t *memory = rd_new(int64_t, 4 * n);
     tally t = {memory, {memory + n, memory + 2 * n}, memory + 3 * n};
-    for (int f = 0; f < RD_FAMILIES; f++)
+    test_set *sets = NULL;
+    int64_t n_sets = test_sets_of(e->tasks, &sets);
+    for (int64_t k = 0; k < n_sets; k++)
         for (int m = RD_METHOD_IO; m <= RD_METHOD_ORACLE_RULE; m *= 2) {
             bool counted = m != RD_METHOD_IO && m != RD_METHOD_ORACLE_RULE;
             if (!(e->o->methods & m)) continue;
@@ -330,9 +333,10 @@ static void compute_results(const evaluation *e, const predictions *p, rd_result
                 int64_t count = counted ? e->o->counts[c] : 0;
                 memset(memory, 0, (size_t)(4 * n) * sizeof *memory);
                 tally_rows(p, m, count, &t);
-                add_lines(e, p, m, count, (rd_family)f, &t, results);
+                add_lines(e, p, m, count, &sets[k], &t, results);
             }
         }
+    rd_free(sets);
     rd_free(memory);
 }
 

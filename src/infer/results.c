@@ -1,5 +1,5 @@
 /* results.c: lines of the result table, names of methods, the trivial baselines' lines. */
-#include "rd/infer.h"
+#include "eval_impl.h"
 
 #include <string.h>
 
@@ -75,17 +75,52 @@ void rd_eval_defaults(rd_eval_opts *o)
                         .generator = {.slots = 256, .max_len = 2048}};
 }
 
+/* ---------------------------------------------------------------- test sets */
+
+static const char *name_of(const rd_taskset *tasks, const rd_task *t)
+{
+    return tasks->set_name ? tasks->set_name[t->source] : "";
+}
+
+bool test_set_has(const test_set *set, const rd_taskset *tasks, const rd_task *t)
+{
+    return t->split == RD_SPLIT_TEST && t->family == set->family &&
+           strcmp(name_of(tasks, t), set->name) == 0;
+}
+
+int64_t test_sets_of(const rd_taskset *tasks, test_set **sets)
+{
+    int64_t n = 0, cap = 0;
+    *sets = NULL;
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        int64_t first = n;
+        for (int64_t i = 0; i < tasks->n; i++) {
+            const rd_task *t = &tasks->task[i];
+            bool known = t->split != RD_SPLIT_TEST || t->family != (rd_family)f;
+            for (int64_t k = first; k < n && !known; k++)
+                known = test_set_has(&(*sets)[k], tasks, t);
+            if (known) continue;
+            if (n == cap) {
+                cap = cap ? 2 * cap : RD_FAMILIES;
+                rd_resize(*sets, cap);
+            }
+            (*sets)[n++] = (test_set){(rd_family)f, name_of(tasks, t)};
+        }
+    }
+    return n;
+}
+
 /* ---------------------------------------------------------------- trivial baselines */
 
 /* Right answers of baseline k, problem by problem. */
-static void score_baseline(const rd_baselines *b, int k, const rd_taskset *tasks, rd_family f,
-                           int64_t *right)
+static void score_baseline(const rd_baselines *b, int k, const rd_taskset *tasks,
+                           const test_set *set, int64_t *right)
 {
     int64_t p = 0;
     rd_buf answer = {0};
     for (int64_t i = 0; i < tasks->n; i++) {
         const rd_task *t = &tasks->task[i];
-        if (t->split != RD_SPLIT_TEST || t->family != f) continue;
+        if (!test_set_has(set, tasks, t)) continue;
         for (int64_t q = 0; q < t->n_queries; q++) {
             rd_buf_clear(&answer);
             rd_baselines_answer(b, k, t, q, &answer);
@@ -97,7 +132,7 @@ static void score_baseline(const rd_baselines *b, int k, const rd_taskset *tasks
     rd_buf_free(&answer);
 }
 
-static void baseline_lines(const rd_baselines *b, const rd_taskset *tasks, rd_family f,
+static void baseline_lines(const rd_baselines *b, const rd_taskset *tasks, const test_set *set,
                            rd_results *results)
 {
     static const char *const parses[] = {"strict", "tolerant"};
@@ -105,18 +140,20 @@ static void baseline_lines(const rd_baselines *b, const rd_taskset *tasks, rd_fa
     int64_t *total = rd_new(int64_t, tasks->n), *right = rd_new(int64_t, tasks->n);
     for (int64_t i = 0; i < tasks->n; i++) {
         const rd_task *t = &tasks->task[i];
-        if (t->split != RD_SPLIT_TEST || t->family != f) continue;
+        if (!test_set_has(set, tasks, t)) continue;
         total[n++] = t->n_queries;
         queries += t->n_queries;
     }
-    for (int k = 0; n > 0 && k < rd_baseline_count(f); k++) {
-        rd_result line = {.arm = "trivial", .family = f, .problems = n, .queries = queries};
+    for (int k = 0; n > 0 && k < rd_baseline_count(set->family); k++) {
+        rd_result line = {
+            .arm = "trivial", .family = set->family, .problems = n, .queries = queries};
         memset(right, 0, (size_t)n * sizeof *right);
-        score_baseline(b, k, tasks, f, right);
+        score_baseline(b, k, tasks, set, right);
         rd_cluster_interval(n, right, total, &line.accuracy, &line.low, &line.high);
         for (int64_t p = 0; p < n; p++) line.solved += right[p] == total[p];
         line.solved /= (double)n;
-        snprintf(line.method, sizeof line.method, "%s", rd_baseline_name(f, k));
+        snprintf(line.set, sizeof line.set, "%s", set->name);
+        snprintf(line.method, sizeof line.method, "%s", rd_baseline_name(set->family, k));
         /* Baselines answer in canonical values, which both readings take as they are. */
         for (int i = 0; i < 2; i++) {
             snprintf(line.parse, sizeof line.parse, "%s", parses[i]);
@@ -131,9 +168,12 @@ int rd_eval_baselines(const rd_taskset *tasks, rd_results *results)
 {
     int rc = RD_OK;
     rd_baselines *b = NULL;
+    test_set *sets = NULL;
     RD_TRY(rd_baselines_fit(tasks, &b));
-    for (int f = 0; f < RD_FAMILIES; f++) baseline_lines(b, tasks, (rd_family)f, results);
+    int64_t n = test_sets_of(tasks, &sets);
+    for (int64_t k = 0; k < n; k++) baseline_lines(b, tasks, &sets[k], results);
 done:
+    rd_free(sets);
     rd_baselines_free(&b);
     return rc;
 }
