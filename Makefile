@@ -59,7 +59,7 @@ BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all check check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz clean help
+.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -101,6 +101,14 @@ check: deps
 	$(MAKE) layers
 	$(MAKE) -j2 all tests fuzz
 	$(MAKE) prove
+
+## check-oracle: compare live with torch, transformers, peft, trl and LLaMA-Factory, of the versions in
+##        tests/oracle/requirements.txt, in a Python environment (ORACLE_VENV, default build/oracle)
+##        that is made if it is not there; without it and without network: skipped.
+##        ORACLE="tests/oracle/x.py" for some
+check-oracle: deps
+	$(MAKE) -j2 all tests
+	@BUILD=$(BUILD) PYTHON="$(PYTHON)" ORACLE_VENV="$(ORACLE_VENV)" ORACLE="$(ORACLE)" tests/oracle.sh
 
 ## check-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 check-asan: deps

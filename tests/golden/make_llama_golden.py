@@ -94,8 +94,8 @@ def write(path, arrays):
         f.write(("\n".join(lines) + "\n\n").encode() + b"".join(blobs))
 
 
-def make(path, tied):
-    rng = np.random.default_rng(20250 + tied)
+def make(path, tied, seed=20250):
+    rng = np.random.default_rng(seed + tied)
     model = build(tied, rng)
     start, tokens, target = batch(rng)
     arrays = {
@@ -131,11 +131,15 @@ def make(path, tied):
     for name, p in named.items():
         arrays["final/" + name] = ("f32", p.detach().numpy())
     write(path, arrays)
-    print(path, os.path.getsize(path), "bytes, loss", losses[0], "->", losses[-1])
+    return f"{os.path.basename(path)}: {os.path.getsize(path)} bytes, loss {losses[0]} -> {losses[-1]}"
+
+
+def make_all(here, seed=20250):
+    """Both files; the seed of those that are committed is the default."""
+    torch.set_num_threads(1)
+    for name, tied in ("llama_tied", True), ("llama_untied", False):
+        print("# " + make(os.path.join(here, name + ".golden"), tied, seed))
 
 
 if __name__ == "__main__":
-    here = os.path.dirname(os.path.abspath(__file__))
-    torch.set_num_threads(1)
-    make(os.path.join(here, "llama_tied.golden"), True)
-    make(os.path.join(here, "llama_untied.golden"), False)
+    make_all(os.path.dirname(os.path.abspath(__file__)))
