@@ -262,6 +262,10 @@ const rd_tensor *rd_weights_find(const rd_weights *w, const char *name); /* NULL
  * the file: row h*S + i of the result is the file's row h*S + rd_rope_row(i, S). */
 int rd_weights_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab, float *out);
 int64_t rd_rope_row(int64_t i, int64_t head_size);
+/* Which weights these are, for keys: a hash of every tensor's name, format, shape, and its first,
+ * middle and last 4 KiB, however they are spread over files.  So a large model is known without
+ * being read; a change between those samples goes unseen.  RD_EINPUT as read. */
+int rd_weights_identity(const rd_weights *w, uint64_t seed, uint64_t *id);
 
 /* Metadata: GGUF's key-values, the __metadata__ of safetensors (strings; of a folder the first
  * file's that has the key).  Values by index, 0 for a single value. */

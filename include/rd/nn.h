@@ -28,6 +28,7 @@ typedef struct rd_model_config {
 } rd_model_config;
 /* Fills head_size = width / heads if 0; checks ranges and divisibility.  Errors: RD_EINPUT. */
 int rd_model_config_check(rd_model_config *c);
+bool rd_model_config_same(const rd_model_config *a, const rd_model_config *b);
 int64_t rd_model_config_params(const rd_model_config *c);
 /* What scaling divides the frequency of pair i of a head by, i < head_size / 2, in float64; 1
  * without it.  As float32 these are the tensor rope_freqs.weight of a GGUF file. */
@@ -87,6 +88,27 @@ int rd_params_read(const rd_grid *g, rd_params *p, rd_store *s,
                    const char *prefix); /* RD_EINPUT if shapes differ */
 int rd_model_read_config(rd_store *s, rd_model_config *cfg);
 int rd_model_write_config(const rd_model_config *cfg, rd_store *s);
+
+/* ---------------------------------------------------------------- pretrained.c */
+
+/* A published model: a Hugging Face folder (config.json and safetensors) of LlamaForCausalLM,
+ * MistralForCausalLM or Qwen2ForCausalLM, or a GGUF file of architecture llama or qwen2.  SmolLM2
+ * and Llama 3 are llama; so is Mistral in GGUF.
+ *
+ * open: Local, every rank for itself.  Reads the description, not the weights, and checks that
+ * every parameter has a tensor of its shape and every tensor its parameter.  RD_EINPUT, naming file
+ * and key or tensor, for anything that is not so, or that transformers would compute otherwise than
+ * we do: another activation, an attention window, a rotary embedding that we do not know. */
+typedef struct rd_pretrained rd_pretrained;
+bool rd_pretrained_is(const char *path); /* a folder, or named .gguf */
+int rd_pretrained_open(const char *path, rd_pretrained **p);
+void rd_pretrained_close(rd_pretrained **p);
+const rd_model_config *rd_pretrained_config(const rd_pretrained *p);
+/* The weights, widened to float32, into a model of that configuration on any grid.  Each rank reads
+ * its own share, straight to where it belongs.  Collective on world.  Also RD_ESTOP. */
+int rd_pretrained_load(const rd_pretrained *p, rd_model *model);
+/* Which model this is: a hash of its configuration and of rd_weights_identity.  Local. */
+int rd_pretrained_identity(const rd_pretrained *p, uint64_t *id);
 
 /* ---------------------------------------------------------------- adapters (adapter.c) */
 

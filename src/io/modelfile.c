@@ -395,10 +395,20 @@ int64_t rd_rope_row(int64_t i, int64_t head_size)
     return i < half ? 2 * i : 2 * (i - half) + 1;
 }
 
-static int check_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab)
+static int check_length(const rd_map *m)
 {
     int rc = RD_OK;
     struct stat st;
+    if (m->fd >= 0 && (fstat(m->fd, &st) != 0 || st.st_size < m->n))
+        RD_FAIL(RD_EINPUT, "%s: the file has become shorter since it was opened", m->path);
+
+done:
+    return rc;
+}
+
+static int check_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab)
+{
+    int rc = RD_OK;
     const rd_map *m = &w->map[t->file];
     if (t->format == RD_FORMAT_OTHER)
         RD_FAIL(RD_EINPUT, "%s: tensor '%s': weights in format %s are not supported", m->path,
@@ -407,8 +417,7 @@ static int check_read(const rd_weights *w, const rd_tensor *t, const rd_slab *sl
         RD_FAIL(RD_EINPUT, "%s: tensor '%s': expected a vector or a matrix, got %d dimensions",
                 m->path, t->name, t->rank);
     for (int i = 0; i < t->rank; i++) RD_TRY(rd_slab_check(slab[i], t->dims[i]));
-    if (m->fd >= 0 && (fstat(m->fd, &st) != 0 || st.st_size < m->n))
-        RD_FAIL(RD_EINPUT, "%s: the file has become shorter since it was opened", m->path);
+    RD_TRY(check_length(m));
 
 done:
     return rc;
@@ -464,6 +473,36 @@ int rd_weights_read(const rd_weights *w, const rd_tensor *t, const rd_slab *slab
         }
     }
     if (touched != NULL) release(m, touched, (const uint8_t *)t->data + t->n_bytes);
+
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- identity */
+
+static uint64_t hash_samples(const rd_tensor *t, uint64_t h)
+{
+    enum { SAMPLE = 4096 };
+    const uint8_t *data = t->data;
+    if (t->n_bytes <= 3 * SAMPLE) return rd_hash(data, (size_t)t->n_bytes, h);
+    h = rd_hash(data, SAMPLE, h);
+    h = rd_hash(data + (t->n_bytes - SAMPLE) / 2, SAMPLE, h);
+    return rd_hash(data + t->n_bytes - SAMPLE, SAMPLE, h);
+}
+
+int rd_weights_identity(const rd_weights *w, uint64_t seed, uint64_t *id)
+{
+    int rc = RD_OK;
+    uint64_t h = rd_hash(&w->n, sizeof w->n, seed);
+    for (int i = 0; i < w->n_maps; i++) RD_TRY(check_length(&w->map[i]));
+    for (int64_t i = 0; i < w->n; i++) {
+        const rd_tensor *t = &w->tensor[w->by_name[i]];
+        h = rd_hash_str(t->name, h);
+        h = rd_hash_str(t->type, h);
+        h = rd_hash(t->dims, (size_t)t->rank * sizeof *t->dims, h);
+        h = hash_samples(t, h);
+    }
+    *id = h;
 
 done:
     return rc;

@@ -186,6 +186,9 @@ void rd_layout_end(rd_layout *l);
 void rd_params_create(const rd_layout *count, bool with_grads, rd_params *p);
 void rd_params_free(rd_params *p);
 const char *rd_target_name(rd_target t); /* "self_attn.q_proj" */
+/* A parameter's rank (1 or 2) and Hugging Face shape, and the part of it that this rank holds,
+ * whose local storage is dense and in the slab's order; mine = false: it takes no part. */
+int rd_param_slab(const rd_grid *g, const rd_param *p, bool mine, int64_t dims[2], rd_slab slab[2]);
 
 /* ---------------------------------------------------------------- the model's private parts */
 

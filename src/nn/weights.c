@@ -64,6 +64,21 @@ done:
     return rc;
 }
 
+static bool same_rope(const rd_rope_scaling *a, const rd_rope_scaling *b)
+{
+    if (a->factor == 0 || b->factor == 0) return a->factor == b->factor;
+    return a->factor == b->factor && a->low_freq_factor == b->low_freq_factor &&
+           a->high_freq_factor == b->high_freq_factor && a->original_context == b->original_context;
+}
+
+bool rd_model_config_same(const rd_model_config *a, const rd_model_config *b)
+{
+    return a->vocab == b->vocab && a->width == b->width && a->layers == b->layers &&
+           a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_size == b->head_size &&
+           a->ffn == b->ffn && a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps &&
+           a->tied == b->tied && a->qkv_bias == b->qkv_bias && same_rope(&a->rope, &b->rope);
+}
+
 /* Weights of one layer that take part in products. */
 static int64_t layer_matrix_params(const rd_model_config *c)
 {
@@ -335,10 +350,8 @@ static rd_slab dealt_slab(int64_t n, int64_t nb, int p, int np)
                      .block = nb};
 }
 
-/* A parameter's Hugging Face shape and the part of it this rank moves.  Row-major [out, in] is
- * byte for byte our column-major in x out. */
-static int param_slab(const rd_grid *g, const rd_param *p, bool mine, int64_t dims[2],
-                      rd_slab slab[2])
+/* Row-major [out, in] is byte for byte our column-major in x out. */
+int rd_param_slab(const rd_grid *g, const rd_param *p, bool mine, int64_t dims[2], rd_slab slab[2])
 {
     const rd_mat *A = &p->w;
     int rank = p->is_vector ? 1 : 2;
@@ -367,7 +380,7 @@ int rd_params_write(const rd_grid *g, const rd_params *params, rd_store *s, cons
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(g, p, mine, dims, slab);
+        int rank = rd_param_slab(g, p, mine, dims, slab);
         RD_TRY(rd_store_write_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:
@@ -383,7 +396,7 @@ int rd_params_read(const rd_grid *g, rd_params *params, rd_store *s, const char 
         int64_t dims[2];
         rd_slab slab[2];
         snprintf(name, sizeof(name), "%s%s", prefix, p->name);
-        int rank = param_slab(g, p, true, dims, slab);
+        int rank = rd_param_slab(g, p, true, dims, slab);
         RD_TRY(rd_store_read_array(s, name, RD_F32, rank, dims, slab, p->w.a));
     }
 done:

@@ -458,21 +458,6 @@ done:
     return rc;
 }
 
-static bool same_rope(const rd_rope_scaling *a, const rd_rope_scaling *b)
-{
-    if (a->factor == 0 || b->factor == 0) return a->factor == b->factor;
-    return a->factor == b->factor && a->low_freq_factor == b->low_freq_factor &&
-           a->high_freq_factor == b->high_freq_factor && a->original_context == b->original_context;
-}
-
-static bool same_config(const rd_model_config *a, const rd_model_config *b)
-{
-    return a->vocab == b->vocab && a->width == b->width && a->layers == b->layers &&
-           a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_size == b->head_size &&
-           a->ffn == b->ffn && a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps &&
-           a->tied == b->tied && a->qkv_bias == b->qkv_bias && same_rope(&a->rope, &b->rope);
-}
-
 int rd_checkpoint_load_base(const rd_grid *g, const char *path, uint64_t tokenizer, rd_model *model)
 {
     int rc = RD_OK;
@@ -481,7 +466,7 @@ int rd_checkpoint_load_base(const rd_grid *g, const char *path, uint64_t tokeniz
     int64_t found = 0;
     RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
     RD_TRY(rd_model_read_config(store, &cfg));
-    if (!same_config(&cfg, &model->cfg))
+    if (!rd_model_config_same(&cfg, &model->cfg))
         RD_FAIL(RD_EINPUT,
                 "model.base: %s holds a model of another shape (vocabulary %lld, width "
                 "%lld, %lld layers) than model.init describes",
