@@ -54,6 +54,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     rd_grid *g;
     rd_tok *tok;
+    rd_chat *chat;
     rd_model *model;
     rd_generator *gen;
     char *prompts[N];
@@ -79,13 +80,15 @@ int main(int argc, char **argv)
                            .norm_eps = 1e-5,
                            .tied = true};
     if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 1) != RD_OK ||
-        rd_generator_create(model, tok, &go, &gen) != RD_OK)
+        rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK ||
+        rd_generator_create(model, chat, &go, &gen) != RD_OK)
         rd_die("%s", rd_error_get()->message);
     bench(gen, "shared prompts, sampled", prompts, 64, 1.0);
     bench(gen, "other prompts, sampled", prompts, 1, 1.0);
     bench(gen, "other prompts, greedy", prompts, 1, 0);
     rd_generator_free(&gen);
     rd_model_free(&model);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_grid_free(&g);
     for (int64_t i = 0; i < N; i++) rd_free(prompts[i]);

@@ -50,8 +50,8 @@ static rd_train_opts options(const char *optimizer)
 }
 
 /* One run of a few steps: seconds of one, and the largest peak over the ranks. */
-static double run(const rd_grid *g, const rd_model_config *cfg, const rd_tok *tok, const char *path,
-                  rd_train_opts *o, int number, int64_t *peak)
+static double run(const rd_grid *g, const rd_model_config *cfg, const rd_chat *chat,
+                  const char *path, rd_train_opts *o, int number, int64_t *peak)
 {
     rd_model *model;
     rd_train_report r;
@@ -64,7 +64,7 @@ static double run(const rd_grid *g, const rd_model_config *cfg, const rd_tok *to
     rd_mem_peak_restart();
     rd_model_create(g, cfg, true, &model);
     rd_model_init(model, 1);
-    if (rd_train_sft(g, model, tok, path, o, &r) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (rd_train_sft(g, model, chat, path, o, &r) != RD_OK) rd_die("%s", rd_error_get()->message);
     *peak = rd_mem_peak() - before;
     rd_max_i64(&g->world, peak, 1);
     rd_model_free(&model);
@@ -78,7 +78,7 @@ static double run(const rd_grid *g, const rd_model_config *cfg, const rd_tok *to
     return seconds / (double)r.steps;
 }
 
-static void compare(const rd_grid *g, const shape *s, const char *optimizer, const rd_tok *tok,
+static void compare(const rd_grid *g, const shape *s, const char *optimizer, const rd_chat *chat,
                     const char *path, const cost_machine *m)
 {
     rd_train_opts o = options(optimizer);
@@ -94,7 +94,7 @@ static void compare(const rd_grid *g, const shape *s, const char *optimizer, con
     int64_t peak = 0;
     if (rd_model_config_check(&c.model) != RD_OK || cost_plan_make(&c, m, &p) != RD_OK)
         rd_die("%s", rd_error_get()->message);
-    for (int i = 0; i < RUNS; i++) best = fmin(best, run(g, &s->cfg, tok, path, &o, i, &peak));
+    for (int i = 0; i < RUNS; i++) best = fmin(best, run(g, &s->cfg, chat, path, &o, i, &peak));
     double memory = (p.memory.total - p.memory.program - p.memory.panels) * 1e-6,
            measured = (double)peak * 1e-6;
     if (g->world.rank == 0)
@@ -110,6 +110,7 @@ int main(int argc, char **argv)
     cost_machine m;
     rd_test_begin(&argc, &argv);
     rd_tok *tok = bench_tokenizer();
+    rd_chat *chat = bench_chat(tok);
     int n = rd_test_world.size;
     snprintf(path, sizeof path, "%s/rows.h5", rd_test_dir());
     snprintf(machine, sizeof machine, "%s/machine.json", rd_test_dir());
@@ -127,12 +128,13 @@ int main(int argc, char **argv)
             if (n % replica != 0 || replica % rows != 0) continue;
             rd_grid_create(n / replica, rows, replica / rows, &g);
             rd_la_attach(g, 1);
-            compare(g, &shapes[0], "adamw", tok, path, &m);
-            compare(g, &shapes[0], "muon", tok, path, &m);
-            compare(g, &shapes[1], "adamw", tok, path, &m);
+            compare(g, &shapes[0], "adamw", chat, path, &m);
+            compare(g, &shapes[0], "muon", chat, path, &m);
+            compare(g, &shapes[1], "adamw", chat, path, &m);
             rd_la_detach(g);
             rd_grid_free(&g);
         }
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     return rd_test_end();
 }

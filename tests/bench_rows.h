@@ -51,4 +51,12 @@ static inline rd_tok *bench_tokenizer(void)
     return tok;
 }
 
+static inline rd_chat *bench_chat(const rd_tok *tok)
+{
+    rd_chat *chat = NULL;
+    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK)
+        rd_die("%s", rd_error_get()->message);
+    return chat;
+}
+
 #endif

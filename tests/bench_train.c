@@ -28,7 +28,7 @@ static double clock_seconds(const char *part)
     return 0;
 }
 
-static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double rate)
+static void bench(const rd_grid *g, const rd_chat *chat, const shape *s, double rate)
 {
     static const char *const parts[] = {"forward",   "head",      "backward",
                                         "allreduce", "optimizer", "checkpoint"};
@@ -48,7 +48,7 @@ static void bench(const rd_grid *g, const rd_tok *tok, const shape *s, double ra
     rd_model_create(g, &s->cfg, true, &model);
     rd_model_init(model, 1);
     rd_clock_reset();
-    if (rd_train_sft(g, model, tok, path, &o, &r) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (rd_train_sft(g, model, chat, path, &o, &r) != RD_OK) rd_die("%s", rd_error_get()->message);
     double flops =
         rd_model_config_flops(&s->cfg, (double)(r.tokens / r.rows)) * r.tokens_per_second;
     if (g->world.rank == 0) {
@@ -114,12 +114,14 @@ int main(int argc, char **argv)
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_tok *tok = bench_tokenizer();
+    rd_chat *chat = bench_chat(tok);
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, 1);
     double rate = rd_gemm_rate(1024, 5);
     rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0) printf("products: %.1f GFLOP/s\n", 1e-9 * rate);
-    for (int i = 0; i < 3; i++) bench(g, tok, &shapes[i], rate);
+    for (int i = 0; i < 3; i++) bench(g, chat, &shapes[i], rate);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_la_detach(g);
     rd_grid_free(&g);

@@ -146,10 +146,10 @@ static inline void rigged_answer(const rigged_prompt *p, rd_gen_request *r, rd_b
     }
 }
 
-int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
+int rd_generator_create(const rd_model *model, const rd_chat *chat, const rd_generator_opts *o,
                         rd_generator **gen)
 {
-    (void)model, (void)tok, (void)o;
+    (void)model, (void)chat, (void)o;
     *gen = rd_new(rd_generator, 1);
     return RD_OK;
 }

@@ -12,6 +12,7 @@ enum { TASKS = 6 };
 static rd_taskset tasks;
 static rd_prompts *prompts;
 static rd_tok *tok;
+static rd_chat *chat;
 
 static void make_tasks(void)
 {
@@ -28,6 +29,7 @@ static void make_tasks(void)
     rd_tok_train_opts o = {.vocab = 90};
     if (rd_tok_train(&o, TASKS, (const char *const *)texts, NULL, &tok) != RD_OK)
         rd_die("tokenizer");
+    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
     for (int64_t i = 0; i < TASKS; i++) rd_free(texts[i]);
 }
 
@@ -68,7 +70,7 @@ static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block,
     if (greedy) o.rule_temperature = o.follow_temperature = o.vote_temperature = 0;
     o.generator = (rd_generator_opts){.slots = slots, .max_len = 700};
     o.dir = dir;
-    int rc = rd_eval_run(g, model, tok, prompts, &tasks, 1, &o, results);
+    int rc = rd_eval_run(g, model, chat, prompts, &tasks, 1, &o, results);
     rd_model_free(&model);
     return rc;
 }
@@ -158,6 +160,7 @@ int main(int argc, char **argv)
     rd_results_free(&want);
     rd_taskset_free(&tasks);
     rd_prompts_free(&prompts);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_grid_free(&g);
     return rd_test_end();

@@ -18,12 +18,14 @@ static const char *const prompts[PROMPTS] = {
     "the rule adds"};
 
 static rd_tok *tok;
+static rd_chat *chat;
 static rd_model *model;
 
 static void make_model(const rd_grid *g)
 {
     rd_tok_train_opts o = {.vocab = 60};
     if (rd_tok_train(&o, PROMPTS, prompts, NULL, &tok) != RD_OK) rd_die("tokenizer");
+    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
     rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
                            .width = 24,
                            .layers = 2,
@@ -47,7 +49,7 @@ static rd_generator *generator(int64_t slots, int64_t max_len)
 {
     rd_generator *gen;
     rd_generator_opts o = {.slots = slots, .max_len = max_len};
-    if (rd_generator_create(model, tok, &o, &gen) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (rd_generator_create(model, chat, &o, &gen) != RD_OK) rd_die("%s", rd_error_get()->message);
     return gen;
 }
 
@@ -252,6 +254,7 @@ int main(int argc, char **argv)
     test_distribution();
     test_limits(); /* spoils the weights */
     rd_model_free(&model);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_grid_free(&g);
     return rd_test_end();

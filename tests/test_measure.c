@@ -44,7 +44,7 @@ static int64_t planned(const extent *e, const rd_model_config *c, const rd_train
 }
 
 /* The largest over the ranks. */
-static int64_t measured(const extent *e, const rd_tok *tok, const rd_model_config *c,
+static int64_t measured(const extent *e, const rd_chat *chat, const rd_model_config *c,
                         rd_train_opts *o, const char *path)
 {
     rd_grid *g;
@@ -60,7 +60,7 @@ static int64_t measured(const extent *e, const rd_tok *tok, const rd_model_confi
     rd_mem_peak_restart();
     rd_model_create(g, c, true, &m);
     rd_model_init(m, 1);
-    is_rc(rd_train_sft(g, m, tok, path, o, &r), RD_OK, "training");
+    is_rc(rd_train_sft(g, m, chat, path, o, &r), RD_OK, "training");
     int64_t peak = rd_mem_peak() - before;
     rd_max_i64(&g->world, &peak, 1);
     rd_model_free(&m);
@@ -70,10 +70,10 @@ static int64_t measured(const extent *e, const rd_tok *tok, const rd_model_confi
 }
 
 /* What is left out is there too: the rows, the plan of the steps, metrics. */
-static void test_run(const extent *e, const rd_tok *tok, const char *path, rd_train_opts *o)
+static void test_run(const extent *e, const rd_chat *chat, const char *path, rd_train_opts *o)
 {
-    rd_model_config c = config(tok);
-    int64_t plan = planned(e, &c, o), run = measured(e, tok, &c, o, path);
+    rd_model_config c = config(rd_chat_tok(chat));
+    int64_t plan = planned(e, &c, o), run = measured(e, chat, &c, o, path);
     double off = (double)plan / (double)run - 1;
     ok(fabs(off) < 0.005, "%d x %d x %d, %s: %lld bytes planned, %lld used, %+.2f %%", e->data,
        e->rows, e->cols, o->optim.kind, (long long)plan, (long long)run, 100 * off);
@@ -108,6 +108,7 @@ int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     rd_tok *tok = data_tokenizer();
+    rd_chat *chat = data_chat(tok);
     char path[300];
     snprintf(path, sizeof path, "%s/data.h5", rd_test_dir());
     is_rc(data_write(&rd_test_world, path), RD_OK, "data");
@@ -121,9 +122,10 @@ int main(int argc, char **argv)
                 o.epochs = 0.2;
                 o.micro_tokens = 256; /* and rows of this length exist: as large as planned */
                 o.max_len = 8;
-                test_run(&e, tok, path, &o);
+                test_run(&e, chat, path, &o);
             }
     test_large();
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     return rd_test_end();
 }

@@ -4,12 +4,14 @@
 #include "rd_test.h"
 #include "train/train_impl.h"
 
-/* n rows (or pairs) with lengths that depend on the number only; text i has ids 100 + i. */
+/* n rows (or pairs) with lengths that depend on the number only; text i has ids 100 + i, prompts
+ * behind BOS. */
 static rd_corpus *make_corpus(int64_t n, bool pairs)
 {
     rd_corpus *c = rd_new(rd_corpus, 1);
     rd_rng rng = rd_rng_make(7, "corpus", 0, 0);
     c->pairs = pairs;
+    c->end = RD_TOK_EOS;
     c->n = n;
     c->prompt = rd_new(int32_t, n);
     c->response = rd_new(int32_t, n);
@@ -19,16 +21,17 @@ static rd_corpus *make_corpus(int64_t n, bool pairs)
     c->family = rd_new(uint8_t, n);
     c->n_texts = 3 * n;
     c->offset = rd_new(int64_t, 3 * n + 1);
-    for (int64_t i = 0; i < 3 * n; i++) c->offset[i + 1] = c->offset[i] + rd_rng_range(&rng, 1, 20);
+    for (int64_t i = 0; i < 3 * n; i++)
+        c->offset[i + 1] = c->offset[i] + rd_rng_range(&rng, 1, 20) + (i % 3 == 0);
     c->narrow = rd_new(uint16_t, c->offset[3 * n]);
     for (int64_t i = 0; i < 3 * n; i++)
         for (int64_t k = c->offset[i]; k < c->offset[i + 1]; k++)
-            c->narrow[k] = (uint16_t)(100 + i);
+            c->narrow[k] = (uint16_t)(i % 3 == 0 && k == c->offset[i] ? RD_TOK_BOS : 100 + i);
     for (int64_t i = 0; i < n; i++) {
         c->prompt[i] = (int32_t)(3 * i);
         c->response[i] = (int32_t)(3 * i + 1);
         c->rejected[i] = (int32_t)(3 * i + 2);
-        int64_t p = 1 + corpus_text_length(c, c->prompt[i]);
+        int64_t p = corpus_text_length(c, c->prompt[i]);
         int64_t tokens = p + corpus_text_length(c, c->response[i]);
         if (pairs) tokens += p + corpus_text_length(c, c->rejected[i]);
         c->tokens[i] = (int32_t)tokens;
@@ -181,7 +184,7 @@ static void test_micro(void)
     ok(micro_add(&m, &pair) && micro_add(&m, &row), "a pair and a row fit");
     is_i64(m.b.n_seq, 3, "three sequences");
     is_i64(m.b.T, pair.tokens + row.tokens, "of as many tokens as were counted");
-    int64_t p = corpus_text_length(c, 12), r = corpus_text_length(c, 13);
+    int64_t p = corpus_text_length(c, 12) - 1, r = corpus_text_length(c, 13);
     const int32_t *token = m.b.tokens, *target = m.b.target;
     wrong += token[0] != RD_TOK_BOS || token[1] != 112 || token[p] != 112 || token[p + 1] != 113 ||
              token[p + r] != 113 || token[p + r + 1] != RD_TOK_BOS;

@@ -12,6 +12,7 @@ enum { PER_FAMILY = 4, ALL = 2 * RD_METHOD_ORACLE_RULE - 1 };
 static rd_taskset tasks;
 static rd_prompts *prompts;
 static rd_tok *tok;
+static rd_chat *chat;
 static rd_grid *grid;
 
 static void make_tasks(void)
@@ -100,7 +101,7 @@ static outcome run(const rd_grid *g, const char *name, rd_eval_opts o)
     if (g->world.size < grid->world.size)
         snprintf(dir, sizeof dir, "%s/%s-%d", rd_test_dir(), name, grid->world.rank);
     o.dir = dir;
-    x.rc = rd_eval_run(g, NULL, tok, prompts, &tasks, 77, &o, &x.results);
+    x.rc = rd_eval_run(g, NULL, chat, prompts, &tasks, 77, &o, &x.results);
     rd_barrier(&g->world);
     read_outcome(dir, &x);
     return x;
@@ -406,6 +407,7 @@ int main(int argc, char **argv)
     rd_grid_create(0, 1, 1, &grid);
     rd_prompts_default(&prompts);
     if (rd_tok_train(&t, 1, corpus, NULL, &tok) != RD_OK) rd_die("tokenizer");
+    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
     make_tasks();
     rigged_begin(prompts, &tasks);
     test_dropping();
@@ -416,6 +418,7 @@ int main(int argc, char **argv)
     rigged_end();
     rd_taskset_free(&tasks);
     rd_prompts_free(&prompts);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_grid_free(&grid);
     return rd_test_end();

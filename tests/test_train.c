@@ -7,6 +7,7 @@
 
 static rd_grid *grid, alone;
 static rd_tok *tok;
+static rd_chat *chat;
 static char datasets[300];
 
 /* DIR/name, empty. */
@@ -24,8 +25,8 @@ static int run(const rd_grid *g, const rd_train_opts *o, bool orpo, rd_model **m
                rd_train_report *report)
 {
     *model = data_model(g, tok);
-    return orpo ? rd_train_orpo(g, *model, tok, datasets, o, report)
-                : rd_train_sft(g, *model, tok, datasets, o, report);
+    return orpo ? rd_train_orpo(g, *model, chat, datasets, o, report)
+                : rd_train_sft(g, *model, chat, datasets, o, report);
 }
 
 static bool same_weights(const rd_model *a, const rd_model *b)
@@ -153,7 +154,7 @@ static void test_orpo(void)
     o.stage = "align";
     o.epochs = 10;
     double *acc;
-    is_rc(rd_train_orpo(grid, a, tok, datasets, &o, &r), RD_OK, "ORPO");
+    is_rc(rd_train_orpo(grid, a, chat, datasets, &o, &r), RD_OK, "ORPO");
     is_i64(r.pairs, 10 * DATA_PAIRS, "ten epochs of pairs");
     acc = column(dir, "align/accuracy", &n);
     double first = 0, last = 0; /* four steps at each end, the very last holds what is left */
@@ -169,7 +170,7 @@ static void test_orpo(void)
     int64_t sft_steps = n, m;
     o.epochs = 1;
     o.key = 99;
-    is_rc(rd_train_orpo(grid, a, tok, datasets, &o, &r), RD_OK, "ORPO anew, with another key");
+    is_rc(rd_train_orpo(grid, a, chat, datasets, &o, &r), RD_OK, "ORPO anew, with another key");
     acc = column(dir, "align/loss", &n);
     rd_free(acc);
     acc = column(dir, "sft/loss", &m);
@@ -413,14 +414,14 @@ static void test_failures(void)
     o.stage = "sft";
     m = data_model(grid, tok);
     if (rd_test_world.rank == rd_test_world.size - 1) m->base.item[3].w.a[5] = NAN;
-    is_rc(rd_train_sft(grid, m, tok, datasets, &o, &r), RD_ENUMERIC,
+    is_rc(rd_train_sft(grid, m, chat, datasets, &o, &r), RD_ENUMERIC,
           "a weight that is not a number");
     rd_model_free(&m);
     o.kinds[0] = o.kinds[1] = false;
     is_rc(run(grid, &o, false, &m, &r), RD_EINPUT, "no rows of the wanted kind");
     rd_model_free(&m);
     m = data_model(grid, tok);
-    is_rc(rd_train_sft(grid, m, tok, "/nonexistent/datasets.h5", &o, &r), RD_EINPUT, "no data");
+    is_rc(rd_train_sft(grid, m, chat, "/nonexistent/datasets.h5", &o, &r), RD_EINPUT, "no data");
     rd_model_free(&m);
 }
 
@@ -434,6 +435,7 @@ int main(int argc, char **argv)
     alone.my_data = 0;
     alone.world = alone.replicas = rd_comm_self();
     tok = data_tokenizer();
+    chat = data_chat(tok);
     snprintf(datasets, sizeof datasets, "%s/datasets.h5", rd_test_dir());
     is_rc(data_write(&rd_test_world, datasets), RD_OK, "datasets.h5");
     test_learning();
@@ -446,6 +448,7 @@ int main(int argc, char **argv)
     test_other_runs();
     test_damage();
     test_failures();
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_la_detach(grid);
     rd_grid_free(&grid);

@@ -8,6 +8,7 @@
 
 static rd_grid *grid, *self;
 static rd_tok *tok;
+static rd_chat *chat;
 static char datasets[300];
 
 enum { ALL = (1 << RD_TARGETS) - 1 };
@@ -81,7 +82,7 @@ static rd_model *weights_of(const char *dir, const char *stage, uint64_t key)
 static int sft(const rd_grid *g, const rd_train_opts *o, rd_model **m, rd_train_report *r)
 {
     *m = base_model(g);
-    return rd_train_sft(g, *m, tok, datasets, o, r);
+    return rd_train_sft(g, *m, chat, datasets, o, r);
 }
 
 /* Like it, from the adapter of SFT. */
@@ -92,7 +93,7 @@ static int align(const rd_grid *g, const rd_train_opts *o, const char *from, uin
     snprintf(path, sizeof path, "%s/checkpoints/sft-final.h5", from);
     *m = base_model(g);
     int rc = rd_checkpoint_load_adapter(g, path, key, &o->adapter, *m);
-    return rc == RD_OK ? rd_train_orpo(g, *m, tok, datasets, o, r) : rc;
+    return rc == RD_OK ? rd_train_orpo(g, *m, chat, datasets, o, r) : rc;
 }
 
 /* Options of a run that saves every step and stops after the second: what asks it to is the file of
@@ -259,6 +260,7 @@ int main(int argc, char **argv)
     is_rc(rd_la_attach(grid, 1), RD_OK, "products");
     rd_grid_self(&self);
     tok = data_tokenizer();
+    chat = data_chat(tok);
     snprintf(datasets, sizeof datasets, "%s/datasets.h5", rd_test_dir());
     is_rc(data_write(&rd_test_world, datasets), RD_OK, "datasets.h5");
     for (int k = 0; k < KINDS; k++) test_kind(k);
@@ -267,6 +269,7 @@ int main(int argc, char **argv)
         test_other_grid(2, 2, 1);
     }
     test_base();
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_la_detach(grid);
     rd_grid_free(&grid), rd_grid_free(&self);

@@ -90,6 +90,13 @@ static inline rd_tok *data_tokenizer(void)
     return tok;
 }
 
+static inline rd_chat *data_chat(const rd_tok *tok)
+{
+    rd_chat *chat = NULL;
+    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
+    return chat;
+}
+
 static inline rd_model *data_model(const rd_grid *g, const rd_tok *tok)
 {
     rd_model *m = NULL;

@@ -18,29 +18,30 @@ typedef struct rd_generator_opts {
     int64_t max_len; /* prompt + response, tokens */
 } rd_generator_opts;
 
-/* One response wanted.  BOS is put before the prompt; generation ends at EOS or after max_new
- * tokens.  A prompt that leaves no room gives an empty, truncated response. */
+/* One response wanted.  The chat's template goes around the prompt; generation ends at one of its
+ * ends or after max_new tokens.  A prompt that leaves no room, or has no tokens, gives an empty,
+ * truncated response. */
 typedef struct rd_gen_request {
     const char *prompt; /* lent */
     uint64_t key;       /* random stream: the same key and prompt give the same response */
     double temperature; /* 0: greedy, ties to the lowest id */
     int64_t max_new;
     char *text;         /* out: owned by the caller (rd_free), also after a failure; NULL: none */
-    int64_t tokens_in;  /* out: tokens of the prompt with BOS */
-    int64_t tokens_out; /* out: tokens sampled, with EOS */
-    bool truncated;     /* out: ended by a limit, without EOS */
+    int64_t tokens_in;  /* out: tokens of the prompt with BOS and template */
+    int64_t tokens_out; /* out: tokens sampled, with the end */
+    bool truncated;     /* out: ended by a limit, without an end */
 } rd_gen_request;
 
-/* Collective on the model's replica.  model and tok are lent; the weights must not change while the
- * generator lives, because prefixes are kept between calls. */
-int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
+/* Collective on the model's replica.  model and chat are lent; the weights must not change while
+ * the generator lives, because prefixes are kept between calls. */
+int rd_generator_create(const rd_model *model, const rd_chat *chat, const rd_generator_opts *o,
                         rd_generator **gen);
 void rd_generator_free(rd_generator **gen);
 /* Continuous batches: slots are refilled as responses end; prompts that begin alike share the
  * prefill of their common prefix, best when they follow each other.  Softmax sampling at a keyed
- * uniform number per token; PAD and BOS are never sampled.  A response depends on its prompt, key,
- * temperature and limits only, not on what else is in the batch, its order, the slots: bit for bit
- * on 1 x 1 and to rounding on larger grids (nn.h), where a sampled token may fall on the other
+ * uniform number per token; what the chat bars is never sampled.  A response depends on its prompt,
+ * key, temperature and limits only, not on what else is in the batch, its order, the slots: bit for
+ * bit on 1 x 1 and to rounding on larger grids (nn.h), where a sampled token may fall on the other
  * side. Collective on the replica, requests equal on all its ranks, and so are the responses.
  * Errors: RD_ENUMERIC when logits are not finite. */
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
@@ -132,7 +133,7 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
  *
  * model_key: a hash of the weights' origin (checkpoint step, dataset key).
  * Errors: RD_EINPUT for options that make no sense, RD_ESTOP, RD_EIO, RD_ENUMERIC. */
-int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, const rd_prompts *p,
+int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_chat *chat, const rd_prompts *p,
                 const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o,
                 rd_results *results);
 /* The trivial baselines on the test tasks of a set, fitted on its training tasks: arm "trivial",

@@ -1,4 +1,4 @@
-/* text: a byte-level BPE tokenizer.  The one door to PCRE2.
+/* text: a byte-level BPE tokenizer, chat templates.  The one door to PCRE2.
  *
  * Trained on a corpus, written and read as a Hugging Face tokenizer.json (model BPE, byte-level,
  * a Split pre-tokenizer with a regular expression), so that `tokenizers` loads it and gives the
@@ -61,5 +61,59 @@ int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *id
 void rd_tok_decode(const rd_tok *tok, const int32_t *ids, int64_t n, rd_buf *out);
 /* Raw bytes of one token, a special's name; borrowed, not NUL-terminated. */
 const char *rd_tok_piece(const rd_tok *tok, int32_t id, size_t *len);
+
+/* ---------------------------------------------------------------- chat (chat_template.c) */
+
+/* How a prompt and a response become one sequence of tokens: the same for SFT rows, preference
+ * pairs and generation, because all of them ask here.
+ *
+ *   none      BOS prompt | response EOS          our own models, base models; no BOS if the
+ *                                                tokenizer has none
+ *   smollm2   <|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n
+ *             <|im_start|>assistant\n | R<|im_end|>     S: "You are a helpful AI assistant named …"
+ *   qwen2.5   the same                                  S: "You are Qwen, created by …"
+ *   llama3    <|begin_of_text|>[ H(system)S<|eot_id|> ] H(user)U<|eot_id|>H(assistant) |
+ * R<|eot_id|> with H(x) = <|start_header_id|>x<|end_header_id|>\n\n; no S unless one is given
+ *   llama3.1  the same with a system turn always, which begins "Cutting Knowledge Date: December
+ *             2023\nToday Date: 26 Jul 2024\n\n": the date that the template of 3.1 itself has.
+ *             Those of 3.2 and 3.3 put in the day of the run; here a run must not depend on it
+ *   mistral   <s>[INST] [ S\n\n ] U[/INST] |  R</s>     version 3 of its tokenizer (7B v0.3)
+ *
+ * Token by token this is what transformers' apply_chat_template gives, with the bar where
+ * add_generation_prompt ends.  Special tokens are put in as ids; what stands between two of them
+ * is encoded as one text, in which "<|im_end|>" is only text, whoever wrote it.  The llama3s and
+ * mistral strip white space around S, U and R as their templates do (mistral: R only).  The
+ * response is encoded apart from the prompt, so that a model is trained on the very prompt that it
+ * is asked with; encoding both at once differs only for responses that begin with a line feed or
+ * two blanks.  Response and end token, and nothing else, are the targets of SFT. */
+typedef struct rd_chat rd_chat;
+
+/* name: one of the above, or "auto", which goes by the model's own template (Jinja), recognised by
+ * what is particular to it; without one (NULL) auto is none for a tokenizer of ours and an error
+ * for any other.  system: NULL or "": the template's own.  tok is lent.
+ * RD_EINPUT, naming the key: an unknown name, a template that is not recognised, a system message
+ * for none, a special token that the tokenizer lacks. */
+int rd_chat_create(const rd_tok *tok, const char *name, const char *system, const char *jinja,
+                   rd_chat **chat);
+void rd_chat_free(rd_chat **chat);
+/* The template that a model brings: chat_template.jinja or tokenizer_config.json of a folder, the
+ * metadata of a .gguf.  Nothing is written where there is none. */
+int rd_chat_find(const char *path, rd_buf *jinja);
+const char *rd_chat_name(const rd_chat *chat); /* never "auto" */
+const rd_tok *rd_chat_tok(const rd_chat *chat);
+uint64_t rd_chat_hash(const rd_chat *chat); /* of all that it puts around a text */
+
+/* Append ids (int32_t) to a buffer: of a prompt up to where the response begins, BOS included, and
+ * of a response without its end.  RD_EINPUT as rd_tok_encode. */
+int rd_chat_prompt(const rd_chat *chat, const char *text, size_t n, rd_buf *ids);
+int rd_chat_response(const rd_chat *chat, const char *text, size_t n, rd_buf *ids);
+int32_t rd_chat_end(const rd_chat *chat); /* the token that ends a response */
+/* Does this token end a generated response?  The end, and the family's other ends of text. */
+bool rd_chat_stops(const rd_chat *chat, int32_t id);
+/* Tokens that are never sampled, -1 for nothing: PAD and BOS with none; the families bar nothing.
+ */
+void rd_chat_barred(const rd_chat *chat, int32_t barred[2]);
+/* The text of a generated response: what rd_chat_response was given, or would have been. */
+void rd_chat_read(const rd_chat *chat, const int32_t *ids, int64_t n, rd_buf *out);
 
 #endif

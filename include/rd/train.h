@@ -89,7 +89,8 @@ typedef struct rd_train_opts {
     int64_t tokens;       /* token budget (prompt + response); > 0 takes the place of epochs */
     int64_t batch_tokens; /* global tokens per step */
     int64_t micro_tokens; /* largest T of one forward pass on a replica */
-    int64_t max_len; /* longest sequence with BOS and EOS; longer rows are skipped and counted */
+    int64_t max_len; /* longest sequence with template, BOS and end; longer rows are skipped and
+                        counted */
     int64_t shards;  /* a step's rows are dealt to so many shards (4), whose gradients are added
                         in a binary tree: a run's bits are the same on every number of replicas
                         that divides it into a power of two.  Where they do not divide it: one
@@ -129,9 +130,9 @@ typedef struct rd_train_report {
     bool was_done;                     /* found finished */
 } rd_train_report;
 
-/* Rows or pairs tokenised, equal on all ranks.  Collective on world. */
+/* Rows or pairs tokenised as the chat composes them, equal on all ranks.  Collective on world. */
 typedef struct rd_corpus rd_corpus;
-int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_tok *tok,
+int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_chat *chat,
                    const rd_train_opts *o, bool pairs, rd_corpus **c);
 void rd_corpus_free(rd_corpus **c);
 
@@ -141,9 +142,9 @@ void rd_corpus_free(rd_corpus **c);
  * checkpoint, and RD_ESTOP.  The deadline keeps room for a step and a checkpoint, as long as the
  * longest yet (rd_stop_need).  A non-finite loss is
  * RD_ENUMERIC with the step. */
-int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+int rd_train_sft(const rd_grid *g, rd_model *model, const rd_chat *chat, const char *datasets,
                  const rd_train_opts *o, rd_train_report *report);
-int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_chat *chat, const char *datasets,
                   const rd_train_opts *o, rd_train_report *report);
 
 /* What a run allocates beside the model, bytes on this rank. */

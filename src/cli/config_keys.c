@@ -85,6 +85,8 @@ static const config_key run_keys[] = {
     {"model.init.norm_eps", KEY_REAL, "1e-5", 0, 1, NULL, "RMSNorm epsilon"},
     {"model.init.tied", KEY_BOOL, "true", 0, 0, NULL, "output head tied to the embedding"},
     {"model.base", KEY_TEXT, "\"\"", 0, 0, NULL, "checkpoint file (…-final.h5) whose weights the model starts from; empty: random weights"},
+    {"model.chat", KEY_ENUM, "\"auto\"", 0, 0, "auto|none|smollm2|qwen2.5|llama3|llama3.1|mistral", "chat template around prompts and responses; auto: the base model's own, none for models of our own"},
+    {"model.system", KEY_TEXT, "\"\"", 0, 0, NULL, "its system message; empty: the template's own"},
     {"model.tokenizer.train_vocab", KEY_INT, "2048", 260, 1e6, NULL, "vocabulary of the BPE tokenizer trained on the corpus"},
     {"model.tokenizer.corpus_bytes", KEY_INT, "20000000", 1000, 1e10, NULL, "how much of the corpus it is trained on"},
 

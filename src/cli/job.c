@@ -178,6 +178,7 @@ void job_end(job *j)
     rd_lock_release(&j->lock);
     rd_taskset_free(&j->tasks);
     rd_prompts_free(&j->prompts);
+    for (int i = 0; i < CONFIG_MAX_ARMS; i++) rd_chat_free(&j->arm[i].chat);
     rd_tok_free(&j->tok);
     rd_results_free(&j->results);
     rd_free(j->dir);

@@ -39,6 +39,7 @@ typedef struct job {
         bool have_sft, have_align;
         rd_train_report sft, align;
         int64_t parameters;
+        rd_chat *chat; /* NULL: not made yet */
     } arm[CONFIG_MAX_ARMS];
     rd_lock *lock; /* on the run directory */
     bool reported; /* report.txt was written and printed */

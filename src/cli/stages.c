@@ -116,6 +116,42 @@ done:
     return rc;
 }
 
+/* The template that an arm's base model brings; *has false: there is none.  Collective. */
+static int base_template(const job *j, const config_arm *arm, rd_buf *jinja, bool *has)
+{
+    int rc = RD_OK;
+    const char *base = config_text(&arm->keys, "model.base");
+    char *path = config_prompt_path(&j->cfg, base);
+    if (*base && j->grid->world.rank == 0) rc = rd_chat_find(path, jinja);
+    RD_TRY(rd_agree(&j->grid->world, rc));
+    rd_bcast_buf(&j->grid->world, jinja, 0);
+    *has = jinja->len > 0;
+done:
+    rd_free(path);
+    return rc;
+}
+
+/* How an arm's prompts and responses become tokens, made once; after job_tokenizer.  Collective. */
+static int arm_chat(job *j, const config_arm *arm, const rd_chat **chat)
+{
+    int rc = RD_OK;
+    bool has = false;
+    rd_buf jinja = {0};
+    rd_chat **kept = &j->arm[arm - j->cfg.arm].chat;
+    if (*kept == NULL) {
+        RD_TRY(base_template(j, arm, &jinja, &has));
+        RD_TRY(rd_chat_create(j->tok, config_text(&arm->keys, "model.chat"),
+                              config_text(&arm->keys, "model.system"), has ? jinja.data : NULL,
+                              kept));
+        if (strcmp(rd_chat_name(*kept), "none") != 0)
+            rd_info("chat     %s: the template %s", arm->name, rd_chat_name(*kept));
+    }
+    *chat = *kept;
+done:
+    rd_buf_free(&jinja);
+    return rc;
+}
+
 /* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys. */
 static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
                      uint64_t *key)
@@ -126,12 +162,15 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
                            "align.", NULL};
     int64_t data = 0;
     uint64_t base = 0;
+    const rd_chat *chat = NULL;
     RD_TRY(job_data_key(j, &data));
     RD_TRY(base_content(j, arm, &base));
+    RD_TRY(arm_chat(j, arm, &chat));
     uint64_t parts[] = {(uint64_t)data,
                         j->tok_key,
                         parent,
                         base,
+                        rd_chat_hash(chat),
                         (uint64_t)config_int(&j->cfg.keys, "run.seed"),
                         config_hash(&arm->keys, strcmp(stage, "sft") == 0 ? sft : align)};
     *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
@@ -161,6 +200,7 @@ int stage_sft(job *j, int index)
     int rc = RD_OK;
     const config_arm *arm = &j->cfg.arm[index];
     rd_model *model = NULL;
+    const rd_chat *chat = NULL;
     rd_train_opts o;
     char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5");
     RD_TRY(job_tokenizer(j));
@@ -168,10 +208,11 @@ int stage_sft(job *j, int index)
     RD_TRY(options_train(j, arm, "sft", &o));
     o.dir = dir;
     RD_TRY(train_key(j, arm, "sft", 0, &o.key));
+    RD_TRY(arm_chat(j, arm, &chat));
     RD_TRY(model_create(j, arm, !o.adapted, &model));
     RD_TRY(start_weights(j, arm, model));
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
-    RD_TRY(rd_train_sft(j->grid, model, j->tok, datasets, &o, &j->arm[index].sft));
+    RD_TRY(rd_train_sft(j->grid, model, chat, datasets, &o, &j->arm[index].sft));
     j->arm[index].have_sft = true;
     train_info(arm, "sft", &j->arm[index].sft);
 done:
@@ -187,6 +228,7 @@ int stage_align(job *j, int index)
     int rc = RD_OK;
     const config_arm *arm = &j->cfg.arm[index], *from = source_arm(j, arm);
     rd_model *model = NULL;
+    const rd_chat *chat = NULL;
     rd_train_opts o;
     uint64_t parent;
     bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
@@ -199,6 +241,7 @@ int stage_align(job *j, int index)
     o.dir = dir;
     RD_TRY(train_key(j, from, "sft", 0, &parent));
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
+    RD_TRY(arm_chat(j, arm, &chat));
     o.adapted = options_adapter(&from->keys, &o.adapter);
     RD_TRY(model_create(j, arm, !o.adapted, &model));
     if (o.adapted) {
@@ -208,7 +251,7 @@ int stage_align(job *j, int index)
         RD_TRY(rd_checkpoint_load_weights(j->grid, start, parent, model));
     }
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
-    RD_TRY(rd_train_orpo(j->grid, model, j->tok, datasets, &o, &j->arm[index].align));
+    RD_TRY(rd_train_orpo(j->grid, model, chat, datasets, &o, &j->arm[index].align));
     j->arm[index].have_align = true;
     train_info(arm, "align", &j->arm[index].align);
 done:
@@ -396,6 +439,7 @@ int stage_eval(job *j, int index)
     int rc = RD_OK;
     const config_arm *arm = &j->cfg.arm[index];
     rd_model *model = NULL;
+    const rd_chat *chat = NULL;
     rd_eval_opts o;
     rd_taskset test = {0};
     random_rules rules = {0};
@@ -414,8 +458,9 @@ int stage_eval(job *j, int index)
     RD_TRY(eval_tasks(j, arm, &test));
     RD_TRY(model_create(j, arm, false, &model));
     RD_TRY(weights_key(j, arm, &key));
+    RD_TRY(arm_chat(j, arm, &chat));
     RD_TRY(rd_checkpoint_load_weights(j->grid, weights, key, model));
-    RD_TRY(rd_eval_run(j->grid, model, j->tok, j->prompts, &test, key, &o, &j->results));
+    RD_TRY(rd_eval_run(j->grid, model, chat, j->prompts, &test, key, &o, &j->results));
 done:
     rd_clock_end("eval");
     rd_model_free(&model);

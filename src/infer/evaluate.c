@@ -13,7 +13,7 @@ enum { RECORD_VERSION = 1 };
 typedef struct evaluation {
     const rd_grid *g;
     const rd_model *model;
-    const rd_tok *tok;
+    const rd_chat *chat;
     const rd_prompts *prompts;
     const rd_taskset *tasks;
     const rd_eval_opts *o;
@@ -67,13 +67,14 @@ static uint64_t evaluation_key(const evaluation *e, uint64_t model_key)
                         (uint64_t)o->max_votes,
                         (uint64_t)o->generator.max_len,
                         o->no_dropping,
+                        rd_chat_hash(e->chat),
                         RECORD_VERSION};
     double temperatures[] = {o->rule_temperature, o->follow_temperature, o->vote_temperature};
     uint64_t h = rd_hash(parts, sizeof parts, PREDICTIONS_VERSION);
     h = rd_hash(temperatures, sizeof temperatures, h);
     h = rd_hash(o->counts, (size_t)o->n_counts * sizeof *o->counts, h);
     rd_buf bytes = {0};
-    rd_tok_to_json(e->tok, &bytes);
+    rd_tok_to_json(rd_chat_tok(e->chat), &bytes);
     h = rd_hash(bytes.data, bytes.len, h);
     for (int64_t i = 0; i < e->n_problems; i++) {
         rd_buf_clear(&bytes);
@@ -147,7 +148,7 @@ static int work(evaluation *e, rd_queue *q)
     rd_progress progress = {0};
     rd_progress_begin(&progress, "eval", "problems", e->n_problems);
     e->start = rd_time();
-    RD_TRY(rd_generator_create(e->model, e->tok, &e->o->generator, &gen));
+    RD_TRY(rd_generator_create(e->model, e->chat, &e->o->generator, &gen));
     for (;;) {
         int64_t unit = -1;
         if (rd_stop_local()) rd_queue_cancel(q);
@@ -340,7 +341,7 @@ static void compute_results(const evaluation *e, const predictions *p, rd_result
     rd_free(memory);
 }
 
-int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, const rd_prompts *p,
+int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_chat *chat, const rd_prompts *p,
                 const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o,
                 rd_results *results)
 {
@@ -348,7 +349,7 @@ int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_tok *tok, cons
     bool found = false;
     rd_buf path = {0};
     predictions mine = {0}, all = {0};
-    evaluation e = {.g = g, .model = model, .tok = tok, .prompts = p, .tasks = tasks, .o = o};
+    evaluation e = {.g = g, .model = model, .chat = chat, .prompts = p, .tasks = tasks, .o = o};
     RD_TRY(check_options(o));
     e.test = rd_new(int64_t, tasks->n);
     for (int64_t i = 0; i < tasks->n; i++)

@@ -32,9 +32,10 @@ typedef struct slot {
 
 struct rd_generator {
     const rd_model *model;
-    const rd_tok *tok;
+    const rd_chat *chat;
     rd_generator_opts o;
-    int64_t vocab;               /* ids that may be sampled are below it */
+    int64_t vocab;               /* ids that may be sampled are below it … */
+    int32_t barred[2];           /* … and not these */
     int64_t n_slots, len, max_T; /* what the cache is made for; it grows with the requests */
     rd_kv *kv;
     slot *slots;
@@ -59,7 +60,8 @@ typedef struct call {
     rd_gen_request *r;
     int64_t n_groups, first_open;
     group *groups;
-    int32_t *ids;
+    rd_buf id_bytes;
+    const int32_t *ids; /* in it */
 } call;
 
 /* ---------------------------------------------------------------- sampling */
@@ -90,7 +92,7 @@ static int32_t greedy(const rd_generator *gen, const float *z)
     int32_t best = -1;
     float top = -INFINITY;
     for (int64_t i = 0; i < gen->vocab; i++)
-        if (z[i] > top && i != RD_TOK_PAD && i != RD_TOK_BOS) {
+        if (z[i] > top && i != gen->barred[0] && i != gen->barred[1]) {
             top = z[i];
             best = (int32_t)i;
         }
@@ -109,7 +111,8 @@ static int32_t sampled(rd_generator *gen, const float *z, double temperature, do
     double total = 0, below = 0;
     int64_t n = gen->vocab, blocks = (n + LANES - 1) / LANES;
     for (int64_t i = 0; i < n; i++) mass[i] = exp_below((z[i] - shift) * inverse);
-    mass[RD_TOK_PAD] = mass[RD_TOK_BOS] = 0;
+    for (int k = 0; k < 2; k++)
+        if (gen->barred[k] >= 0) mass[gen->barred[k]] = 0;
     for (int64_t b = 0; b < blocks; b++) {
         double sum = 0; /* masses beyond the vocabulary are 0 since the generator was made */
         for (int64_t i = b * LANES; i < (b + 1) * LANES; i++) sum += (double)mass[i];
@@ -185,14 +188,16 @@ done:
     return rc;
 }
 
-int rd_generator_create(const rd_model *model, const rd_tok *tok, const rd_generator_opts *o,
+int rd_generator_create(const rd_model *model, const rd_chat *chat, const rd_generator_opts *o,
                         rd_generator **out)
 {
     int rc = RD_OK;
+    const rd_tok *tok = rd_chat_tok(chat);
     rd_generator *gen = rd_new(rd_generator, 1);
     *out = gen;
     gen->model = model;
-    gen->tok = tok;
+    gen->chat = chat;
+    rd_chat_barred(chat, gen->barred);
     gen->o = *o;
     gen->vocab = rd_tok_vocab(tok) < model->cfg.vocab ? rd_tok_vocab(tok) : model->cfg.vocab;
     int64_t blocks = (gen->vocab + LANES - 1) / LANES;
@@ -231,16 +236,16 @@ static int64_t common_prefix(const int32_t *a, int64_t na, const int32_t *b, int
 /* Tokens that the response may have; 0 when the prompt leaves no room. */
 static int64_t room(const rd_generator *gen, const group *g, const rd_gen_request *r)
 {
-    int64_t left = gen->o.max_len - g->prompt;
+    int64_t left = g->prompt > 0 ? gen->o.max_len - g->prompt : 0;
     int64_t limit = r->max_new < left ? r->max_new : left;
     return limit > 0 ? limit : 0;
 }
 
 /* Encode every group's prompt, once. */
-static int encode(call *c, const rd_tok *tok)
+static int encode(call *c, const rd_chat *chat)
 {
     int rc = RD_OK;
-    int64_t used = 0, cap = 0;
+    int64_t used = 0;
     c->groups = rd_new(group, c->n);
     for (int64_t i = 0; i < c->n; i++) {
         const char *prompt = c->r[i].prompt;
@@ -248,23 +253,14 @@ static int encode(call *c, const rd_tok *tok)
             c->groups[c->n_groups - 1].end++;
             continue;
         }
-        int64_t bytes = (int64_t)strlen(prompt);
-        if (used + bytes + 1 > cap) {
-            cap = 2 * (used + bytes + 1);
-            rd_resize(c->ids, cap);
-        }
-        c->ids[used] = RD_TOK_BOS;
-        int64_t n = rd_tok_encode(tok, prompt, (size_t)bytes, c->ids + used + 1, bytes);
-        if (n == -2) {
-            rc = rd_error_get()->code;
-            goto done;
-        }
-        if (n < 0) RD_FAIL(RD_EINTERNAL, "a prompt with more tokens than bytes");
+        RD_TRY(rd_chat_prompt(chat, prompt, strlen(prompt), &c->id_bytes));
+        c->ids = (const int32_t *)(const void *)c->id_bytes.data;
+        int64_t n = (int64_t)(c->id_bytes.len / sizeof *c->ids) - used;
         group *g = &c->groups[c->n_groups++];
-        *g = (group){.first_id = used, .prompt = n + 1, .next = i, .end = i + 1};
+        *g = (group){.first_id = used, .prompt = n, .next = i, .end = i + 1};
         if (c->n_groups > 1)
-            g->common = common_prefix(c->ids + g[-1].first_id, g[-1].prompt, c->ids + used, n + 1);
-        used += n + 1;
+            g->common = common_prefix(c->ids + g[-1].first_id, g[-1].prompt, c->ids + used, n);
+        used += n;
     }
 done:
     return rc;
@@ -399,7 +395,7 @@ static void finish(rd_generator *gen, call *c, int64_t s, bool truncated)
     slot *at = &gen->slots[s];
     rd_gen_request *r = &c->r[at->request];
     rd_buf text = {0};
-    rd_tok_decode(gen->tok, gen->ids + s * gen->len + at->prompt, at->known - at->prompt, &text);
+    rd_chat_read(gen->chat, gen->ids + s * gen->len + at->prompt, at->known - at->prompt, &text);
     r->text = rd_buf_take(&text);
     r->truncated = truncated;
     at->known = at->fed; /* a last token that was not fed is no prefix */
@@ -420,7 +416,7 @@ static int advance(rd_generator *gen, call *c, int64_t n)
         if (at->fed < at->known) continue;
         RD_TRY(next_token(gen, r, gen->logits + i * gen->model->cfg.vocab, r->tokens_out, &token));
         r->tokens_out++;
-        if (token == RD_TOK_EOS) {
+        if (rd_chat_stops(gen->chat, token)) {
             finish(gen, c, s, false);
             continue;
         }
@@ -440,7 +436,7 @@ int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r)
         r[i].tokens_in = r[i].tokens_out = 0;
         r[i].truncated = false;
     }
-    RD_TRY(encode(&c, gen->tok));
+    RD_TRY(encode(&c, gen->chat));
     RD_TRY(begin(gen, &c));
     while (c.finished < n) {
         int64_t live = 0;
@@ -456,6 +452,6 @@ done:
     /* After a failure the slots' tokens mean nothing. */
     if (rc != RD_OK) free_cache(gen);
     rd_free(c.groups);
-    rd_free(c.ids);
+    rd_buf_free(&c.id_bytes);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* corpus.c: rows or pairs of datasets.h5, tokenised.
+/* corpus.c: rows or pairs of datasets.h5, tokenised as the chat composes them.
  *
  * Texts are tokenised by the rank that reads them and gathered; the items are only numbers, which
  * every rank reads for itself. */
@@ -21,48 +21,51 @@ void corpus_copy_text(const rd_corpus *c, int32_t text, int32_t *ids)
     for (int64_t i = 0; i < n; i++) ids[i] = c->narrow[from + i];
 }
 
-static bool is_narrow(const rd_tok *tok)
+static bool is_narrow(const rd_chat *chat)
 {
-    return rd_tok_vocab(tok) <= UINT16_MAX + 1;
+    return rd_tok_vocab(rd_chat_tok(chat)) <= UINT16_MAX + 1;
 }
 
-/* This rank's share of the file's texts, those that are used.  Local. */
-static int encode_texts(const rd_tok *tok, const rd_pool *pool, const int32_t *slot, rd_buf *ids,
-                        rd_buf *lengths)
+/* A text may be a prompt, a response, or both; the chat makes other tokens of it each time. */
+enum { PROMPT, RESPONSE, ROLES };
+typedef struct text_slots {
+    int32_t of[ROLES]; /* its number among those in use; -1: unused in this role */
+} text_slots;
+
+/* This rank's share of the file's texts, in the roles in which they are used.  Local. */
+static int encode_texts(const rd_chat *chat, const rd_pool *pool, const text_slots *slot,
+                        rd_buf *ids, rd_buf *lengths)
 {
     int rc = RD_OK;
-    int32_t *one = NULL;
-    int64_t cap = 0;
-    bool narrow = is_narrow(tok);
+    rd_buf one = {0};
+    bool narrow = is_narrow(chat);
     for (int64_t i = 0; i < pool->n; i++) {
         size_t bytes;
-        if (slot[i] < 0) continue;
         const char *text = rd_pool_get(pool, i, &bytes);
-        if ((int64_t)bytes > cap) {
-            cap = 2 * (int64_t)bytes;
-            rd_resize(one, cap);
-        }
         if (i % TEXTS_PER_POLL == 0) RD_TRY(rd_stop_poll("corpus"));
-        int64_t n = rd_tok_encode(tok, text, bytes, one, cap);
-        if (n == -2) {
-            rc = rd_error_get()->code;
-            goto done;
-        }
-        RD_ASSERT(n >= 0 && n <= cap);
-        rd_put_i64(lengths, n);
-        for (int64_t k = 0; k < n; k++) {
-            uint16_t id = (uint16_t)one[k];
-            rd_buf_add(ids, narrow ? (void *)&id : (void *)&one[k], narrow ? 2 : 4);
+        for (int role = 0; role < ROLES; role++) {
+            if (slot[i].of[role] < 0) continue;
+            rd_buf_clear(&one);
+            RD_TRY(role == PROMPT ? rd_chat_prompt(chat, text, bytes, &one)
+                                  : rd_chat_response(chat, text, bytes, &one));
+            const int32_t *id = (const int32_t *)(const void *)one.data;
+            int64_t n = (int64_t)(one.len / sizeof *id);
+            rd_put_i64(lengths, n);
+            if (!narrow) rd_buf_add(ids, one.data, one.len);
+            for (int64_t k = 0; k < n && narrow; k++) {
+                uint16_t half = (uint16_t)id[k];
+                rd_buf_add(ids, &half, sizeof half);
+            }
         }
     }
 done:
-    rd_free(one);
+    rd_buf_free(&one);
     return rc;
 }
 
 /* The texts with slot >= 0, in file order, which is the order of the slots.  Collective. */
-static int load_texts(const rd_comm *world, rd_store *s, const rd_tok *tok, int64_t n_file,
-                      const int32_t *slot, int64_t n_used, rd_corpus *c)
+static int load_texts(const rd_comm *world, rd_store *s, const rd_chat *chat, int64_t n_file,
+                      const text_slots *slot, int64_t n_used, rd_corpus *c)
 {
     int rc = RD_OK;
     rd_pool pool = {0};
@@ -72,7 +75,7 @@ static int load_texts(const rd_comm *world, rd_store *s, const rd_tok *tok, int6
     int64_t first = n_file * world->rank / world->size;
     int64_t end = n_file * (world->rank + 1) / world->size;
     RD_TRY(rd_store_read_text(s, first, end - first, &pool));
-    RD_TRY(rd_agree(world, encode_texts(tok, &pool, slot + first, &ids, &lengths)));
+    RD_TRY(rd_agree(world, encode_texts(chat, &pool, slot + first, &ids, &lengths)));
 
     rd_allgather(world, lengths.data, (int64_t)lengths.len, &all, &sizes);
     rd_cursor read = {.data = all, .len = (size_t)n_used * 8};
@@ -87,7 +90,7 @@ static int load_texts(const rd_comm *world, rd_store *s, const rd_tok *tok, int6
     RD_FREE(sizes);
     all = NULL;
     rd_allgather(world, ids.data, (int64_t)ids.len, &all, &sizes);
-    if (is_narrow(tok))
+    if (is_narrow(chat))
         c->narrow = (uint16_t *)all;
     else
         c->wide = (int32_t *)all;
@@ -150,34 +153,35 @@ done:
     return rc;
 }
 
-/* Number the texts in use: slot[id] counts up in file order; -1: unused. */
-static int number_texts(const file_items *f, int64_t n_file, int32_t *slot, int64_t *n_used)
+/* Number the texts in use, in file order. */
+static int number_texts(const file_items *f, int64_t n_file, text_slots *slot, int64_t *n_used)
 {
     int rc = RD_OK;
-    for (int64_t i = 0; i < n_file; i++) slot[i] = -1;
+    for (int64_t i = 0; i < n_file; i++) slot[i].of[PROMPT] = slot[i].of[RESPONSE] = -1;
     for (int k = 0; k < f->n_text; k++)
         for (int64_t i = 0; i < f->n; i++) {
             int64_t id = f->text[k][i];
             if (id < -1 || id >= n_file)
                 RD_FAIL(RD_EINPUT, "datasets: text %lld, the file has %lld", (long long)id,
                         (long long)n_file);
-            if (id >= 0) slot[id] = 0;
+            if (id >= 0) slot[id].of[k == 0 ? PROMPT : RESPONSE] = 0;
         }
+    if (n_file > INT32_MAX / ROLES) RD_FAIL(RD_EINPUT, "datasets: more than 2^30 texts");
     *n_used = 0;
     for (int64_t i = 0; i < n_file; i++)
-        if (slot[i] == 0) slot[i] = (int32_t)(*n_used)++;
-    if (*n_used > INT32_MAX) RD_FAIL(RD_EINPUT, "datasets: more than 2^31 texts");
+        for (int role = 0; role < ROLES; role++)
+            if (slot[i].of[role] == 0) slot[i].of[role] = (int32_t)(*n_used)++;
 done:
     return rc;
 }
 
-static int64_t text_tokens(const rd_corpus *c, const int32_t *slot, int64_t id)
+static int64_t text_tokens(const rd_corpus *c, const text_slots *slot, int64_t id, int role)
 {
-    return id < 0 ? 0 : corpus_text_length(c, slot[id]);
+    return id < 0 ? 0 : corpus_text_length(c, slot[id].of[role]);
 }
 
 /* Keep the items that can be trained on; count the others. */
-static void keep_items(rd_corpus *c, const file_items *f, const int32_t *slot, int64_t max_len)
+static void keep_items(rd_corpus *c, const file_items *f, const text_slots *slot, int64_t max_len)
 {
     c->prompt = rd_new(int32_t, f->n);
     c->response = rd_new(int32_t, f->n);
@@ -186,11 +190,11 @@ static void keep_items(rd_corpus *c, const file_items *f, const int32_t *slot, i
     c->kind = rd_new(uint8_t, f->n);
     c->family = rd_new(uint8_t, f->n);
     for (int64_t i = 0; i < f->n; i++) {
-        int64_t prompt = text_tokens(c, slot, f->text[0][i]), tokens = 0, longest = 0;
-        bool empty = f->text[0][i] < 0;
+        int64_t prompt = text_tokens(c, slot, f->text[0][i], PROMPT), tokens = 0, longest = 0;
+        bool empty = prompt == 0;
         for (int k = 1; k < f->n_text; k++) {
-            int64_t response = text_tokens(c, slot, f->text[k][i]);
-            int64_t through = 1 + prompt + response; /* EOS is only ever a target */
+            int64_t response = text_tokens(c, slot, f->text[k][i], RESPONSE);
+            int64_t through = prompt + response; /* the end is only ever a target */
             empty = empty || response == 0;
             tokens += through;
             if (through > longest) longest = through;
@@ -198,9 +202,9 @@ static void keep_items(rd_corpus *c, const file_items *f, const int32_t *slot, i
         c->empty += empty;
         c->over_long += !empty && longest + 1 > max_len;
         if (empty || longest + 1 > max_len) continue;
-        c->prompt[c->n] = slot[f->text[0][i]];
-        c->response[c->n] = slot[f->text[1][i]];
-        if (c->pairs) c->rejected[c->n] = slot[f->text[2][i]];
+        c->prompt[c->n] = slot[f->text[0][i]].of[PROMPT];
+        c->response[c->n] = slot[f->text[1][i]].of[RESPONSE];
+        if (c->pairs) c->rejected[c->n] = slot[f->text[2][i]].of[RESPONSE];
         c->tokens[c->n] = (int32_t)tokens;
         c->kind[c->n] = f->kind[i];
         c->family[c->n] = f->family[i];
@@ -211,23 +215,24 @@ static void keep_items(rd_corpus *c, const file_items *f, const int32_t *slot, i
     }
 }
 
-int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_tok *tok,
+int rd_corpus_load(const rd_grid *g, const char *datasets, const rd_chat *chat,
                    const rd_train_opts *o, bool pairs, rd_corpus **corpus)
 {
     int rc = RD_OK;
     rd_store *s = NULL;
     file_items f = {0};
-    int32_t *slot = NULL;
+    text_slots *slot = NULL;
     int64_t n_file = 0, n_used = 0;
     rd_corpus *c = rd_new(rd_corpus, 1);
     c->pairs = pairs;
+    c->end = rd_chat_end(chat);
     *corpus = NULL;
     RD_TRY(rd_store_open(&g->world, datasets, DATASETS_SCHEMA, DATASETS_VERSION, &s));
     RD_TRY(read_items(s, o, pairs, &f));
     RD_TRY(rd_store_text_count(s, &n_file));
-    slot = rd_new(int32_t, n_file);
+    slot = rd_new(text_slots, n_file);
     RD_TRY(number_texts(&f, n_file, slot, &n_used));
-    RD_TRY(load_texts(&g->world, s, tok, n_file, slot, n_used, c));
+    RD_TRY(load_texts(&g->world, s, chat, n_file, slot, n_used, c));
     keep_items(c, &f, slot, o->max_len);
     *corpus = c;
     c = NULL;

@@ -487,7 +487,7 @@ done:
     return rc;
 }
 
-static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pairs,
+static int train(train_run *r, const rd_chat *chat, const char *datasets, bool pairs,
                  rd_train_report *report)
 {
     int rc = RD_OK;
@@ -503,9 +503,9 @@ static int train(train_run *r, const rd_tok *tok, const char *datasets, bool pai
         checkpoint_remove_steps(&r->files); /* a kill may have come between the two */
         goto done;
     }
-    if (pairs) RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, true, &r->pairs));
+    if (pairs) RD_TRY(rd_corpus_load(r->g, datasets, chat, r->o, true, &r->pairs));
     if (!pairs || r->o->rehearsal > 0)
-        RD_TRY(rd_corpus_load(r->g, datasets, tok, r->o, false, &r->rows));
+        RD_TRY(rd_corpus_load(r->g, datasets, chat, r->o, false, &r->rows));
     r->f = (objective){.variant = r->o->variant,
                        .lambda = r->o->lambda,
                        .row_weight = pairs ? r->o->rehearsal : 1,
@@ -562,16 +562,16 @@ done:
     return rc;
 }
 
-int rd_train_sft(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+int rd_train_sft(const rd_grid *g, rd_model *model, const rd_chat *chat, const char *datasets,
                  const rd_train_opts *o, rd_train_report *report)
 {
     train_run r = {.g = g, .model = model, .o = o};
-    return train(&r, tok, datasets, false, report);
+    return train(&r, chat, datasets, false, report);
 }
 
-int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_tok *tok, const char *datasets,
+int rd_train_orpo(const rd_grid *g, rd_model *model, const rd_chat *chat, const char *datasets,
                   const rd_train_opts *o, rd_train_report *report)
 {
     train_run r = {.g = g, .model = model, .o = o};
-    return train(&r, tok, datasets, true, report);
+    return train(&r, chat, datasets, true, report);
 }

@@ -103,7 +103,7 @@ void plan_rewind(train_plan *plan)
 static void count_targets(train_plan *plan, const plan_item *item)
 {
     const rd_corpus *c = item->corpus;
-    int64_t response = corpus_text_length(c, c->response[item->row]) + 1; /* and EOS */
+    int64_t response = corpus_text_length(c, c->response[item->row]) + 1; /* and the end */
     if (!c->pairs) {
         plan->rows++;
         plan->row_targets += response;
@@ -111,7 +111,8 @@ static void count_targets(train_plan *plan, const plan_item *item)
     }
     plan->pairs++;
     plan->pair_count++;
-    plan->pair_targets += response + corpus_text_length(c, c->prompt[item->row]);
+    /* The prompt's first token follows from nothing. */
+    plan->pair_targets += response + corpus_text_length(c, c->prompt[item->row]) - 1;
 }
 
 void plan_next(train_plan *plan)
@@ -272,7 +273,7 @@ void micro_clear(micro_batch *m)
     m->b.start[0] = 0;
 }
 
-/* BOS, prompt, response as input; what follows each of them as target, EOS after the last. */
+/* Prompt and response as input; what follows each of them as target, the end after the last. */
 static void add_sequence(micro_batch *m, const rd_corpus *c, int32_t prompt, int32_t response,
                          sequence_role role)
 {
@@ -280,14 +281,13 @@ static void add_sequence(micro_batch *m, const rd_corpus *c, int32_t prompt, int
     int64_t p = corpus_text_length(c, prompt), r = corpus_text_length(c, response);
     int32_t *tokens = b->tokens + b->T, *target = b->target + b->T;
     bool all = role == SEQUENCE_CHOSEN && m->prompt_targets;
-    tokens[0] = RD_TOK_BOS;
-    corpus_copy_text(c, prompt, tokens + 1);
-    corpus_copy_text(c, response, tokens + 1 + p);
-    for (int64_t t = 0; t < p + r; t++) target[t] = all || t >= p ? tokens[t + 1] : -1;
-    target[p + r] = RD_TOK_EOS;
+    corpus_copy_text(c, prompt, tokens);
+    corpus_copy_text(c, response, tokens + p);
+    for (int64_t t = 0; t + 1 < p + r; t++) target[t] = all || t + 1 >= p ? tokens[t + 1] : -1;
+    target[p + r - 1] = c->end;
     m->role[b->n_seq] = (uint8_t)role;
-    m->response[b->n_seq] = b->T + p;
-    b->T += 1 + p + r;
+    m->response[b->n_seq] = b->T + p - 1;
+    b->T += p + r;
     b->start[++b->n_seq] = b->T;
 }
 

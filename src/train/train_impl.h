@@ -6,13 +6,16 @@
 
 /* ---------------------------------------------------------------- corpus (corpus.c) */
 
-/* Each distinct text is tokenised and kept once: the rows of one task share its prompt. */
+/* Each distinct text is tokenised and kept once: the rows of one task share its prompt.  Prompts
+ * begin with BOS and are as the chat composes them, so none is empty; responses are without their
+ * end. */
 struct rd_corpus {
     bool pairs;
     int64_t n;                             /* items: rows or pairs that are used */
     int32_t *prompt, *response, *rejected; /* texts; response is the chosen one of a pair */
     int32_t *tokens;                       /* of the item, as many as go through the model */
     uint8_t *kind, *family;                /* kind is 0 for pairs */
+    int32_t end;                           /* the token that ends a response */
     int64_t total;                         /* tokens of all items */
     int64_t longest_item, longest_sequence;
     int64_t over_long, empty;
