@@ -1,7 +1,8 @@
 /* ranks: 1 */
 /* The tokenizer against the Python package `tokenizers`: the same ids for a few hundred strings,
  * with a vocabulary that we trained and with two that it trained (golden/make_tokenizer_golden.py,
- * which calls this program with --train to have ours made). */
+ * which calls this program with --train to have ours made); and small vocabularies of other kinds
+ * of files (golden/make_tokenizers.py). */
 #include "rd/text.h"
 
 #include "rd_test.h"
@@ -35,9 +36,10 @@ done:
 
 static bool same_ids(const rd_tok *tok, const char *text, const rd_json_node *want)
 {
-    int64_t n = (int64_t)strlen(text), i = 0;
-    int32_t *ids = rd_new(int32_t, n);
-    int64_t got = rd_tok_encode(tok, text, (size_t)n, ids, n);
+    size_t n = strlen(text);
+    int64_t cap = rd_tok_room(tok, n), i = 0;
+    int32_t *ids = rd_new(int32_t, cap);
+    int64_t got = rd_tok_encode(tok, text, n, ids, cap);
     bool same = got == rd_json_count(want);
     for (const rd_json_node *v = rd_json_first(want); same && v; v = rd_json_next(v), i++)
         same = ids[i] == rd_json_int(v);
@@ -68,9 +70,79 @@ static void check_one(const rd_json_node *root, const char *which)
     rd_buf_free(&name);
 }
 
+/* The small tokenizers of golden/tokenizers, each from its own kind of file. */
+static void check_files(void)
+{
+    rd_json *doc = NULL;
+    is_rc(rd_json_read("tests/golden/tokenizers/ids.json", &doc), RD_OK, "the ids load");
+    const rd_json_node *root = rd_json_root(doc);
+    const rd_json_node *of = rd_json_first(rd_json_get(root, "ids"));
+    for (; of; of = rd_json_next(of)) {
+        char path[200];
+        rd_tok *tok = NULL;
+        snprintf(path, sizeof(path), "tests/golden/tokenizers/%s", rd_json_key(of));
+        is_rc(rd_tok_open(path, &tok), RD_OK, "opens");
+        int64_t wrong = 0, n = 0;
+        const rd_json_node *s = rd_json_first(rd_json_get(root, "strings"));
+        const rd_json_node *want = rd_json_first(of);
+        for (; tok && s && want; s = rd_json_next(s), want = rd_json_next(want), n++) {
+            if (same_ids(tok, rd_json_string(s), want)) continue;
+            if (++wrong <= 5) diag("%s differs on '%s'", rd_json_key(of), rd_json_string(s));
+        }
+        ok(wrong == 0 && n == rd_json_count(of) && n >= 500, "%s: %lld of %lld strings differ",
+           rd_json_key(of), (long long)wrong, (long long)n);
+        rd_tok_free(&tok);
+    }
+    rd_json_free(&doc);
+}
+
+static bool read_all(void *p, size_t n)
+{
+    return n == 0 || fread(p, n, 1, stdin) == 1;
+}
+
+/* For tests/oracle: texts from stdin as int32 length and bytes; to stdout for each int32 count and
+ * ids, int32 length and the bytes that the ids decode to. */
+static int serve(const char *path)
+{
+    int rc = RD_OK;
+    int32_t n;
+    rd_tok *tok = NULL;
+    rd_buf text = {0}, back = {0};
+    int32_t *ids = NULL;
+    RD_TRY(rd_tok_open(path, &tok));
+    while (read_all(&n, sizeof(n))) {
+        int64_t cap = rd_tok_room(tok, (size_t)n);
+        rd_resize(ids, cap);
+        rd_buf_clear(&text);
+        for (int32_t i = 0; i < n; i++) rd_buf_putc(&text, (char)getchar());
+        int32_t m = (int32_t)rd_tok_encode(tok, text.data, (size_t)n, ids, cap);
+        if (m < 0) RD_FAIL(RD_EINPUT, "encoding gives %d", m);
+        rd_buf_clear(&back);
+        rd_tok_decode(tok, ids, m, &back);
+        int32_t bytes = (int32_t)back.len;
+        fwrite(&m, sizeof(m), 1, stdout);
+        fwrite(ids, sizeof(*ids), (size_t)m, stdout);
+        fwrite(&bytes, sizeof(bytes), 1, stdout);
+        fwrite(back.data, 1, back.len, stdout);
+    }
+done:
+    rd_free(ids);
+    rd_buf_free(&text);
+    rd_buf_free(&back);
+    rd_tok_free(&tok);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
+    if (argc == 3 && strcmp(argv[1], "--serve") == 0) {
+        int rc = serve(argv[2]);
+        if (rc != RD_OK) fprintf(stderr, "%s\n", rd_error_get()->message);
+        rd_par_end();
+        return rd_exit_status(rc);
+    }
     if (argc == 4 && strcmp(argv[1], "--train") == 0) {
         int rc = train_file(argv[2], argv[3]);
         if (rc != RD_OK) fprintf(stderr, "%s\n", rd_error_get()->message);
@@ -84,6 +156,7 @@ int main(int argc, char **argv)
     check_one(root, "theirs");
     check_one(root, "byte_level");
 
+    check_files();
     rd_tok *tok = NULL;
     rd_buf got = {0}, want = {0};
     is_rc(train(root, &tok), RD_OK, "trains on the texts of the file");

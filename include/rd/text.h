@@ -14,8 +14,9 @@
 
 typedef struct rd_tok rd_tok;
 
-/* Special tokens of our own tokenizers, ids 0 … 2: never produced from text (`tokenizers` does the
- * same with encode_special_tokens set, transformers with split_special_tokens). */
+/* Special tokens of the tokenizers that rd_tok_train makes, ids 0 … 2.  Others have other ids: ask
+ * rd_tok_bos and its sisters.  Specials are never produced from text (`tokenizers` does the same
+ * with encode_special_tokens set, transformers with split_special_tokens). */
 enum { RD_TOK_PAD = 0, RD_TOK_BOS = 1, RD_TOK_EOS = 2, RD_TOK_SPECIALS = 3 };
 
 typedef struct rd_tok_train_opts {
@@ -39,10 +40,14 @@ const char *rd_tok_default_pattern(void);
 int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *texts,
                  const int64_t *weights, rd_tok **tok);
 
+/* The tokenizer of a model: a folder with tokenizer.json, such a file, or a .gguf file
+ * (tokenizer.ggml.model "gpt2").  RD_EINPUT names the file and the key of what is not supported. */
+int rd_tok_open(const char *path, rd_tok **tok);
+
 /* tokenizer.json.  Reading accepts what leads to the same ids as `tokenizers` gives: model BPE
- * without dropout, pre-tokenizer ByteLevel or Sequence[Split(Regex, Isolated), ByteLevel], added
- * tokens that are special, no normalizer; RD_EINPUT names the file, the line and the key of
- * anything else.  Truncation, padding and post-processor are not read. */
+ * without dropout; pre-tokenizer ByteLevel, or a Sequence of Split(Regex, Isolated) and Digits that
+ * ends in ByteLevel; added tokens that are special; no normalizer.  RD_EINPUT names the file, the
+ * line and the key of anything else.  Truncation, padding and post-processor are not read. */
 int rd_tok_load(const char *path, rd_tok **tok);
 int rd_tok_save(const rd_tok *tok, const char *path); /* atomic; RD_EIO */
 void rd_tok_to_json(const rd_tok *tok, rd_buf *out);
@@ -51,11 +56,20 @@ void rd_tok_free(rd_tok **tok);
 
 int64_t rd_tok_vocab(const rd_tok *tok);                        /* ids are 0 … vocab - 1 */
 int32_t rd_tok_special(const rd_tok *tok, const char *content); /* id of "<|eos|>" …, -1: none */
+/* The id that begins a text, that ends a response in training, that fills up; -1: none.  Two of
+ * them may be one id (SmolLM2 pads with its EOS). */
+int32_t rd_tok_bos(const rd_tok *tok);
+int32_t rd_tok_eos(const rd_tok *tok);
+int32_t rd_tok_pad(const rd_tok *tok);
+/* Does the id end a response?  EOS, and what else the model's files say: Llama 3's <|eot_id|> … */
+bool rd_tok_is_end(const rd_tok *tok, int32_t id);
+bool rd_tok_adds_bos(const rd_tok *tok); /* its model expects BOS before a plain text */
 
 /* Write the ids of text (no specials are added) to ids; returns how many, or -1 if cap is too small
- * (cap = n always suffices), or -2 with the error recorded if the pattern exceeds PCRE2's limits
- * (not with the default one).  text may hold NUL.  Time O(n log n) for one long piece, else O(n).
- */
+ * (cap = rd_tok_room always suffices), or -2 with the error recorded if the pattern exceeds PCRE2's
+ * limits (not with the default one).  text may hold NUL.  Time O(n log n) for one long piece, else
+ * O(n). */
+int64_t rd_tok_room(const rd_tok *tok, size_t n); /* ids that n bytes may give at most; > 0 */
 int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *ids, int64_t cap);
 /* Append the bytes of ids to out; special tokens and ids outside the vocabulary give nothing. */
 void rd_tok_decode(const rd_tok *tok, const int32_t *ids, int64_t n, rd_buf *out);

@@ -244,8 +244,8 @@ done:
 int64_t token_count(token_counter *c, const char *text, size_t n)
 {
     if (!c->tok) return ((int64_t)n + 3) / 4;
-    if ((int64_t)n + 1 > c->cap) { /* a token covers at least one byte */
-        c->cap = 2 * ((int64_t)n + 1);
+    if (rd_tok_room(c->tok, n) > c->cap) {
+        c->cap = 2 * rd_tok_room(c->tok, n);
         rd_resize(c->ids, c->cap);
     }
     return rd_tok_encode(c->tok, text, n, c->ids, c->cap);

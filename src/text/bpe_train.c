@@ -57,10 +57,10 @@ static void trainer_free(trainer *t)
 
 /* ---------------------------------------------------------------- pieces */
 
-static int count_text(trainer *t, const rd_pretok *pre, const char *text, int64_t weight)
+static int count_text(trainer *t, rd_pretok *pre, const char *text, int64_t weight)
 {
     int rc = RD_OK;
-    rd_pieces it;
+    rd_cutter it;
     const char *piece;
     size_t len, n = strlen(text);
     int64_t part;
@@ -69,8 +69,8 @@ static int count_text(trainer *t, const rd_pretok *pre, const char *text, int64_
         __builtin_add_overflow(t->total, part, &t->total))
         RD_FAIL(RD_EINPUT, "tokenizer training: the weights add up to more than 2^63 bytes");
     if (weight == 0) return RD_OK;
-    rd_pieces_begin(&it, pre, text, n);
-    while (rd_pieces_next(&it, &piece, &len)) {
+    rd_cutter_begin(&it, 1, &pre, text, n);
+    while (rd_cutter_next(&it, &piece, &len)) {
         int64_t known = t->words.n, w = rd_strset_add(&t->words, piece, len);
         if (w >= t->weight_cap) {
             t->weight_cap = t->words.cap;
@@ -78,7 +78,7 @@ static int count_text(trainer *t, const rd_pretok *pre, const char *text, int64_
         }
         t->weight[w] = (w == known ? 0 : t->weight[w]) + weight;
     }
-    RD_TRY(rd_pieces_end(&it));
+    RD_TRY(rd_cutter_end(&it));
 done:
     return rc;
 }
@@ -311,7 +311,7 @@ int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *te
     int64_t min_count = opts->min_count ? opts->min_count : 2;
     trainer t = {0};
     rd_pretok *pre = NULL;
-    rd_tok *tok = rd_new(rd_tok, 1);
+    rd_tok *tok = rd_tok_new();
     if (min_count < 1)
         RD_FAIL(RD_EINPUT, "tokenizer training: min_count must be at least 1, got %lld",
                 (long long)min_count);
@@ -337,7 +337,8 @@ int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *te
         const char *p = rd_strset_get(&t.tokens, i, &len);
         rd_tok_put_token(tok, p, len, TOK_TEXT);
     }
-    RD_TRY(rd_tok_finish(tok, pattern));
+    RD_TRY(rd_tok_add_cut(tok, pattern));
+    rd_tok_finish(tok);
     *out = tok;
     tok = NULL;
 done:

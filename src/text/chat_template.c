@@ -100,9 +100,10 @@ static int put_text(const rd_tok *tok, const char *text, size_t n, rd_buf *ids)
 {
     int rc = RD_OK;
     int32_t *some = NULL;
+    int64_t room = rd_tok_room(tok, n);
     if (n == 0) return RD_OK;
-    some = rd_new(int32_t, n);
-    int64_t got = rd_tok_encode(tok, text, n, some, (int64_t)n);
+    some = rd_new(int32_t, room);
+    int64_t got = rd_tok_encode(tok, text, n, some, room);
     if (got == -2) {
         rc = rd_error_get()->code;
         goto done;
@@ -266,13 +267,20 @@ done:
     return rc;
 }
 
-/* The sequences of our own models: BOS, prompt, response, EOS. */
-static void plain(rd_chat *c)
+/* The sequences of our own models: BOS, prompt, response, EOS.  SmolLM2 pads with its EOS, which
+ * must be sampled. */
+static int plain(rd_chat *c)
 {
-    put_id(&c->head, RD_TOK_BOS);
-    c->end = RD_TOK_EOS;
-    c->barred[0] = RD_TOK_PAD;
-    c->barred[1] = RD_TOK_BOS;
+    int rc = RD_OK;
+    const int32_t ids[] = {rd_tok_pad(c->tok), rd_tok_bos(c->tok)};
+    c->end = rd_tok_eos(c->tok);
+    if (c->end < 0)
+        RD_FAIL(RD_EINPUT,
+                "model.chat: none needs a token that ends a text; the tokenizer has no EOS");
+    if (ids[1] >= 0) put_id(&c->head, ids[1]);
+    for (int i = 0; i < 2; i++) c->barred[i] = rd_tok_is_end(c->tok, ids[i]) ? -1 : ids[i];
+done:
+    return rc;
 }
 
 static int templated(rd_chat *c, const char *system)
@@ -304,10 +312,7 @@ int rd_chat_create(const rd_tok *tok, const char *name, const char *system, cons
     RD_TRY(choose(tok, name, jinja, &c->f));
     if (c->f->end == NULL && system)
         RD_FAIL(RD_EINPUT, "model.system: the chat template none has no system message");
-    if (c->f->end == NULL)
-        plain(c);
-    else
-        RD_TRY(templated(c, system));
+    RD_TRY(c->f->end == NULL ? plain(c) : templated(c, system));
     *chat = c;
     c = NULL;
 done:
@@ -448,7 +453,7 @@ int32_t rd_chat_end(const rd_chat *c)
 
 bool rd_chat_stops(const rd_chat *c, int32_t id)
 {
-    bool stops = id == c->end;
+    bool stops = id == c->end || rd_tok_is_end(c->tok, id);
     for (int i = 0; i < c->n_stops; i++) stops |= id == c->stops[i];
     return stops;
 }

@@ -2,8 +2,9 @@
  *
  * The pieces are those of Hugging Face's Split pre-tokenizer with behaviour "Isolated": matches,
  * and the gaps between them.  Its engine is Oniguruma; the options below bring PCRE2 to the same
- * meaning (Unicode classes; ^ and $ at every line).  Two differences are left: \s takes U+180E
- * here, and characters newer than the older library's Unicode tables may be of another class. */
+ * meaning (Unicode classes; ^ and $ at every line), and \s becomes the property White_Space,
+ * because PCRE2's own takes U+180E besides.  One difference is left: characters newer than the
+ * older library's Unicode tables may be of another class. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text_impl.h"
 
@@ -29,24 +30,41 @@ static void pcre_give(void *p, void *unused)
     rd_free(p);
 }
 
+/* The pattern with \s and \S as properties; these may stand in a class as well. */
+static char *with_properties(const char *pattern)
+{
+    rd_buf b = {0};
+    for (const char *p = pattern; *p; p++) {
+        if (p[0] == '\\' && (p[1] == 's' || p[1] == 'S')) {
+            rd_buf_puts(&b, *++p == 's' ? "\\p{White_Space}" : "\\P{White_Space}");
+            continue;
+        }
+        rd_buf_putc(&b, *p);
+        if (p[0] == '\\' && p[1]) rd_buf_putc(&b, *++p);
+    }
+    return rd_buf_take(&b);
+}
+
 int rd_pretok_create(const char *pattern, rd_pretok **out)
 {
     int rc = RD_OK, error = 0;
-    size_t at = 0;
+    size_t at; /* counts in the changed pattern, which the reader does not know */
     rd_pretok *pre = rd_new(rd_pretok, 1);
     pre->memory = pcre2_general_context_create(pcre_take, pcre_give, NULL);
     RD_ASSERT(pre->memory);
     pcre2_compile_context *options = pcre2_compile_context_create(pre->memory);
     RD_ASSERT(options);
     pcre2_set_newline(options, PCRE2_NEWLINE_LF);
-    pre->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+    char *source = with_properties(pattern);
+    pre->code = pcre2_compile((PCRE2_SPTR)source, PCRE2_ZERO_TERMINATED,
                               PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                               &error, &at, options);
     pcre2_compile_context_free(options);
+    rd_free(source);
     if (!pre->code) {
         char why[160] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof(why));
-        RD_FAIL(RD_EINPUT, "pre-tokenizer pattern: %s at byte %zu of '%s'", why, at, pattern);
+        RD_FAIL(RD_EINPUT, "pre-tokenizer pattern: %s in '%s'", why, pattern);
     }
     /* Refused where executable memory is forbidden; the interpreter gives the same pieces. */
     pre->jit = pcre2_jit_compile(pre->code, PCRE2_JIT_COMPLETE) == 0;
@@ -98,18 +116,10 @@ static size_t utf8_prefix(const char *text, size_t n)
     return i;
 }
 
-void rd_pieces_begin(rd_pieces *it, const rd_pretok *pre, const char *text, size_t n)
+/* A walk starts anew on another text; the result vector stays. */
+static void restart(rd_pieces *it, const char *text, size_t n)
 {
-    *it = (rd_pieces){.pre = pre, .text = text, .n = n, .rc = RD_OK};
-    it->match = pcre2_match_data_create_from_pattern(pre->code, pre->memory);
-    RD_ASSERT(it->match);
-}
-
-int rd_pieces_end(rd_pieces *it)
-{
-    pcre2_match_data_free(it->match);
-    it->match = NULL;
-    return it->rc;
+    *it = (rd_pieces){.pre = it->pre, .match = it->match, .text = text, .n = n, .rc = RD_OK};
 }
 
 /* The next match at or after it->search inside the stretch: RD_OK with found/end set (found == end
@@ -154,7 +164,7 @@ static bool emit(rd_pieces *it, size_t end, const char **piece, size_t *len)
     return true;
 }
 
-bool rd_pieces_next(rd_pieces *it, const char **piece, size_t *len)
+static bool next_piece(rd_pieces *it, const char **piece, size_t *len)
 {
     if (it->found < it->end) { /* the match behind the gap given out last */
         size_t end = it->end;
@@ -200,4 +210,45 @@ bool rd_pieces_next(rd_pieces *it, const char **piece, size_t *len)
         return emit(it, end, piece, len);
     }
     return emit(it, it->seg_end, piece, len); /* the rest after a last empty match */
+}
+
+/* ---------------------------------------------------------------- one cut after the other */
+
+void rd_cutter_begin(rd_cutter *c, int n, rd_pretok *const *pre, const char *text, size_t size)
+{
+    RD_ASSERT(n >= 1 && n <= RD_MAX_CUTS);
+    c->n = n;
+    for (int k = 0; k < n; k++) {
+        c->level[k] = (rd_pieces){.pre = pre[k]};
+        c->level[k].match = pcre2_match_data_create_from_pattern(pre[k]->code, pre[k]->memory);
+        RD_ASSERT(c->level[k].match);
+        restart(&c->level[k], text, k == 0 ? size : 0);
+    }
+}
+
+static bool next_at(rd_cutter *c, int k, const char **piece, size_t *len)
+{
+    const char *whole;
+    size_t n;
+    while (!next_piece(&c->level[k], piece, len)) {
+        if (k == 0 || c->level[k].rc != RD_OK || !next_at(c, k - 1, &whole, &n)) return false;
+        restart(&c->level[k], whole, n);
+    }
+    return true;
+}
+
+bool rd_cutter_next(rd_cutter *c, const char **piece, size_t *len)
+{
+    return next_at(c, c->n - 1, piece, len);
+}
+
+int rd_cutter_end(rd_cutter *c)
+{
+    int rc = RD_OK;
+    for (int k = 0; k < c->n; k++) {
+        pcre2_match_data_free(c->level[k].match);
+        c->level[k].match = NULL;
+        if (c->level[k].rc != RD_OK) rc = c->level[k].rc;
+    }
+    return rc;
 }

@@ -269,10 +269,17 @@ static int64_t merge_piece(const rd_tok *tok, const char *piece, size_t len, int
 
 /* ---------------------------------------------------------------- making */
 
+rd_tok *rd_tok_new(void)
+{
+    rd_tok *tok = rd_new(rd_tok, 1);
+    memset(tok->byte_id, 0xFF, sizeof(tok->byte_id));
+    tok->bos = tok->eos = tok->pad = -1;
+    return tok;
+}
+
 void rd_tok_put_token(rd_tok *tok, const char *bytes, size_t len, int kind)
 {
     if (tok->n == tok->cap) {
-        if (tok->cap == 0) memset(tok->byte_id, 0xFF, sizeof(tok->byte_id));
         tok->cap = tok->cap ? 2 * tok->cap : 512;
         rd_resize(tok->kind, tok->cap);
         rd_resize(tok->offset, tok->cap + 1);
@@ -295,18 +302,32 @@ void rd_tok_put_merge(rd_tok *tok, int32_t left, int32_t right, int32_t out)
     tok->merges[tok->n_merges++] = (tok_merge){left, right, out};
 }
 
-int rd_tok_finish(rd_tok *tok, const char *pattern)
+int rd_tok_add_cut(rd_tok *tok, const char *pattern)
 {
-    int rc = RD_OK;
-    int32_t *ids = NULL;
+    RD_ASSERT(tok->n_cuts < RD_MAX_CUTS);
+    int rc = rd_pretok_create(pattern, &tok->pre[tok->n_cuts]);
+    if (rc == RD_OK) tok->pattern[tok->n_cuts++] = rd_strdup(pattern);
+    return rc;
+}
+
+void rd_tok_add_end(rd_tok *tok, int32_t id)
+{
+    if (id < 0 || rd_tok_is_end(tok, id) || tok->n_ends == RD_MAX_ENDS) return;
+    tok->end[tok->n_ends++] = id;
+}
+
+void rd_tok_finish(rd_tok *tok)
+{
     size_t longest = 1, len;
-    RD_TRY(rd_pretok_create(pattern, &tok->pre));
-    tok->pattern = rd_strdup(pattern);
+    tok->pad = rd_tok_special(tok, rd_tok_special_names[RD_TOK_PAD]);
+    tok->bos = rd_tok_special(tok, rd_tok_special_names[RD_TOK_BOS]);
+    tok->eos = rd_tok_special(tok, rd_tok_special_names[RD_TOK_EOS]);
+    rd_tok_add_end(tok, tok->eos);
     for (int64_t id = 0; id < tok->n; id++) {
         size_t n = (size_t)(tok->offset[id + 1] - tok->offset[id]);
         if (n > longest) longest = n;
     }
-    ids = rd_new(int32_t, longest);
+    int32_t *ids = rd_new(int32_t, longest);
     tok->whole_id = rd_new(int32_t, tok->n);
     for (int32_t id = 0; id < tok->n; id++) {
         if (tok->kind[id] != TOK_TEXT) continue;
@@ -315,17 +336,17 @@ int rd_tok_finish(rd_tok *tok, const char *pattern)
         bool whole = tok->ignore_merges || (merge_piece(tok, p, len, ids) == 1 && ids[0] == id);
         if (whole) tok->whole_id[rd_strset_add(&tok->whole, p, len)] = id;
     }
-done:
     rd_free(ids);
-    return rc;
 }
 
 void rd_tok_free(rd_tok **tok)
 {
     rd_tok *t = *tok;
     if (!t) return;
-    rd_free(t->pattern);
-    rd_pretok_free(&t->pre);
+    for (int k = 0; k < t->n_cuts; k++) {
+        rd_free(t->pattern[k]);
+        rd_pretok_free(&t->pre[k]);
+    }
     rd_buf_free(&t->bytes);
     rd_free(t->offset);
     rd_free(t->kind);
@@ -341,6 +362,33 @@ void rd_tok_free(rd_tok **tok)
 int64_t rd_tok_vocab(const rd_tok *tok)
 {
     return tok->n;
+}
+
+int32_t rd_tok_bos(const rd_tok *tok)
+{
+    return tok->bos;
+}
+
+int32_t rd_tok_eos(const rd_tok *tok)
+{
+    return tok->eos;
+}
+
+int32_t rd_tok_pad(const rd_tok *tok)
+{
+    return tok->pad;
+}
+
+bool rd_tok_is_end(const rd_tok *tok, int32_t id)
+{
+    for (int i = 0; i < tok->n_ends; i++)
+        if (tok->end[i] == id) return true;
+    return false;
+}
+
+bool rd_tok_adds_bos(const rd_tok *tok)
+{
+    return tok->add_bos;
 }
 
 const char *rd_tok_piece(const rd_tok *tok, int32_t id, size_t *len)
@@ -361,16 +409,22 @@ int32_t rd_tok_special(const rd_tok *tok, const char *content)
     return -1;
 }
 
+int64_t rd_tok_room(const rd_tok *tok, size_t n)
+{
+    (void)tok;
+    return (int64_t)n + 1; /* a token covers at least one byte */
+}
+
 int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *ids, int64_t cap)
 {
     int32_t stack[SHORT_PIECE], *work = NULL;
     int64_t got = 0;
     const char *piece;
     size_t len, work_len = 0;
-    rd_pieces it;
+    rd_cutter it;
     if (n == 0) return 0;
-    rd_pieces_begin(&it, tok->pre, text, n);
-    while (got >= 0 && rd_pieces_next(&it, &piece, &len)) {
+    rd_cutter_begin(&it, tok->n_cuts, tok->pre, text, n);
+    while (got >= 0 && rd_cutter_next(&it, &piece, &len)) {
         int32_t whole = rd_strset_find(&tok->whole, piece, len);
         if (whole >= 0) {
             if (got < cap)
@@ -395,7 +449,7 @@ int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *id
             got += m;
         }
     }
-    if (rd_pieces_end(&it) != RD_OK) got = -2;
+    if (rd_cutter_end(&it) != RD_OK) got = -2;
     rd_free(work);
     return got;
 }

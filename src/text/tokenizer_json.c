@@ -7,71 +7,16 @@
 
 #include <string.h>
 
-enum { MAX_ID = 1 << 22 }; /* an id above this is a broken file, not a vocabulary */
-
-/* The pattern of a ByteLevel pre-tokenizer with use_regex, which is not written in the file. */
-static const char byte_level_pattern[] =
+const char *const rd_tok_gpt2_pattern =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
-/* ---------------------------------------------------------------- the byte alphabet */
-
-/* A vocabulary is written in Unicode: printable bytes of Latin-1 stand for themselves, the others
- * for the characters from U+0100 on, in order. */
-typedef struct alphabet {
-    uint16_t character[256];
-    int16_t byte[512]; /* -1: not a letter of it */
-} alphabet;
-
-static alphabet make_alphabet(void)
-{
-    alphabet a;
-    int next = 256;
-    memset(a.byte, 0xFF, sizeof(a.byte));
-    for (int b = 0; b < 256; b++) {
-        bool printable = (b > 32 && b < 127) || (b > 160 && b != 173);
-        a.character[b] = (uint16_t)(printable ? b : next++);
-        a.byte[a.character[b]] = (int16_t)b;
-    }
-    return a;
-}
-
-static void bytes_to_letters(const alphabet *a, const char *p, size_t n, rd_buf *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        unsigned c = a->character[(unsigned char)p[i]];
-        if (c >= 0x80) rd_buf_putc(out, (char)(0xC0 | c >> 6));
-        rd_buf_putc(out, (char)(c >= 0x80 ? 0x80 | (c & 0x3F) : c));
-    }
-}
-
-/* Appends; false if a character is not a letter of the alphabet. */
-static bool letters_to_bytes(const alphabet *a, const char *s, size_t n, rd_buf *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        unsigned c = (unsigned char)s[i];
-        if (c >= 0x80) {
-            if (c < 0xC0 || c > 0xC7 || i + 1 == n) return false;
-            c = (c & 0x1F) << 6 | ((unsigned char)s[++i] & 0x3F);
-        }
-        if (a->byte[c] < 0) return false;
-        rd_buf_putc(out, (char)a->byte[c]);
-    }
-    return true;
-}
 
 /* ---------------------------------------------------------------- reading */
 
-/* What a file is read into before the tokenizer is made: strings by id, in file order. */
 typedef struct reader {
     const rd_json *doc;
     const char *name;
-    alphabet letters;
-    rd_strset strings; /* every string of the vocabulary, then of added_tokens */
-    int32_t *id;       /* of each string */
-    bool *special;     /* each string's kind */
-    int64_t cap;
-    int64_t n_ids; /* largest id + 1 */
-    const char *pattern;
+    rd_vocab vocab; /* every string of the vocabulary, then of added_tokens */
+    rd_tok *tok;    /* in the making */
 } reader;
 
 #define KEY_FAIL(r, node, ...)                                                                  \
@@ -132,76 +77,104 @@ done:
     return rc;
 }
 
+static int add_cut(reader *r, const rd_json_node *v, const char *path, const char *pattern)
+{
+    int rc = RD_OK;
+    if (r->tok->n_cuts == RD_MAX_CUTS) KEY_FAIL(r, v, "%s: more than %d cuts", path, RD_MAX_CUTS);
+    RD_TRY(rd_tok_add_cut(r->tok, pattern));
+done:
+    return rc;
+}
+
 static int read_split(reader *r, const rd_json_node *split, const char *path)
 {
     int rc = RD_OK;
     const rd_json_node *v, *regex;
     char inner[80];
-    if (!is_type(split, "Split")) KEY_FAIL(r, split, "%stype: only Split is supported here", path);
     RD_TRY(need(r, split, path, "pattern", RD_JSON_OBJECT, &v));
     snprintf(inner, sizeof(inner), "%spattern.", path);
     RD_TRY(need(r, v, inner, "Regex", RD_JSON_STRING, &regex));
-    r->pattern = rd_json_string(regex);
     RD_TRY(need(r, split, path, "behavior", RD_JSON_STRING, &v));
     if (strcmp(rd_json_string(v), "Isolated") != 0)
         KEY_FAIL(r, v, "%sbehavior: only Isolated is supported", path);
     RD_TRY(need_bool(r, split, path, "invert", false, false));
+    RD_TRY(add_cut(r, split, path, rd_json_string(regex)));
 done:
     return rc;
 }
 
-static int read_byte_level(reader *r, const rd_json_node *v, const char *path, bool use_regex)
+/* Runs of digits, or each by itself: what Rust calls numeric are the categories Nd, Nl and No. */
+static int read_digits(reader *r, const rd_json_node *digits, const char *path)
 {
     int rc = RD_OK;
-    if (!is_type(v, "ByteLevel")) KEY_FAIL(r, v, "%stype: only ByteLevel is supported here", path);
+    const rd_json_node *v = rd_json_get(digits, "individual_digits");
+    if (v && rd_json_kind(v) != RD_JSON_BOOL)
+        KEY_FAIL(r, v, "%sindividual_digits: expected boolean, got %s", path,
+                 rd_json_kind_name(rd_json_kind(v)));
+    RD_TRY(add_cut(r, digits, path, v && rd_json_bool(v) ? "\\p{N}" : "\\p{N}+"));
+done:
+    return rc;
+}
+
+static int read_byte_level(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    const rd_json_node *use = rd_json_get(v, "use_regex");
+    if (use && rd_json_kind(use) != RD_JSON_BOOL)
+        KEY_FAIL(r, use, "%suse_regex: expected boolean, got %s", path,
+                 rd_json_kind_name(rd_json_kind(use)));
     RD_TRY(need_bool(r, v, path, "add_prefix_space", true, false));
-    RD_TRY(need_bool(r, v, path, "use_regex", true, use_regex));
+    if (!use || rd_json_bool(use)) RD_TRY(add_cut(r, v, path, rd_tok_gpt2_pattern));
+done:
+    return rc;
+}
+
+/* One step of the pre-tokenizer; ByteLevel is the last. */
+static int read_step(reader *r, const rd_json_node *v, const char *path, bool last)
+{
+    int rc = RD_OK;
+    if (rd_json_kind(v) != RD_JSON_OBJECT) KEY_FAIL(r, v, "%s: expected object", path);
+    if (last) {
+        if (!is_type(v, "ByteLevel"))
+            KEY_FAIL(r, v, "%stype: only ByteLevel is supported as the last", path);
+        RD_TRY(read_byte_level(r, v, path));
+    } else if (is_type(v, "Split")) {
+        RD_TRY(read_split(r, v, path));
+    } else if (is_type(v, "Digits")) {
+        RD_TRY(read_digits(r, v, path));
+    } else {
+        KEY_FAIL(r, v, "%stype: only Split and Digits are supported before ByteLevel", path);
+    }
 done:
     return rc;
 }
 
 static int read_pre_tokenizer(reader *r, const rd_json_node *root)
 {
-    int rc = RD_OK;
+    int rc = RD_OK, i = 0;
+    char path[80];
     const rd_json_node *pre, *list;
     RD_TRY(need(r, root, "", "pre_tokenizer", RD_JSON_OBJECT, &pre));
     if (!is_type(pre, "Sequence")) {
-        r->pattern = byte_level_pattern;
-        RD_TRY(read_byte_level(r, pre, "pre_tokenizer.", true));
+        RD_TRY(read_step(r, pre, "pre_tokenizer.", true));
         goto done;
     }
     RD_TRY(need(r, pre, "pre_tokenizer.", "pretokenizers", RD_JSON_ARRAY, &list));
-    if (rd_json_count(list) != 2)
-        KEY_FAIL(r, list, "pre_tokenizer.pretokenizers: expected Split and ByteLevel, got %lld",
-                 (long long)rd_json_count(list));
-    const rd_json_node *first = rd_json_first(list);
-    RD_TRY(read_split(r, first, "pre_tokenizer.pretokenizers[0]."));
-    RD_TRY(read_byte_level(r, rd_json_next(first), "pre_tokenizer.pretokenizers[1].", false));
+    for (const rd_json_node *v = rd_json_first(list); v; v = rd_json_next(v), i++) {
+        snprintf(path, sizeof(path), "pre_tokenizer.pretokenizers[%d].", i);
+        RD_TRY(read_step(r, v, path, rd_json_next(v) == NULL));
+    }
+    if (r->tok->n_cuts == 0)
+        KEY_FAIL(r, list, "pre_tokenizer.pretokenizers: nothing cuts the text");
 done:
     return rc;
-}
-
-/* Enter a string with its id; false if it stands there with another id. */
-static bool put_string(reader *r, const char *s, int32_t id, bool special)
-{
-    int64_t known = r->strings.n;
-    int32_t i = rd_strset_add(&r->strings, s, strlen(s));
-    if (i >= r->cap) {
-        r->cap = r->strings.cap;
-        rd_resize(r->id, r->cap);
-        rd_resize(r->special, r->cap);
-    }
-    if (i == known) r->id[i] = id;
-    r->special[i] = special;
-    if (id >= r->n_ids) r->n_ids = id + 1;
-    return r->id[i] == id;
 }
 
 static int read_id(const reader *r, const rd_json_node *v, const char *path, int32_t *id)
 {
     int rc = RD_OK;
-    if (!rd_json_is_int(v) || rd_json_int(v) < 0 || rd_json_int(v) >= MAX_ID)
-        KEY_FAIL(r, v, "%s: expected an id, an integer from 0 to %d", path, MAX_ID - 1);
+    if (!rd_json_is_int(v) || rd_json_int(v) < 0 || rd_json_int(v) >= RD_MAX_ID)
+        KEY_FAIL(r, v, "%s: expected an id, an integer from 0 to %d", path, RD_MAX_ID - 1);
     *id = (int32_t)rd_json_int(v);
 done:
     return rc;
@@ -216,9 +189,9 @@ static int read_vocab(reader *r, const rd_json_node *vocab)
         snprintf(path, sizeof(path), "model.vocab[\"%s\"]", rd_json_key(v));
         RD_TRY(read_id(r, v, path, &id));
         if (*rd_json_key(v) == 0) KEY_FAIL(r, v, "model.vocab: a token is empty");
-        put_string(r, rd_json_key(v), id, false);
+        rd_vocab_put(&r->vocab, rd_json_key(v), strlen(rd_json_key(v)), id, TOK_TEXT);
     }
-    if (r->strings.n == 0) KEY_FAIL(r, vocab, "model.vocab: empty");
+    if (r->vocab.strings.n == 0) KEY_FAIL(r, vocab, "model.vocab: empty");
 done:
     return rc;
 }
@@ -244,47 +217,11 @@ static int read_added_tokens(reader *r, const rd_json_node *root)
         RD_TRY(need_bool(r, v, path, "special", false, true));
         RD_TRY(need(r, v, path, "content", RD_JSON_STRING, &node));
         if (*rd_json_string(node) == 0) KEY_FAIL(r, node, "%scontent: empty", path);
-        if (!put_string(r, rd_json_string(node), id, true))
-            KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path,
-                     rd_json_string(node));
+        const char *s = rd_json_string(node);
+        if (!rd_vocab_put(&r->vocab, s, strlen(s), id, TOK_SPECIAL))
+            KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path, s);
     }
 done:
-    return rc;
-}
-
-/* Put the strings into the tokenizer in the order of their ids. */
-static int place_tokens(reader *r, const rd_json_node *vocab, rd_tok *tok)
-{
-    int rc = RD_OK;
-    int32_t *string_of = rd_new(int32_t, r->n_ids);
-    rd_buf bytes = {0};
-    size_t n;
-    memset(string_of, 0xFF, (size_t)r->n_ids * sizeof(*string_of));
-    for (int32_t i = 0; i < r->strings.n; i++) {
-        if (string_of[r->id[i]] >= 0) {
-            const char *s = rd_strset_get(&r->strings, i, &n);
-            KEY_FAIL(r, vocab, "model.vocab[\"%.*s\"]: the id %d is taken", (int)n, s, r->id[i]);
-        }
-        string_of[r->id[i]] = i;
-    }
-    for (int64_t id = 0; id < r->n_ids; id++) {
-        if (string_of[id] < 0) {
-            rd_tok_put_token(tok, "", 0, TOK_HOLE);
-            continue;
-        }
-        const char *s = rd_strset_get(&r->strings, string_of[id], &n);
-        if (r->special[string_of[id]]) {
-            rd_tok_put_token(tok, s, n, TOK_SPECIAL);
-            continue;
-        }
-        rd_buf_clear(&bytes);
-        if (!letters_to_bytes(&r->letters, s, n, &bytes))
-            KEY_FAIL(r, vocab, "model.vocab[\"%.*s\"]: not in the byte-level alphabet", (int)n, s);
-        rd_tok_put_token(tok, bytes.data, bytes.len, TOK_TEXT);
-    }
-done:
-    rd_buf_free(&bytes);
-    rd_free(string_of);
     return rc;
 }
 
@@ -307,13 +244,7 @@ static bool merge_sides(const rd_json_node *v, rd_buf *left, rd_buf *right)
     return true;
 }
 
-static int32_t text_token(const reader *r, const rd_buf *s)
-{
-    int32_t i = s->len ? rd_strset_find(&r->strings, s->data, s->len) : -1;
-    return i >= 0 && !r->special[i] ? r->id[i] : -1;
-}
-
-static int read_merges(const reader *r, const rd_json_node *merges, rd_tok *tok)
+static int read_merges(reader *r, const rd_json_node *merges)
 {
     int rc = RD_OK;
     int64_t i = 0;
@@ -321,17 +252,9 @@ static int read_merges(const reader *r, const rd_json_node *merges, rd_tok *tok)
     for (const rd_json_node *v = rd_json_first(merges); v; v = rd_json_next(v), i++) {
         if (!merge_sides(v, &left, &right))
             KEY_FAIL(r, v, "model.merges[%lld]: expected \"a b\" or [\"a\", \"b\"]", (long long)i);
-        int32_t a = text_token(r, &left), b = text_token(r, &right);
-        rd_buf_add(&left, right.data, right.len);
-        int32_t out = text_token(r, &left);
-        if (a < 0 || b < 0 || out < 0)
-            KEY_FAIL(r, v, "model.merges[%lld]: the %s is not in model.vocab", (long long)i,
-                     a < 0   ? "left token"
-                     : b < 0 ? "right token"
-                             : "merged token");
-        if (rd_pairmap_get(&tok->rank, pair_key(a, b)) >= 0)
-            KEY_FAIL(r, v, "model.merges[%lld]: this pair has been merged before", (long long)i);
-        rd_tok_put_merge(tok, a, b, out);
+        const char *why =
+            rd_vocab_merge(&r->vocab, r->tok, left.data, left.len, right.data, right.len);
+        if (why) KEY_FAIL(r, v, "model.merges[%lld]: %s", (long long)i, why);
     }
 done:
     rd_buf_free(&left);
@@ -339,10 +262,12 @@ done:
     return rc;
 }
 
-static int read_model(reader *r, const rd_json_node *root, rd_tok *tok)
+static int read_model(reader *r, const rd_json_node *root)
 {
     int rc = RD_OK;
     const rd_json_node *model, *vocab, *merges, *v;
+    const char *bad;
+    size_t n;
     RD_TRY(need(r, root, "", "model", RD_JSON_OBJECT, &model));
     /* Old files leave the type out; the vocabulary and merges then say what it is. */
     v = rd_json_get(model, "type");
@@ -353,13 +278,14 @@ static int read_model(reader *r, const rd_json_node *root, rd_tok *tok)
     RD_TRY(need_null(r, model, "model.", "end_of_word_suffix"));
     RD_TRY(need_bool(r, model, "model.", "byte_fallback", false, false));
     v = rd_json_get(model, "ignore_merges");
-    tok->ignore_merges = v && rd_json_bool(v);
+    r->tok->ignore_merges = v && rd_json_bool(v);
     RD_TRY(need(r, model, "model.", "vocab", RD_JSON_OBJECT, &vocab));
     RD_TRY(need(r, model, "model.", "merges", RD_JSON_ARRAY, &merges));
     RD_TRY(read_vocab(r, vocab));
     RD_TRY(read_added_tokens(r, root));
-    RD_TRY(place_tokens(r, vocab, tok));
-    RD_TRY(read_merges(r, merges, tok));
+    const char *why = rd_vocab_place(&r->vocab, r->tok, &bad, &n);
+    if (why) KEY_FAIL(r, vocab, "model.vocab[\"%.*s\"]: %s", (int)n, bad, why);
+    RD_TRY(read_merges(r, merges));
 done:
     return rc;
 }
@@ -368,8 +294,7 @@ static int read_document(const rd_json *doc, const rd_json_node *root, const cha
                          rd_tok **out)
 {
     int rc = RD_OK;
-    reader r = {.doc = doc, .name = name, .letters = make_alphabet()};
-    rd_tok *tok = rd_new(rd_tok, 1);
+    reader r = {.doc = doc, .name = name, .tok = rd_tok_new()};
     const rd_json_node *v;
     if (rd_json_kind(root) != RD_JSON_OBJECT)
         KEY_FAIL(&r, root, "expected an object, got %s", rd_json_kind_name(rd_json_kind(root)));
@@ -378,15 +303,13 @@ static int read_document(const rd_json *doc, const rd_json_node *root, const cha
     v = rd_json_get(root, "decoder");
     if (v && rd_json_kind(v) != RD_JSON_NULL && !is_type(v, "ByteLevel"))
         KEY_FAIL(&r, v, "decoder: only ByteLevel is supported");
-    RD_TRY(read_model(&r, root, tok));
-    RD_TRY(rd_tok_finish(tok, r.pattern));
-    *out = tok;
-    tok = NULL;
+    RD_TRY(read_model(&r, root));
+    rd_tok_finish(r.tok);
+    *out = r.tok;
+    r.tok = NULL;
 done:
-    rd_strset_free(&r.strings);
-    rd_free(r.id);
-    rd_free(r.special);
-    rd_tok_free(&tok);
+    rd_vocab_free(&r.vocab);
+    rd_tok_free(&r.tok);
     return rc;
 }
 
@@ -447,29 +370,31 @@ static void write_frame(const rd_tok *tok, rd_json_node *root)
     rd_json_node *pre = rd_json_set_object(root, "pre_tokenizer");
     rd_json_set_string(pre, "type", "Sequence");
     rd_json_node *list = rd_json_set_array(pre, "pretokenizers");
-    rd_json_node *split = rd_json_set_object(list, NULL);
-    rd_json_set_string(split, "type", "Split");
-    rd_json_set_string(rd_json_set_object(split, "pattern"), "Regex", tok->pattern);
-    rd_json_set_string(split, "behavior", "Isolated");
-    rd_json_set_bool(split, "invert", false);
+    for (int k = 0; k < tok->n_cuts; k++) {
+        rd_json_node *split = rd_json_set_object(list, NULL);
+        rd_json_set_string(split, "type", "Split");
+        rd_json_set_string(rd_json_set_object(split, "pattern"), "Regex", tok->pattern[k]);
+        rd_json_set_string(split, "behavior", "Isolated");
+        rd_json_set_bool(split, "invert", false);
+    }
     write_byte_level(rd_json_set_object(list, NULL));
     rd_json_set_null(root, "post_processor");
     write_byte_level(rd_json_set_object(root, "decoder"));
 }
 
-static void add_letters(const rd_tok *tok, const alphabet *letters, int32_t id, rd_buf *out)
+static void add_letters(const rd_tok *tok, const rd_letters *letters, int32_t id, rd_buf *out)
 {
     size_t n;
     const char *p = rd_tok_piece(tok, id, &n);
     if (tok->kind[id] == TOK_SPECIAL)
         rd_buf_add(out, p, n);
     else
-        bytes_to_letters(letters, p, n, out);
+        rd_letters_write(letters, p, n, out);
 }
 
 static void write_model(const rd_tok *tok, rd_json_node *model)
 {
-    alphabet letters = make_alphabet();
+    rd_letters letters = rd_letters_make();
     rd_buf text = {0};
     rd_json_set_string(model, "type", "BPE");
     rd_json_set_null(model, "dropout");
