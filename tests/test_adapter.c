@@ -27,9 +27,16 @@ static const struct {
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
+/* The untied one has biases and scaled RoPE. */
+static rd_model *model(bool tied, bool with_grads)
+{
+    rd_model_config c = tied ? tiny_config(true) : tiny_config_rich(false);
+    return tiny_model_of(grid, &c, with_grads);
+}
+
 static rd_model *start(const rd_adapter_opts *o, bool tied)
 {
-    rd_model *m = tiny_model(grid, tied, false);
+    rd_model *m = model(tied, false);
     if (rd_model_adapt(m, o) != RD_OK || rd_model_adapter_init(m, 5) != RD_OK)
         rd_die("%s", rd_error_get()->message);
     return m;
@@ -199,7 +206,7 @@ static double apart(const float *a, const float *b, int64_t n)
 static void test_start(const char *kind, const rd_adapter_opts *o)
 {
     rd_batch b = tiny_batch(4, lengths, 1);
-    rd_model *base = tiny_model(grid, true, false), *m = start(o, true);
+    rd_model *base = model(true, false), *m = start(o, true);
     float *want = logits(base, &b), *got = logits(m, &b);
     double off = apart(got, want, 19 * b.T);
     ok(off <= (o->kind == RD_LORA ? 0 : 2e-5), "%s starts at the base's logits (%.1e)", kind, off);
@@ -227,7 +234,7 @@ static void test_start(const char *kind, const rd_adapter_opts *o)
 /* The decompositions: A and B are what the papers say, of each weight. */
 static void test_decompositions(void)
 {
-    rd_model *base = tiny_model(grid, true, false);
+    rd_model *base = model(true, false);
     double pissa = 0, order = 0, upper = 0, square = 0;
     for (int kind = RD_PISSA; kind <= RD_OLORA; kind++) {
         rd_adapter_opts o = {.kind = (rd_adapter_kind)kind, .rank = 5, .alpha = 10, .targets = ALL};
@@ -286,7 +293,7 @@ static void test_merge(const char *kind, const rd_adapter_opts *o)
     ok(off == largest && off < 2e-4 && off > 0, "%s: merged, the logits differ by %.1e", kind, off);
     ok(m->trained == NULL && m->adapter.n == 0, "and there is no adapter");
     /* Unmoved, merging gives the base back. */
-    rd_model *base = tiny_model(grid, false, false);
+    rd_model *base = model(false, false);
     is_rc(rd_model_merge(kept, NULL, NULL), RD_OK, "merged at the start");
     double change = apart(kept->base.weights, base->base.weights, base->base.storage);
     ok(change <= (o->kind == RD_LORA ? 0 : 1e-6), "gives the base's weights (%.1e)", change);
@@ -382,7 +389,7 @@ static void test_ready(const char *kind, const rd_adapter_opts *o)
 
 static void refused(const char *what, int code, rd_adapter_opts o)
 {
-    rd_model *m = tiny_model(grid, true, false);
+    rd_model *m = model(true, false);
     is_rc(rd_model_adapt(m, &o), code, what);
     ok(m->trained == NULL, "and nothing is trained");
     rd_model_free(&m);
@@ -401,7 +408,7 @@ static void test_refusals(void)
     refused("no target", RD_EINPUT, o);
     o = kinds[0].o, o.kind = RD_PISSA, o.rank = 11;
     refused("more singular values than there are", RD_EINPUT, o);
-    rd_model *m = tiny_model(grid, true, true);
+    rd_model *m = model(true, true);
     is_rc(rd_model_adapt(m, &kinds[0].o), RD_EINTERNAL, "a model with gradients of its own");
     rd_model_free(&m);
     m = start(&kinds[0].o, true);

@@ -69,6 +69,14 @@ static void test_words(void)
              "and half of its tokens' columns of the embedding, to and fro");
     ok(p.part[COST_GRADIENTS].words == 0, "one replica has nothing to sum");
 
+    c.model.qkv_bias = true;
+    cost_plan biased = plan(&c, &m);
+    double biases = 2 * (128 + 64 + 64);
+    near_f64(biased.part[COST_PASSES].words - p.part[COST_PASSES].words, micros * 2 * biases, 1e-9,
+             "biases go to the other column, and their gradients come back");
+    near_f64(biased.memory.weights - p.memory.weights, 4 * biases, 1e-9, "and lie on one");
+    c.model.qkv_bias = false;
+
     ok(p.memory.panels > 4e6, "room for panels: %.1f MB", p.memory.panels * 1e-6);
     c.pblas = true;
     cost_plan without = plan(&c, &m);

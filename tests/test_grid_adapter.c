@@ -236,6 +236,8 @@ static void test_kind(int kind, int64_t width, int64_t heads, int64_t kv_heads, 
                               .rope_theta = 1000,
                               .norm_eps = 1e-5,
                               .tied = true};
+    if (kind != 0) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
+    t.cfg.qkv_bias = kind != 0;
     make_batch(&t);
     rd_grid_self(&t.self);
     t.model = make_model(t.self, &t);

@@ -228,6 +228,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
                               .norm_eps = 1e-5,
                               .tied = tied};
     if (rich) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
+    t.cfg.qkv_bias = rich;
     make_batch(&t);
     rd_grid_self(&t.self);
     rd_model_create(t.self, &t.cfg, true, &t.model);
@@ -250,7 +251,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     test_model(70, 9, 3, 133, false, false);
     test_model(70, 9, 3, 133, true, false);
-    test_model(70, 9, 3, 133, false, true); /* scaled RoPE */
+    test_model(70, 9, 3, 133, false, true); /* as in Llama 3.1 and Qwen2.5 */
     test_model(5, 2, 1, 3, true, true);     /* some ranks own nothing */
     return rd_test_end();
 }

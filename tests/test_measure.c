@@ -90,6 +90,7 @@ static void test_large(void)
                          .head_size = 128,
                          .ffn = 14336,
                          .rope_theta = 5e5,
+                         .qkv_bias = true,
                          .norm_eps = 1e-5};
     rd_train_opts o;
     rd_train_defaults(&o);

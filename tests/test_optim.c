@@ -13,7 +13,8 @@ static const rd_model_config config = {.vocab = 50,
                                        .ffn = 120,
                                        .rope_theta = 1e4,
                                        .norm_eps = 1e-5,
-                                       .tied = true};
+                                       .tied = true,
+                                       .qkv_bias = true};
 
 static rd_model *make_model(const rd_grid *g)
 {

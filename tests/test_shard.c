@@ -264,6 +264,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
                            .head_size = 10,
                            .ffn = ffn,
                            .rope_theta = 1000,
+                           .qkv_bias = true,
                            .norm_eps = 1e-5,
                            .tied = tied};
     int size = rd_test_world.size;

@@ -42,6 +42,7 @@ static rd_model *base_model(const rd_grid *g)
                          .kv_heads = 2,
                          .ffn = 64,
                          .rope_theta = 1e4,
+                         .qkv_bias = true,
                          .norm_eps = 1e-5,
                          .tied = true};
     if (rd_model_create(g, &c, false, &m) != RD_OK) rd_die("model");

@@ -18,12 +18,13 @@ static inline rd_model_config tiny_config(bool tied)
                              .tied = tied};
 }
 
-/* The same with what Llama 3.1 adds to Llama: scaling that leaves the first of the three
- * frequencies alone, divides the last, and is between the two for the second. */
+/* The same with what Llama 3.1 and Qwen2.5 add to Llama: scaling that leaves the first of the three
+ * frequencies alone, divides the last, and is between the two for the second; biases. */
 static inline rd_model_config tiny_config_rich(bool tied)
 {
     rd_model_config c = tiny_config(tied);
     c.rope = (rd_rope_scaling){4, 1, 4, 100};
+    c.qkv_bias = true;
     return c;
 }
 

@@ -40,9 +40,9 @@ double rd_model_config_flops(const rd_model_config *c, double ctx);
 typedef struct rd_param {
     char name[80];
     rd_mat w, g;    /* weight and gradient, same shape; may be views into fused storage */
-    bool is_matrix; /* a hidden matrix: Muon applies; embeddings, head and norms are not */
+    bool is_matrix; /* a hidden matrix: Muon applies; embeddings, head and vectors are not */
     bool decay;     /* weight decay applies (matrices and embeddings) */
-    bool is_vector; /* one dimension in files: norms, magnitudes */
+    bool is_vector; /* one dimension in files: norms, biases, magnitudes */
 } rd_param;
 
 /* Parameters lie in one allocation (weights) and one (gradients), in the order of item, so that a
@@ -68,13 +68,13 @@ typedef struct rd_model {
 
 /* Create with zero weights.  Collective.  with_grads = false for inference only.  On a larger grid
  * than 1 x 1 rd_la_attach comes first.  Any shape fits any grid; a rank may own nothing of a
- * parameter.  Norm weights lie on the first grid column alone: over the replica every parameter
- * exists once.
- * Errors: RD_EINPUT for a config out of range. */
+ * parameter.  Norm weights and biases lie on the first grid column alone: over the replica every
+ * parameter exists once. Errors: RD_EINPUT for a config out of range. */
 int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grads,
                     rd_model **model);
 /* Normal(0, 0.02) for matrices and embeddings (output projections o_proj and down_proj scaled by
- * 1/sqrt(2 L)), ones for norms; keyed by (seed, parameter, global index): the same on any grid. */
+ * 1/sqrt(2 L)), ones for norms, zeros for biases; keyed by (seed, parameter, global index): the
+ * same on any grid. */
 int rd_model_init(rd_model *model, uint64_t seed);
 void rd_model_free(rd_model **model);
 rd_param *rd_model_param(rd_model *model, const char *name); /* NULL if absent */

@@ -65,13 +65,14 @@ cost_messages cost_of_flow(int p, double n)
 
 /* ---------------------------------------------------------------- a layer */
 
-/* Copies and norms of the residual stream, RoPE, SwiGLU: floats read and written (transformer.c).
+/* Copies and norms of the residual stream, RoPE, biases, SwiGLU: floats read and written
+ * (transformer.c).
  */
 double cost_layer_passes(const cost_layer *l, bool backward)
 {
     double turned = 2 * (l->q + l->k);
-    double forward = 2 * 3 * l->d + 2 * 2 * l->d + turned + 3 * l->f;
-    double back = 2 * 6 * l->d + turned + 6 * l->f + 3 * l->q;
+    double forward = 2 * 3 * l->d + 2 * 2 * l->d + turned + 2 * l->bias + 3 * l->f;
+    double back = 2 * 6 * l->d + turned + l->bias + 6 * l->f + 3 * l->q;
     return l->t * (backward ? back : forward);
 }
 
@@ -236,6 +237,7 @@ static void walk_layers(walk *w, rd_model *model)
                     .f = rows_of(weight(model, RD_GATE), c->rows),
                     .head_size = (double)c->model.head_size};
     l.heads = l.q / l.head_size;
+    if (c->model.qkv_bias) l.bias = l.q + 2 * l.k;
     for (int back = 0; back < 2; back++) {
         multiply(w, COST_ATTENTION, n, cost_layer_attention(&l, back));
         compute(w, COST_ATTENTION, 0, n * cost_layer_scores(&l) * w->m->exponential * w->slow);
@@ -243,8 +245,11 @@ static void walk_layers(walk *w, rd_model *model)
         /* Two norms: a sum in float64 for every token. */
         send(w, COST_PASSES, w->rows, 2 * n, cost_of_sum(c->rows, 2 * w->t));
     }
-    send(w, COST_PASSES, w->cols, w->micros, cost_of_bcast(c->cols, 2 * n / w->micros * l.d));
-    if (full) send(w, COST_PASSES, w->cols, 2 * n, cost_of_sum(c->cols, l.d));
+    double vectors = (double)c->model.layers * (2 * l.d + l.bias);
+    send(w, COST_PASSES, w->cols, w->micros, cost_of_bcast(c->cols, vectors));
+    if (!full) return;
+    send(w, COST_PASSES, w->cols, n, cost_of_sum(c->cols, l.d + l.bias));
+    send(w, COST_PASSES, w->cols, n, cost_of_sum(c->cols, l.d));
 }
 
 /* Logits and their gradients, in pieces of some tokens of each grid column.  On a grid the matrix

@@ -71,6 +71,7 @@ typedef struct cost_layer {
     double t, row;     /* tokens, and of these in a sequence */
     double d, q, k, f; /* features on a grid row: width, queries, keys, ffn */
     double heads, head_size;
+    double bias; /* features with a bias on a grid row */
 } cost_layer;
 double cost_layer_passes(const cost_layer *l, bool backward); /* floats */
 double cost_layer_scores(const cost_layer *l);                /* exponentials, one direction */

@@ -43,7 +43,7 @@ struct rd_kv {
     float *qkv, *att, *gu, *ffn;
     float *scores;  /* [cap] */
     float *rope;    /* [max_len][S] */
-    float *norms;   /* [rd_norms_size] */
+    float *vectors; /* [rd_vectors_size] */
     float *logits;  /* V x slots, this rank's part; 1 x 1 uses the caller's */
     float *passing; /* room for another rank's part */
     rd_lookup lookup;
@@ -102,7 +102,7 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
                 {&kv->ffn, F * max_T},
                 {&kv->scores, kv->cap},
                 {&kv->rope, max_len * c->head_size},
-                {&kv->norms, rd_norms_size(model)},
+                {&kv->vectors, rd_vectors_size(model)},
                 {&kv->logits, part * most},
                 {&kv->passing, part * most},
                 {&kv->lookup.words, rd_lookup_words(model)},
@@ -324,8 +324,10 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
     RD_TRY(rd_view_qkv(model, kv->qkv, width, qkv));
     RD_TRY(rd_view_gate_up(model, kv->gu, width, gu));
 
-    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->norms, 2 * l), kv->n, kv->inv, kv->sum);
+    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->vectors, 2 * l), kv->n, kv->inv,
+                kv->sum);
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &h, qkv));
+    rd_bias_add(q, T, 1, rd_bias(model, kv->vectors, l), kv->qkv);
     rd_rope(kv->heads + kv->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
     for (int64_t t = 0; t < T; t++) {
         const float *column = kv->qkv + t * q;
@@ -335,7 +337,7 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
     }
     RD_TRY(rd_linear_fwd_add(&p->o, &att, &x));
 
-    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->norms, 2 * l + 1), kv->n, kv->inv,
+    rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->vectors, 2 * l + 1), kv->n, kv->inv,
                 kv->sum);
     RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &h, gu));
     rd_swiglu_fwd(part->local[RD_FFN], T, kv->gu, kv->ffn);
@@ -398,8 +400,8 @@ static int extend_head(const rd_model *model, rd_kv *kv, int64_t n, const int64_
         int64_t last = d->start[i + 1] - 1;
         if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
     }
-    rd_norm_fwd(model, d->n_seq, kv->x, rd_norm_weight(model, kv->norms, 2 * kv->cfg.layers), kv->n,
-                kv->inv, kv->sum);
+    rd_norm_fwd(model, d->n_seq, kv->x, rd_norm_weight(model, kv->vectors, 2 * kv->cfg.layers),
+                kv->n, kv->inv, kv->sum);
     for (int c = 0; c < d->cols; c++) {
         int64_t segments = 0;
         for (int64_t i = 0; i < n; i++) segments += column_of(kv, slot[i]) == c;
@@ -419,7 +421,7 @@ int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *
     int rc = RD_OK;
     RD_TRY(begin_extend(kv, n, slot, count, tokens));
     if (n == 0) return RD_OK;
-    rd_norms_fetch(model, kv->norms);
+    rd_vectors_fetch(model, kv->vectors);
     rd_lookup_fwd(&model->layers->embed, &kv->deal, tokens, &kv->lookup, kv->x);
     for (int64_t l = 0; l < kv->cfg.layers; l++) RD_TRY(extend_layer(model, kv, l));
     RD_TRY(extend_head(model, kv, n, slot, logits));

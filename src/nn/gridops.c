@@ -1,56 +1,88 @@
 /* gridops.c: the operations that cross the grid: norms over grid rows, the embedding over grid
  * columns.  Where the grid has one row or one column they are the local ones of ops.c.
  *
- * Norm weights belong to the first grid column alone, so that the replica holds every parameter
- * once; a forward pass begins by handing them to the other columns, a backward pass adds up their
- * gradients one by one, as they are complete. */
+ * Norm weights and biases belong to the first grid column alone, so that the replica holds every
+ * parameter once; a forward pass begins by handing them to the other columns, a backward pass adds
+ * up their gradients one by one, as they are complete. */
 #include "ops.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---------------------------------------------------------------- norm weights */
+/* ---------------------------------------------------------------- norm weights and biases */
 
-static int64_t norm_count(const rd_model *model)
+static int64_t bias_size(const rd_model *model)
 {
-    return 2 * model->cfg.layers + 1;
+    return model->cfg.qkv_bias ? model->layers->split.qkv : 0;
 }
 
-int64_t rd_norms_size(const rd_model *model)
+/* Where norm i lies in vectors: a layer's biases follow its first norm, so that both gradients are
+ * one message. */
+static int64_t norm_at(const rd_model *model, int64_t i)
+{
+    return i * model->layers->split.local[RD_WIDTH] + (i + 1) / 2 * bias_size(model);
+}
+
+static int64_t bias_at(const rd_model *model, int64_t layer)
+{
+    return norm_at(model, 2 * layer) + model->layers->split.local[RD_WIDTH];
+}
+
+int64_t rd_vectors_size(const rd_model *model)
 {
     if (model->grid->cols == 1) return 0;
-    return norm_count(model) * model->layers->split.local[RD_WIDTH];
+    return norm_at(model, 2 * model->cfg.layers) + model->layers->split.local[RD_WIDTH];
 }
 
-void rd_norms_fetch(const rd_model *model, float *norms)
+void rd_vectors_fetch(const rd_model *model, float *vectors)
 {
-    int64_t D = model->layers->split.local[RD_WIDTH], n = norm_count(model);
+    const struct rd_model_layers *m = model->layers;
+    size_t norm = (size_t)m->split.local[RD_WIDTH] * sizeof(float);
+    size_t bias = (size_t)bias_size(model) * sizeof(float);
     if (model->grid->cols == 1) return;
-    if (model->grid->my_col == 0)
-        for (int64_t i = 0; i < n; i++)
-            memcpy(norms + i * D, model->layers->norm[i], (size_t)D * sizeof(float));
-    rd_bcast(&model->grid->over_cols, norms, n * D * (int64_t)sizeof(float), 0);
+    if (model->grid->my_col == 0) {
+        for (int64_t i = 0; i <= 2 * model->cfg.layers; i++)
+            memcpy(vectors + norm_at(model, i), m->norm[i], norm);
+        for (int64_t l = 0; l < model->cfg.layers && bias > 0; l++)
+            memcpy(vectors + bias_at(model, l), m->bias[l], bias);
+    }
+    rd_bcast(&model->grid->over_cols, vectors, rd_vectors_size(model) * (int64_t)sizeof(float), 0);
 }
 
-void rd_norm_return(rd_model *model, float *dnorms, int64_t i)
+void rd_vectors_return(rd_model *model, float *dvectors, int64_t i)
 {
-    int64_t D = model->layers->split.local[RD_WIDTH];
+    const struct rd_model_layers *m = model->layers;
+    int64_t D = m->split.local[RD_WIDTH];
+    int64_t bias = i % 2 == 0 && i < 2 * model->cfg.layers ? bias_size(model) : 0;
     if (model->grid->cols == 1 || model->base.grads == NULL) return;
-    rd_sum_f32(&model->grid->over_cols, dnorms + i * D, D);
-    if (model->grid->my_col == 0) rd_add(D, dnorms + i * D, model->layers->dnorm[i]);
+    float *d = dvectors + norm_at(model, i);
+    rd_sum_f32(&model->grid->over_cols, d, D + bias);
+    if (model->grid->my_col != 0) return;
+    rd_add(D, d, m->dnorm[i]);
+    if (bias > 0) rd_add(bias, d + D, m->dbias[i / 2]);
 }
 
-const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i)
+const float *rd_norm_weight(const rd_model *model, const float *vectors, int64_t i)
 {
-    if (model->grid->cols == 1) return model->layers->norm[i];
-    return norms + i * model->layers->split.local[RD_WIDTH];
+    return model->grid->cols == 1 ? model->layers->norm[i] : vectors + norm_at(model, i);
 }
 
-float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i)
+float *rd_norm_gradient(const rd_model *model, float *dvectors, int64_t i)
 {
     if (model->base.grads == NULL) return NULL;
-    if (model->grid->cols == 1) return model->layers->dnorm[i];
-    return dnorms + i * model->layers->split.local[RD_WIDTH];
+    return model->grid->cols == 1 ? model->layers->dnorm[i] : dvectors + norm_at(model, i);
+}
+
+const float *rd_bias(const rd_model *model, const float *vectors, int64_t layer)
+{
+    if (!model->cfg.qkv_bias) return NULL;
+    return model->grid->cols == 1 ? model->layers->bias[layer] : vectors + bias_at(model, layer);
+}
+
+float *rd_bias_gradient(const rd_model *model, float *dvectors, int64_t layer)
+{
+    if (!model->cfg.qkv_bias || model->base.grads == NULL) return NULL;
+    return model->grid->cols == 1 ? model->layers->dbias[layer] : dvectors + bias_at(model, layer);
 }
 
 /* ---------------------------------------------------------------- RMSNorm */

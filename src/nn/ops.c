@@ -199,6 +199,19 @@ void rd_rope(int64_t heads, int64_t size, int64_t T, const int32_t *position, co
     }
 }
 
+/* ---------------------------------------------------------------- biases */
+
+void rd_bias_add(int64_t n, int64_t T, float sign, const float *b, float *y)
+{
+    for (int64_t t = 0; t < T && b != NULL; t++)
+        for (int64_t i = 0; i < n; i++) y[t * n + i] += sign * b[i];
+}
+
+void rd_bias_bwd(int64_t n, int64_t T, const float *dy, float *db)
+{
+    for (int64_t t = 0; t < T && db != NULL; t++) rd_add(n, dy + t * n, db);
+}
+
 /* ---------------------------------------------------------------- SwiGLU */
 
 /* One vector: h = g s u with s = 1 / (1 + exp(-g)). */

@@ -27,6 +27,11 @@ void rd_rope_table(const rd_model_config *c, int64_t positions, float *table);
 void rd_rope(int64_t heads, int64_t size, int64_t T, const int32_t *position, const float *table,
              float sign, float *x, int64_t ld);
 
+/* y_t += sign b;  db += sum_t dy_t.  y, dy: n x T.  b NULL: there is none; db NULL: it is frozen.
+ */
+void rd_bias_add(int64_t n, int64_t T, float sign, const float *b, float *y);
+void rd_bias_bwd(int64_t n, int64_t T, const float *dy, float *db);
+
 /* h = silu(gate) * up.  gu: 2F x T (gate rows first), h: F x T. */
 void rd_swiglu_fwd(int64_t F, int64_t T, const float *gu, float *h);
 /* From dh: dgu (overwritten), and h once more for the gradient of the product that follows. */
@@ -102,15 +107,19 @@ void rd_deal_pad(const rd_deal *d, int64_t ld, float *x);
 
 /* ---------------------------------------------------------------- across the grid (gridops.c) */
 
-/* Weights of all norms on every grid column.  Collective on over_cols.  Norms count from 0: two per
- * layer, the final one last.  norms, dnorms: [rd_norms_size], 0 when there is one grid column and
- * the model's own are used. */
-int64_t rd_norms_size(const rd_model *model);
-void rd_norms_fetch(const rd_model *model, float *norms);
-/* Add gradient i, complete on all grid columns, to the model's. */
-void rd_norm_return(rd_model *model, float *dnorms, int64_t i);
-const float *rd_norm_weight(const rd_model *model, const float *norms, int64_t i);
-float *rd_norm_gradient(const rd_model *model, float *dnorms, int64_t i); /* NULL: frozen */
+/* Weights of all norms, and biases, on every grid column.  Collective on over_cols.  Norms count
+ * from 0: two per layer, the final one last.  vectors, dvectors: [rd_vectors_size], 0 when there is
+ * one grid column and the model's own are used. */
+int64_t rd_vectors_size(const rd_model *model);
+void rd_vectors_fetch(const rd_model *model, float *vectors);
+/* Add gradient i, complete on all grid columns, to the model's; with that of a layer's first norm
+ * those of its biases. */
+void rd_vectors_return(rd_model *model, float *dvectors, int64_t i);
+const float *rd_norm_weight(const rd_model *model, const float *vectors, int64_t i);
+float *rd_norm_gradient(const rd_model *model, float *dvectors, int64_t i); /* NULL: frozen */
+/* Biases of a layer's queries, keys and values, as they lie in a local column; NULL: none. */
+const float *rd_bias(const rd_model *model, const float *vectors, int64_t layer);
+float *rd_bias_gradient(const rd_model *model, float *dvectors, int64_t layer); /* NULL: frozen */
 
 /* RMSNorm of T local tokens.  Collective on over_rows.  sum: [T] scratch. */
 void rd_norm_fwd(const rd_model *model, int64_t T, const float *x, const float *w, float *y,
@@ -208,6 +217,7 @@ struct rd_model_layers {
     rd_mat embed, dembed;  /* D x V */
     rd_mat head, dhead;    /* D x V; the embedding's when tied */
     float **norm, **dnorm; /* [2 layers + 1] the model's own, on the first grid column */
+    float **bias, **dbias; /* [layers] likewise, of q, k and v together; NULL: none */
     int64_t *begin;        /* [2 layers + 1] where in the trained storage the part of each norm
                               begins: the norm and the matrices up to the next, or their adapters */
 };
@@ -309,7 +319,7 @@ struct rd_work {
     float *logits, *partial; /* V x chunk; larger grids: lV x (chunk cols), partial when rows > 1 */
     float *gathered, *dgathered, *dreturned; /* D x chunk; larger grids: D x (chunk cols) */
     float *rope;                             /* [max_len][S] */
-    float *norms, *dnorms;                   /* [rd_norms_size] */
+    float *vectors, *dvectors;               /* [rd_vectors_size] */
     rd_lookup lookup;
     rd_adapter_work adapter;
     rd_gradients_ready *ready; /* NULL: nobody wants to know */

@@ -54,8 +54,8 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
     w->dgathered = rd_arena_take(a, D * n);
     w->dreturned = rd_arena_take(a, g->cols > 1 ? D * n : 0);
     w->rope = rd_arena_take(a, w->max_len * S);
-    w->norms = rd_arena_take(a, rd_norms_size(model));
-    w->dnorms = rd_arena_take(a, model->base.grads != NULL ? rd_norms_size(model) : 0);
+    w->vectors = rd_arena_take(a, rd_vectors_size(model));
+    w->dvectors = rd_arena_take(a, model->base.grads != NULL ? rd_vectors_size(model) : 0);
     w->lookup.words = rd_arena_take(a, rd_lookup_words(model));
     w->lookup.tokens = rd_arena_take(a, rd_lookup_tokens(model));
     w->attention = (rd_attention){.heads = s->heads,
@@ -240,10 +240,12 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     layer_views v;
     RD_TRY(view_layer(model, w, l, &v));
 
-    rd_norm_fwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->n1, a->inv1, w->sum);
+    rd_norm_fwd(model, d->n, a->x, rd_norm_weight(model, w->vectors, 2 * l), a->n1, a->inv1,
+                w->sum);
     rd_deal_pad(d, D, a->n1);
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &v.n1, v.qkv));
     RD_TRY(rd_adapter_fwd(model, w, l, RD_Q, 3, a->n1, a->qkv));
+    rd_bias_add(att->ld_qkv, d->n, 1, rd_bias(model, w->vectors, l), a->qkv);
     rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, 1, a->qkv,
             att->ld_qkv);
     rd_attention_fwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse);
@@ -251,7 +253,7 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     memcpy(a->mid, a->x, stream);
     RD_TRY(branch_fwd(model, w, l, RD_O, &p->o, &v.att, &v.mid));
 
-    rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->n2, a->inv2,
+    rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->n2, a->inv2,
                 w->sum);
     rd_deal_pad(d, D, a->n2);
     RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &v.n2, v.gu));
@@ -269,12 +271,12 @@ int rd_model_fwd(rd_model *model, rd_work *w, const rd_batch *b)
     int rc = RD_OK;
     int64_t layers = model->cfg.layers;
     RD_TRY(begin_batch(model, w, b));
-    rd_norms_fetch(model, w->norms);
+    rd_vectors_fetch(model, w->vectors);
     rd_lookup_fwd(&model->layers->embed, &w->deal, b->tokens, &w->lookup, w->act[0].x);
     rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->act[0].x);
     RD_TRY(rd_adapter_begin(model, w));
     for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l));
-    rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->h,
+    rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->h,
                 w->inv, w->sum);
 done:
     return rc;
@@ -292,7 +294,7 @@ static void tell_ready(rd_work *w, int64_t first)
 /* Norm i and the matrices after it are done. */
 static void finish_part(rd_model *model, rd_work *w, int64_t i)
 {
-    rd_norm_return(model, w->dnorms, i);
+    rd_vectors_return(model, w->dvectors, i);
     tell_ready(w, model->layers->begin[i]);
 }
 
@@ -342,8 +344,8 @@ static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_GATE, 2, a->gu, w->dgu, &dy));
     RD_TRY(linears_bwd(model, m->n_gate_up, p->gate_up, &v->n2, v->dgu, &v->dn, p->dgate_up));
     RD_TRY(adapters_bwd(model, w, l, RD_GATE, 2, a->n2, w->dgu, w->dn));
-    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->norms, 2 * l + 1), a->inv2, w->dn,
-                w->dx, rd_norm_gradient(model, w->dnorms, 2 * l + 1), w->sum);
+    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->inv2, w->dn,
+                w->dx, rd_norm_gradient(model, w->dvectors, 2 * l + 1), w->sum);
 done:
     return rc;
 }
@@ -367,16 +369,20 @@ static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     rd_attention_bwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
     rd_rope(turned, att->size, d->n, d->position, w->rope, -1, w->dqkv, att->ld_qkv);
     rd_deal_pad(d, att->ld_qkv, w->dqkv);
-    /* DoRA's magnitudes want the outputs as they were before RoPE; attention is done with them. */
-    if (rd_adapter_scales(model))
+    rd_bias_bwd(att->ld_qkv, d->n, w->dqkv, rd_bias_gradient(model, w->dvectors, l));
+    /* DoRA's magnitudes want the outputs as they were before biases and RoPE; attention is done
+     * with them. */
+    if (rd_adapter_scales(model)) {
         rd_rope(turned, att->size, d->n, d->position, w->rope, -1, a->qkv, att->ld_qkv);
+        rd_bias_add(att->ld_qkv, d->n, -1, rd_bias(model, w->vectors, l), a->qkv);
+    }
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_Q, 3, a->qkv, w->dqkv, &dy));
     /* Below the first layer nothing is trained but the embedding. */
     if (l == 0 && !full) return adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, NULL);
     RD_TRY(linears_bwd(model, m->n_qkv, p->qkv, &v->n1, v->dqkv, &v->dn, p->dqkv));
     RD_TRY(adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, w->dn));
-    rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->norms, 2 * l), a->inv1, w->dn, w->dx,
-                rd_norm_gradient(model, w->dnorms, 2 * l), w->sum);
+    rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->vectors, 2 * l), a->inv1, w->dn, w->dx,
+                rd_norm_gradient(model, w->dvectors, 2 * l), w->sum);
 done:
     return rc;
 }
@@ -405,9 +411,9 @@ int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
     w->ready_from = model->trained->storage;
     memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
     if (model->base.grads != NULL)
-        memset(w->dnorms, 0, (size_t)rd_norms_size(model) * sizeof(float));
-    rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->norms, 2 * layers), w->inv,
-                w->dh, w->dx, rd_norm_gradient(model, w->dnorms, 2 * layers), w->sum);
+        memset(w->dvectors, 0, (size_t)rd_vectors_size(model) * sizeof(float));
+    rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->inv,
+                w->dh, w->dx, rd_norm_gradient(model, w->dvectors, 2 * layers), w->sum);
     finish_part(model, w, 2 * layers);
     for (int64_t l = layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, l));
     if (model->base.grads != NULL)

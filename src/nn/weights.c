@@ -59,7 +59,6 @@ int rd_model_config_check(rd_model_config *c)
     if (!(c->norm_eps >= 0) || c->norm_eps > 1)
         RD_FAIL(RD_EINPUT, "norm_eps: expected a number in 0 ... 1, got %g", c->norm_eps);
     RD_TRY(check_rope(&c->rope));
-    if (c->qkv_bias) RD_FAIL(RD_EINPUT, "biases of q, k and v are not computed yet");
 done:
     return rc;
 }
@@ -161,6 +160,7 @@ typedef struct layout {
     rd_layout l;
     rd_model *model; /* NULL: count */
     const rd_split *split;
+    bool bias;
 } layout;
 
 static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature out, bool hidden,
@@ -176,13 +176,18 @@ static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature 
     *g = p->g;
 }
 
-/* On more than one grid column only the first holds a norm: it has one column. */
+/* On more than one grid column only the first holds a vector: it has one column. */
+static rd_param *place_vector(layout *l, const char *name, rd_feature f, bool fused)
+{
+    rd_param *p = rd_layout_place(&l->l, name, l->split->size[f], 1, l->split->block[f], 1, fused);
+    if (p != NULL) p->is_vector = true;
+    return p;
+}
+
 static void place_norm(layout *l, const char *name, int64_t index)
 {
-    int64_t D = l->split->size[RD_WIDTH];
-    rd_param *p = rd_layout_place(&l->l, name, D, 1, l->split->block[RD_WIDTH], 1, false);
+    rd_param *p = place_vector(l, name, RD_WIDTH, false);
     if (p == NULL) return;
-    p->is_vector = true;
     l->model->layers->norm[index] = p->w.a;
     l->model->layers->dnorm[index] = p->g.a;
     l->model->layers->begin[index] = p->w.a - l->model->base.weights;
@@ -206,6 +211,19 @@ const char *rd_target_name(rd_target t)
     return in_layer[t];
 }
 
+/* One after the other without gaps, on every grid, as outputs lie in a local column. */
+static void place_biases(layout *l, int64_t index)
+{
+    for (rd_target t = RD_Q; t <= RD_V; t++) {
+        char name[80];
+        snprintf(name, sizeof(name), "model.layers.%lld.%s.bias", (long long)index, in_layer[t]);
+        rd_param *p = place_vector(l, name, t == RD_Q ? RD_QUERY : RD_KEY, t != RD_Q);
+        if (p == NULL || t != RD_Q) continue;
+        l->model->layers->bias[index] = p->w.a;
+        l->model->layers->dbias[index] = p->g.a;
+    }
+}
+
 static void place_layer(layout *l, int64_t index)
 {
     char name[KINDS][80];
@@ -218,6 +236,7 @@ static void place_layer(layout *l, int64_t index)
     place_matrix(l, name[RD_Q], RD_WIDTH, RD_QUERY, true, false, &p->qkv[0], &p->dqkv[0]);
     place_matrix(l, name[RD_K], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[1], &p->dqkv[1]);
     place_matrix(l, name[RD_V], RD_WIDTH, RD_KEY, true, fuse, &p->qkv[2], &p->dqkv[2]);
+    if (l->bias) place_biases(l, index);
     place_matrix(l, name[RD_O], RD_QUERY, RD_WIDTH, true, false, &p->o, &p->d_o);
     place_norm(l, name[NORM2], 2 * index + 1);
     place_matrix(l, name[RD_GATE], RD_WIDTH, RD_FFN, true, false, &p->gate_up[0], &p->dgate_up[0]);
@@ -228,7 +247,8 @@ static void place_layer(layout *l, int64_t index)
     widen(l->model, 2 * l->split->size[RD_FFN], &p->gate_up[0], &p->dgate_up[0]);
 }
 
-/* All parameters in Hugging Face order. */
+/* All parameters in Hugging Face order, but for biases, which follow their layer's three matrices.
+ */
 static void place_all(layout *l, const rd_model_config *c)
 {
     struct rd_model_layers unused, *m = l->model != NULL ? l->model->layers : &unused;
@@ -255,7 +275,7 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     RD_TRY(rd_model_config_check(&c));
     rd_split split;
     rd_split_make(g, &c, &split);
-    layout count = {.l = {.grid = g}, .split = &split};
+    layout count = {.l = {.grid = g}, .split = &split, .bias = c.qkv_bias};
     place_all(&count, &c);
     m = rd_new(rd_model, 1);
     m->cfg = c;
@@ -266,11 +286,14 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
     m->layers->layer = rd_new(rd_layer, c.layers);
     m->layers->norm = rd_new(float *, 2 * c.layers + 1);
     m->layers->dnorm = rd_new(float *, 2 * c.layers + 1);
+    if (c.qkv_bias) m->layers->bias = rd_new(float *, c.layers);
+    if (c.qkv_bias) m->layers->dbias = rd_new(float *, c.layers);
     m->layers->begin = rd_new(int64_t, 2 * c.layers + 1);
     m->layers->split = split;
     m->layers->n_qkv = g->rows * g->cols == 1 ? 1 : 3;
     m->layers->n_gate_up = g->rows * g->cols == 1 ? 1 : 2;
-    layout fill = {.l = {.params = &m->base, .grid = g}, .model = m, .split = &split};
+    layout fill = {
+        .l = {.params = &m->base, .grid = g}, .model = m, .split = &split, .bias = c.qkv_bias};
     place_all(&fill, &c);
     *model = m;
 done:
@@ -285,6 +308,8 @@ void rd_model_free(rd_model **model)
     rd_free(m->layers->layer);
     rd_free(m->layers->norm);
     rd_free(m->layers->dnorm);
+    rd_free(m->layers->bias);
+    rd_free(m->layers->dbias);
     rd_free(m->layers->begin);
     rd_free(m->layers);
     rd_params_free(&m->base);
@@ -321,13 +346,14 @@ int rd_model_init(rd_model *model, uint64_t seed)
         rd_param *p = &model->base.item[i];
         bool output = ends_with(p->name, "o_proj.weight") || ends_with(p->name, "down_proj.weight");
         double scale = output ? residual : 0.02;
+        double vector = ends_with(p->name, ".bias") ? 0 : 1;
         for (int64_t lj = 0; lj < p->w.ln; lj++) {
             /* One stream per global column, drawn over all global rows: any share of the matrix
              * sees the same values. */
             rd_rng rng = rd_rng_make(seed, p->name, (uint64_t)rd_mat_global_col(&p->w, lj), 0);
             int64_t li = 0;
             for (int64_t row = 0; row < p->w.m && li < p->w.lm; row++) {
-                double value = p->decay ? scale * rd_rng_normal(&rng) : 1.0;
+                double value = p->decay ? scale * rd_rng_normal(&rng) : vector;
                 if (rd_mat_global_row(&p->w, li) != row) continue;
                 p->w.a[lj * p->w.ld + li] = (float)value;
                 li++;
