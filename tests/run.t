@@ -152,6 +152,13 @@ echo '{"tasks": [{"family": "acre", "file": "red.jsonl", "test_file": "blue.json
 run 1 validate "$T/apart.json"
 grep -q 'acre *1 training tasks, 1 test tasks' "$T/out"
 ok $? "test tasks that only the test file has are kept"
+for i in {0..9}; do
+    echo "{\"idx\": $i, \"train\": [{\"input\": [\"red metal cube\"], \"output\": \"on\"}], \"test\": [{\"input\": [\"red metal cube\"], \"output\": \"on\"}]}"
+done >"$T/ten.jsonl"
+echo '{"tasks": [{"family": "acre", "file": "ten.jsonl", "holdout": "none", "limit": 4}]}' >"$T/four.json"
+run 1 validate "$T/four.json"
+grep -q 'acre *4 training tasks, 0 test tasks' "$T/out"
+ok $? "a limit takes some tasks of a file"
 head -c 5000 "$T/m2/traces.h5" >"$T/cut.h5"
 run 1 inspect "$T/cut.h5"
 fails_well 3 "truncated HDF5 file"

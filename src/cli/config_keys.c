@@ -175,6 +175,7 @@ static const config_key task_keys[] = {
     {"file", KEY_TEXT, "\"\"", 0, 0, NULL, "ReDis JSON-lines file in place of generating"},
     {"test_file", KEY_TEXT, "\"\"", 0, 0, NULL, "its test tasks; those are taken out of file"},
     {"set", KEY_TEXT, "\"\"", 0, 0, NULL, "name under which its test tasks are reported, apart from others of the family"},
+    {"limit", KEY_INT, "0", 0, 1e9, NULL, "use so many tasks of the file, evenly spread; 0: all"},
     {"hypotheses", KEY_INT, "0", 0, 10000, NULL, "rules per task for this entry; 0: augment.hypotheses"},
     {"known_rule", KEY_BOOL, "false", 0, 0, NULL, "hand the generator's own rule to the teacher, who then need not search"},
     {"train", KEY_BOOL, "true", 0, 0, NULL, "false: augmented and filtered, not trained on or evaluated"},

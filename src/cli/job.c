@@ -303,8 +303,22 @@ done:
     return rc;
 }
 
+/* Keep so many of the set's tasks, evenly spread; 0: all. */
+static void thin(rd_taskset *set, int64_t limit)
+{
+    int64_t kept = 0;
+    if (limit == 0 || limit >= set->n) return;
+    for (int64_t i = 0; i < set->n; i++) {
+        if ((i + 1) * limit / set->n > i * limit / set->n)
+            set->task[kept++] = set->task[i];
+        else
+            rd_task_free(&set->task[i]);
+    }
+    set->n = kept;
+}
+
 /* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to
- * the test split; then those that only the test file has. */
+ * the test split; then those that only the test file has, or that `limit` has left out. */
 static int load_entry(job *j, int source)
 {
     int rc = RD_OK;
@@ -317,6 +331,7 @@ static int load_entry(job *j, int source)
     bool has_test = *config_text(s, "test_file") != 0;
     RD_TRY(rd_family_parse(config_text(s, "family"), &f));
     RD_TRY(rd_agree(&j->grid->world, rd_task_load(path, f, &set)));
+    thin(&set, config_int(s, "limit"));
     if (has_test) RD_TRY(rd_agree(&j->grid->world, rd_task_load(test_path, f, &test)));
     bool by_class = !has_test && strcmp(config_text(s, "holdout"), "rule") == 0;
     if (by_class) RD_TRY(job_classify(j, &set));
