@@ -216,6 +216,47 @@ static void test_other_grid(int kind, int rows, int cols)
     rd_grid_free(&g);
 }
 
+/* A final file beside a published base: the adapter and the base's name in place of weights, and
+ * the same model from it as from a file that holds them. */
+static void test_reference(int kind)
+{
+    rd_model *whole, *m = NULL;
+    rd_train_report r;
+    rd_store *s = NULL;
+    rd_buf name = {0};
+    int64_t identity = 0;
+    char dir[300], other[300], path[400];
+    diag("%s, beside a base that is not repeated", kinds[kind].name);
+    rd_train_opts o = options(kind, run_dir(kinds[kind].name, "repeated", dir));
+    o.epochs = 1;
+    is_rc(sft(grid, &o, &whole, &r), RD_OK, "a run whose file holds the weights");
+    o.dir = run_dir(kinds[kind].name, "reference", other);
+    o.base = "models/published";
+    o.base_identity = 1234567;
+    for (int again = 0; again < 2; again++) {
+        is_rc(sft(grid, &o, &m, &r), RD_OK, again ? "once more" : "one whose file does not");
+        ok(r.was_done == again && m->adapter.n == 0 && same_weights(whole, m), "the same weights");
+        rd_model_free(&m);
+    }
+    snprintf(path, sizeof path, "%s/checkpoints/sft-final.h5", other);
+    is_rc(rd_store_open(&rd_test_world, path, NULL, 1, &s), RD_OK, "the final file");
+    ok(!rd_store_has(s, "weights/model.norm.weight"), "without weights");
+    is_rc(rd_store_get_string(s, "", "base", &name), RD_OK, "says what goes with it");
+    is_str(name.data, o.base, "by name");
+    is_rc(rd_store_get_i64(s, "", "base_identity", &identity), RD_OK, "and");
+    is_i64(identity, 1234567, "by content");
+    rd_store_close(&s);
+    m = base_model(grid);
+    is_rc(rd_checkpoint_load_weights(grid, path, o.key, m), RD_EINPUT, "it has no weights to load");
+    rd_model_free(&m);
+    m = base_model(grid);
+    is_rc(rd_checkpoint_load_adapter(grid, path, o.key, &o.adapter, m), RD_OK, "its adapter");
+    is_rc(rd_model_merge(m, NULL, NULL), RD_OK, "merged");
+    ok(same_weights(whole, m), "gives the same weights");
+    rd_model_free(&m), rd_model_free(&whole);
+    rd_buf_free(&name);
+}
+
 static void test_base(void)
 {
     rd_model *first, *m;
@@ -269,6 +310,8 @@ int main(int argc, char **argv)
         test_other_grid(0, 1, 2);
         test_other_grid(2, 2, 1);
     }
+    test_reference(0);
+    test_reference(2);
     test_base();
     rd_chat_free(&chat);
     rd_tok_free(&tok);

@@ -114,9 +114,12 @@ typedef struct rd_train_opts {
     /* With an adapter the model comes without gradients (or, to go on with the adapter of an
      * earlier stage, as rd_checkpoint_load_adapter leaves it) and goes with the adapter merged;
      * AdamW moves it, whatever optim.kind says.  Steps' checkpoints hold the adapter alone, final
-     * and branch the merged weights and the adapter. */
+     * and branch the merged weights and the adapter; with base (where a published model lies, for
+     * readers; NULL: none) in place of the weights its name and identity. */
     bool adapted;
     rd_adapter_opts adapter;
+    const char *base;
+    uint64_t base_identity;
 } rd_train_opts;
 void rd_train_defaults(rd_train_opts *o);
 
@@ -167,8 +170,9 @@ int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_tra
  */
 int rd_checkpoint_load_weights(const rd_grid *g, const char *path, uint64_t key, rd_model *model);
 int rd_checkpoint_config(const rd_grid *g, const char *path, rd_model_config *cfg);
-/* The adapter of such a file, not merged, beside a model that has the base's weights.  RD_EINPUT
- * also when the file has no such adapter.  Collective on world. */
+/* The adapter of such a file, not merged, beside a model that has the base's weights: the only way
+ * to the weights of a file without them (rd_train_opts.base).  RD_EINPUT also when the file has no
+ * such adapter.  Collective on world. */
 int rd_checkpoint_load_adapter(const rd_grid *g, const char *path, uint64_t key,
                                const rd_adapter_opts *o, rd_model *model);
 /* Weights of any run's file as a base: RD_EINPUT when the model's shape or the tokenizer is

@@ -595,11 +595,13 @@ char *config_prompt_path(const config *c, const char *file)
 }
 
 /* How often a run is saved changes nothing in it, nor who holds the moments: a stopped one may go
- * on another way. */
+ * on another way.  Where the base lies does not matter either: its content has a hash of its own.
+ */
 static bool is_harmless(const char *path)
 {
     static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap"};
     const char *dot = strrchr(path, '.');
+    if (strcmp(path, "model.base") == 0) return true;
     for (size_t i = 0; dot && i < sizeof names / sizeof names[0]; i++)
         if (strcmp(dot, names[i]) == 0) return true;
     return false;

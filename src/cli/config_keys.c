@@ -84,7 +84,7 @@ static const config_key run_keys[] = {
     {"model.init.rope_theta", KEY_REAL, "10000", 1, 1e9, NULL, "RoPE base"},
     {"model.init.norm_eps", KEY_REAL, "1e-5", 0, 1, NULL, "RMSNorm epsilon"},
     {"model.init.tied", KEY_BOOL, "true", 0, 0, NULL, "output head tied to the embedding"},
-    {"model.base", KEY_TEXT, "\"\"", 0, 0, NULL, "checkpoint file (…-final.h5) whose weights the model starts from; empty: random weights"},
+    {"model.base", KEY_TEXT, "\"\"", 0, 0, NULL, "what the model starts from: a Hugging Face folder or .gguf file, which say its shape (model.init is not looked at), or a checkpoint (…-final.h5); empty: random weights"},
     {"model.chat", KEY_ENUM, "\"auto\"", 0, 0, "auto|none|smollm2|qwen2.5|llama3|llama3.1|mistral", "chat template around prompts and responses; auto: the base model's own, none for models of our own"},
     {"model.system", KEY_TEXT, "\"\"", 0, 0, NULL, "its system message; empty: the template's own"},
     {"model.tokenizer.train_vocab", KEY_INT, "2048", 260, 1e6, NULL, "vocabulary of the BPE tokenizer trained on the corpus"},

@@ -46,16 +46,81 @@ done:
     return rc;
 }
 
-/* A model that cannot be made is said at once, not after hours of augmenting. */
-static int check_models(const config *c)
+bool job_is_untuned(const config_arm *arm)
+{
+    const config_scope *s = &arm->keys;
+    return arm->from == NULL && !config_list_has(s, "stages", "sft") &&
+           !config_list_has(s, "stages", "align") && config_list_has(s, "stages", "eval");
+}
+
+/* What a published base is: its shape and which weights they are.  Root only. */
+static int read_published(const char *path, rd_model_config *shape, uint64_t *identity)
 {
     int rc = RD_OK;
+    rd_pretrained *p = NULL;
+    RD_TRY(rd_pretrained_open(path, &p));
+    *shape = *rd_pretrained_config(p);
+    RD_TRY(rd_pretrained_identity(p, identity));
+done:
+    rd_pretrained_close(&p);
+    return rc;
+}
+
+/* Of all arms, before anything is computed.  Collective on world. */
+static int find_published(job *j)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    char *path = NULL;
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        const char *base = config_text(&j->cfg.arm[i].keys, "model.base");
+        struct {
+            int64_t published;
+            uint64_t identity;
+            rd_model_config shape;
+        } found = {0};
+        if (!*base) continue;
+        path = config_prompt_path(&j->cfg, base);
+        if (world.rank == 0 && rd_pretrained_is(path)) {
+            found.published = 1;
+            rc = read_published(path, &found.shape, &found.identity);
+        }
+        RD_TRY(rd_agree(&world, rc));
+        rd_bcast(&world, &found, sizeof found, 0);
+        j->arm[i].published = j->arm[i].have_base = found.published != 0;
+        j->arm[i].shape = found.shape;
+        j->arm[i].base = found.identity;
+        RD_FREE(path);
+    }
+done:
+    rd_free(path);
+    return rc;
+}
+
+int job_model(const job *j, const config_arm *arm, int64_t vocab, rd_model_config *c)
+{
+    int rc = RD_OK;
+    int64_t i = arm - j->cfg.arm;
+    if (!j->arm[i].published) return options_model(&arm->keys, vocab, c);
+    *c = j->arm[i].shape;
+    if (vocab > c->vocab)
+        RD_FAIL(RD_EINPUT, "base: the tokenizer has %lld tokens, the model of arm '%s' has %lld",
+                (long long)vocab, arm->name, (long long)c->vocab);
+done:
+    return rc;
+}
+
+/* A model that cannot be made is said at once, not after hours of augmenting. */
+static int check_models(const job *j)
+{
+    int rc = RD_OK;
+    const config *c = &j->cfg;
     for (int i = 0; i < c->n_arms; i++) {
         const config_scope *s = &c->arm[i].keys;
         rd_model_config mc;
         rd_adapter_opts adapter;
-        const char *section = "model.init"; /* the message begins "heads: ..." */
-        rc = options_model(s, config_int(s, "model.tokenizer.train_vocab"), &mc);
+        const char *section = j->arm[i].published ? "model" : "model.init";
+        rc = job_model(j, &c->arm[i], config_int(s, "model.tokenizer.train_vocab"), &mc);
         if (rc == RD_OK && options_adapter(s, &adapter)) {
             section = "sft.adapter";
             rc = rd_adapter_check(&mc, &adapter);
@@ -133,7 +198,8 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     rd_comm world = rd_comm_world();
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
-    RD_TRY(check_models(&j->cfg));
+    RD_TRY(find_published(j));
+    RD_TRY(check_models(j));
     const config_scope *s = &j->cfg.keys;
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
@@ -545,6 +611,20 @@ done:
     return rc;
 }
 
+/* Published models that arms start from, and which they were. */
+static void put_bases(const job *j, rd_json_node *root)
+{
+    rd_json_node *list = rd_json_set_object(root, "published_models");
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        char hex[20];
+        if (!j->arm[i].published) continue;
+        rd_json_node *o = rd_json_set_object(list, j->cfg.arm[i].name);
+        snprintf(hex, sizeof hex, "%016llx", (unsigned long long)j->arm[i].base);
+        rd_json_set_string(o, "path", config_text(&j->cfg.arm[i].keys, "model.base"));
+        rd_json_set_string(o, "identity", hex);
+    }
+}
+
 static int manifest_write(const job *j)
 {
     int rc = RD_OK;
@@ -575,6 +655,7 @@ static int manifest_write(const job *j)
                        strcmp(config_text(&j->cfg.keys, "align.variant"), "full") == 0
                            ? "NLL: mean over prompt + response tokens of the chosen sequences"
                            : "NLL: mean over response tokens per pair, then over pairs");
+    put_bases(j, root);
     rd_json_node *inputs = rd_json_set_array(root, "inputs");
     for (int i = 0; i < j->cfg.n_tasks; i++) {
         RD_TRY(input_hash(inputs, &j->cfg, config_text(&j->cfg.task[i], "file")));

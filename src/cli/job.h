@@ -34,6 +34,8 @@ typedef struct job {
     rd_augment_report augment;
     rd_filter_report filter;
     struct {
+        bool published; /* model.base is a folder or a GGUF file: its shape is the model's */
+        rd_model_config shape;
         bool have_base;
         uint64_t base; /* content of model.base; 0: none */
         bool have_sft, have_align;
@@ -63,6 +65,10 @@ int job_tokenizer(job *j);
 char *job_path(const job *j, const char *file); /* DIR/file; caller frees */
 char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DIR/arms/NAME/file */
 int job_manifest(job *j);
+/* The model of an arm whose tokenizer has `vocab` tokens.  RD_EINPUT, worded "key: ...".  Local. */
+int job_model(const job *j, const config_arm *arm, int64_t vocab, rd_model_config *c);
+/* Is the arm to be evaluated as it begins, without training? */
+bool job_is_untuned(const config_arm *arm);
 
 /* options.c: option structs from config values. */
 void options_teacher(const job *j, rd_teacher_opts *o);

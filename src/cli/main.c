@@ -139,7 +139,8 @@ static int run_arms(job *j, const arguments *a)
     int rc = RD_OK;
     for (int i = 0; i < j->cfg.n_arms; i++) {
         const config_arm *arm = &j->cfg.arm[i];
-        if (wants(a, &arm->keys, "sft") && !arm->from) RD_TRY(stage_sft(j, i));
+        if (wants(a, &arm->keys, "sft") && !arm->from && !job_is_untuned(arm))
+            RD_TRY(stage_sft(j, i));
         RD_TRY(poll_stop(j));
         if (wants(a, &arm->keys, "align") && config_list_has(&arm->keys, "stages", "align"))
             RD_TRY(stage_align(j, i));

@@ -79,9 +79,33 @@ static int model_create(job *j, const config_arm *arm, bool grads, rd_model **mo
 {
     int rc = RD_OK;
     rd_model_config mc;
-    RD_TRY(options_model(&arm->keys, rd_tok_vocab(j->tok), &mc));
+    RD_TRY(job_model(j, arm, rd_tok_vocab(j->tok), &mc));
     RD_TRY(rd_model_create(j->grid, &mc, grads, model));
 done:
+    return rc;
+}
+
+/* The published model's weights, if it is still the one that the run began with. */
+static int load_published(const job *j, const config_arm *arm, const char *path, rd_model *model)
+{
+    int rc = RD_OK;
+    rd_pretrained *p = NULL;
+    uint64_t identity = 0;
+    const double begun = rd_time();
+    rd_clock_begin("load");
+    rc = rd_pretrained_open(path, &p);
+    if (rc == RD_OK) rc = rd_pretrained_identity(p, &identity);
+    RD_TRY(rd_agree(&j->grid->world, rc));
+    if (identity != j->arm[arm - j->cfg.arm].base)
+        rc = rd_error_set(RD_EINPUT, __FILE__, __LINE__, __func__,
+                          "model.base: %s has changed since this run began", path);
+    RD_TRY(rd_agree(&j->grid->world, rc));
+    RD_TRY(rd_pretrained_load(p, model));
+    rd_info("base     %s: %.1f million parameters from %s in %.1f s", arm->name,
+            1e-6 * (double)rd_model_config_params(&model->cfg), path, rd_time() - begun);
+done:
+    rd_clock_end("load");
+    rd_pretrained_close(&p);
     return rc;
 }
 
@@ -91,7 +115,9 @@ static int start_weights(const job *j, const config_arm *arm, rd_model *model)
     int rc = RD_OK;
     const char *base = config_text(&arm->keys, "model.base");
     char *path = config_prompt_path(&j->cfg, base);
-    if (*base)
+    if (j->arm[arm - j->cfg.arm].published)
+        RD_TRY(load_published(j, arm, path, model));
+    else if (*base)
         RD_TRY(rd_checkpoint_load_base(j->grid, path, j->tok_key, model));
     else
         RD_TRY(rd_model_init(model, (uint64_t)config_int(&j->cfg.keys, "run.seed")));
@@ -152,7 +178,8 @@ done:
     return rc;
 }
 
-/* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys. */
+/* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys.  Stage
+ * "untuned": what it is before any of them. */
 static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
                      uint64_t *key)
 {
@@ -160,10 +187,14 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
     const char *sft[] = {"model.", "sft.", "align.branch_at", NULL};
     const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "sft.family_share",
                            "align.", NULL};
+    const char *untuned[] = {"model.", NULL};
+    const char *const *prefixes = strcmp(stage, "sft") == 0     ? sft
+                                  : strcmp(stage, "align") == 0 ? align
+                                                                : untuned;
     int64_t data = 0;
     uint64_t base = 0;
     const rd_chat *chat = NULL;
-    RD_TRY(job_data_key(j, &data));
+    if (prefixes != untuned) RD_TRY(job_data_key(j, &data));
     RD_TRY(base_content(j, arm, &base));
     RD_TRY(arm_chat(j, arm, &chat));
     uint64_t parts[] = {(uint64_t)data,
@@ -172,7 +203,7 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
                         base,
                         rd_chat_hash(chat),
                         (uint64_t)config_int(&j->cfg.keys, "run.seed"),
-                        config_hash(&arm->keys, strcmp(stage, "sft") == 0 ? sft : align)};
+                        config_hash(&arm->keys, prefixes)};
     *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
 done:
     return rc;
@@ -195,6 +226,13 @@ static void train_info(const config_arm *arm, const char *stage, const rd_train_
                 arm->name, (long long)r->over_long, (long long)r->empty);
 }
 
+/* A published base that stays as it is beside an adapter need not stand in checkpoints again. */
+static const char *frozen_base(const job *j, const config_arm *arm, const rd_train_opts *o)
+{
+    return o->adapted && j->arm[arm - j->cfg.arm].published ? config_text(&arm->keys, "model.base")
+                                                            : NULL;
+}
+
 int stage_sft(job *j, int index)
 {
     int rc = RD_OK;
@@ -209,6 +247,8 @@ int stage_sft(job *j, int index)
     o.dir = dir;
     RD_TRY(train_key(j, arm, "sft", 0, &o.key));
     RD_TRY(arm_chat(j, arm, &chat));
+    o.base = frozen_base(j, arm, &o);
+    o.base_identity = j->arm[index].base;
     RD_TRY(model_create(j, arm, !o.adapted, &model));
     RD_TRY(start_weights(j, arm, model));
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
@@ -243,6 +283,8 @@ int stage_align(job *j, int index)
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
     RD_TRY(arm_chat(j, arm, &chat));
     o.adapted = options_adapter(&from->keys, &o.adapter);
+    o.base = frozen_base(j, from, &o);
+    o.base_identity = j->arm[from - j->cfg.arm].base;
     RD_TRY(model_create(j, arm, !o.adapted, &model));
     if (o.adapted) {
         RD_TRY(start_weights(j, from, model));
@@ -423,6 +465,7 @@ static int weights_key(job *j, const config_arm *arm, uint64_t *key)
 {
     int rc = RD_OK;
     uint64_t parent;
+    if (job_is_untuned(arm)) return train_key(j, arm, "untuned", 0, key);
     RD_TRY(train_key(j, source_arm(j, arm), "sft", 0, &parent));
     if (config_list_has(&arm->keys, "stages", "align")) {
         bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
@@ -431,6 +474,38 @@ static int weights_key(job *j, const config_arm *arm, uint64_t *key)
         *key = parent;
     }
 done:
+    return rc;
+}
+
+/* An arm's weights as evaluation needs them: trained, or those that training would begin with. */
+static int final_weights(const job *j, const config_arm *arm, uint64_t key, rd_model *model)
+{
+    int rc = RD_OK;
+    const config_arm *from = source_arm(j, arm);
+    rd_train_opts o = {0};
+    char *path = arm_weights(j, arm);
+    if (job_is_untuned(arm)) {
+        int64_t trained = j->grid->world.rank == 0 && rd_file_exists(path);
+        rd_bcast(&j->grid->world, &trained, sizeof trained, 0);
+        if (trained)
+            RD_FAIL(RD_EINPUT,
+                    "stages of arm '%s' hold no sft, so that its base would be evaluated, but %s "
+                    "is there: evaluate it with `redistill eval` and sft among the stages, or name "
+                    "the arm otherwise",
+                    arm->name, path);
+        RD_TRY(start_weights(j, arm, model));
+        goto done;
+    }
+    o.adapted = options_adapter(&from->keys, &o.adapter);
+    if (frozen_base(j, from, &o) != NULL) {
+        RD_TRY(start_weights(j, from, model));
+        RD_TRY(rd_checkpoint_load_adapter(j->grid, path, key, &o.adapter, model));
+        RD_TRY(rd_agree(&j->grid->world, rd_model_merge(model, NULL, NULL)));
+    } else {
+        RD_TRY(rd_checkpoint_load_weights(j->grid, path, key, model));
+    }
+done:
+    rd_free(path);
     return rc;
 }
 
@@ -444,7 +519,7 @@ int stage_eval(job *j, int index)
     rd_taskset test = {0};
     random_rules rules = {0};
     uint64_t key;
-    char *dir = job_arm_path(j, arm, ""), *weights = arm_weights(j, arm);
+    char *dir = job_arm_path(j, arm, "");
     RD_TRY(job_tasks(j));
     RD_TRY(job_tokenizer(j));
     rd_clock_begin("eval");
@@ -459,7 +534,8 @@ int stage_eval(job *j, int index)
     RD_TRY(model_create(j, arm, false, &model));
     RD_TRY(weights_key(j, arm, &key));
     RD_TRY(arm_chat(j, arm, &chat));
-    RD_TRY(rd_checkpoint_load_weights(j->grid, weights, key, model));
+    RD_TRY(final_weights(j, arm, key, model));
+    if (job_is_untuned(arm)) j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_eval_run(j->grid, model, chat, j->prompts, &test, key, &o, &j->results));
 done:
     rd_clock_end("eval");
@@ -467,7 +543,6 @@ done:
     rd_taskset_free(&test);
     free_random_rules(&rules);
     rd_free(dir);
-    rd_free(weights);
     return rc;
 }
 

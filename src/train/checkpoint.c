@@ -215,15 +215,34 @@ static void remove_others(const train_files *f)
     }
 }
 
+/* How an adapter goes with its base, for those who have the file alone. */
+static int write_adapter(const rd_train_opts *o, rd_store *store)
+{
+    int rc = RD_OK;
+    RD_TRY(rd_store_set_i64(store, "", "adapter_kind", o->adapter.kind));
+    RD_TRY(rd_store_set_i64(store, "", "adapter_rank", o->adapter.rank));
+    RD_TRY(rd_store_set_f64(store, "", "adapter_alpha", o->adapter.alpha));
+    RD_TRY(rd_store_set_f64(store, "", "adapter_dropout", o->adapter.dropout));
+    RD_TRY(rd_store_set_i64(store, "", "adapter_rslora", o->adapter.rslora));
+    RD_TRY(rd_store_set_i64(store, "", "adapter_targets", o->adapter.targets));
+    if (o->base == NULL) goto done;
+    RD_TRY(rd_store_set_string(store, "", "base", o->base));
+    RD_TRY(rd_store_set_i64(store, "", "base_identity", (int64_t)o->base_identity));
+done:
+    return rc;
+}
+
 /* A frozen base is made again from where it came from, so only whole files hold its weights: merged
- * with the adapter, for all who read weights.  The adapter lies beside them, to be gone on with. */
-static int write_model(const rd_model *model, rd_store *store, bool whole)
+ * with the adapter, for all who read weights.  The adapter lies beside them, to be gone on with.
+ * Not even they hold those of a published model, which anybody has. */
+static int write_model(const train_files *f, const rd_model *model, rd_store *store, bool whole)
 {
     int rc = RD_OK;
     if (model->adapter.n == 0)
         RD_TRY(rd_params_write(model->grid, &model->base, store, "weights/"));
-    else if (whole)
+    else if (whole && f->o->base == NULL)
         RD_TRY(rd_model_write_merged(model, store, "weights/"));
+    if (model->adapter.n > 0) RD_TRY(write_adapter(f->o, store));
     RD_TRY(rd_params_write(model->grid, &model->adapter, store, "adapter/"));
     RD_TRY(rd_params_write(model->grid, &model->adapter_start, store, "adapter_start/"));
 done:
@@ -248,7 +267,7 @@ int checkpoint_write(train_files *f, const rd_model *model, const rd_optim *opt,
     RD_TRY(write_state(store, s, f->o->key));
     if (tail == NULL) RD_TRY(write_grid(store, f->g));
     RD_TRY(rd_store_set_i64(store, "", "tokenizer", (int64_t)f->o->tokenizer));
-    RD_TRY(write_model(model, store, tail != NULL));
+    RD_TRY(write_model(f, model, store, tail != NULL));
     if (tail == NULL) RD_TRY(rd_optim_write(opt, store, "moments/"));
     RD_TRY(rd_store_commit(&store));
     if (tail == NULL && s->step != f->newest) {
@@ -320,7 +339,10 @@ static int read_file(const train_files *f, const char *path, rd_model *model, rd
         goto done;
     }
     RD_TRY(check_state(f, path, &state, plan));
-    if (opt == NULL) {
+    if (opt == NULL && f->o->base != NULL && f->o->adapted) {
+        if (model->adapter.n == 0) RD_TRY(rd_model_adapt(model, &f->o->adapter));
+        RD_TRY(read_trained(model, store));
+    } else if (opt == NULL) {
         RD_TRY(rd_params_read(model->grid, &model->base, store, "weights/"));
     } else {
         RD_TRY(read_trained(model, store));
@@ -393,26 +415,47 @@ static int64_t has_finished(const train_files *f)
     return false;
 }
 
+/* The model as it is at the end of a run: its adapter, read from a file without weights, goes into
+ * the base. */
+static int merge_final(const train_files *f, rd_model *model)
+{
+    int rc = RD_OK;
+    if (!rd_model_adapter_ready(model))
+        RD_TRY(rd_agree(&f->g->world, rd_model_adapter_resume(model)));
+    RD_TRY(rd_agree(&f->g->world, rd_model_merge(model, NULL, NULL)));
+done:
+    return rc;
+}
+
 int checkpoint_read_final(train_files *f, rd_model *model, train_state *s, bool *found)
 {
     int rc = RD_OK;
     char path[PATH_SIZE];
     int64_t exists;
-    size_t bytes = (size_t)model->base.storage * sizeof(float);
+    const bool frozen = f->o->adapted && f->o->base != NULL;
+    /* What the file's numbers are read over, in case it turns out to be damaged halfway. */
+    rd_params *p = frozen ? &model->adapter : &model->base;
+    const size_t bytes = (size_t)p->storage * sizeof(float);
     float *initial = NULL;
     *found = false;
     tail_path(f, "final", path);
     exists = f->g->world.rank == 0 && has_finished(f);
     rd_bcast(&f->g->world, &exists, sizeof(exists), 0);
     if (!exists) return RD_OK;
-    initial = rd_new(float, model->base.storage);
-    memcpy(initial, model->base.weights, bytes);
+    const bool given = model->adapter.n > 0; /* of an earlier stage */
+    initial = rd_new(float, p->storage);
+    if (bytes > 0) memcpy(initial, p->weights, bytes);
     rc = read_file(f, path, model, NULL, NULL, s);
     *found = rc == RD_OK;
-    if (*found) {
+    if (*found && frozen) {
+        rc = merge_final(f, model);
+    } else if (*found) {
         rd_model_adapter_free(model); /* it is merged in these weights */
     } else {
-        memcpy(model->base.weights, initial, bytes);
+        if (frozen && !given)
+            rd_model_adapter_free(model);
+        else
+            memcpy(p->weights, initial, bytes);
         if (pass_over(path, rc)) rc = RD_OK;
     }
     rd_free(initial);
