@@ -10,7 +10,7 @@ typedef struct draw {
 
 /* Expected texts are compared in one string: kind/prompt's rule/response, one row per line. */
 typedef struct lines {
-    rd_buf sft, pairs;
+    rd_buf sft, pairs, kto;
 } lines;
 
 static rd_prompts *prompts;
@@ -107,6 +107,7 @@ static void read_lines(const rd_grid *g, lines *l)
     dataset_init(&d);
     rd_buf_clear(&l->sft);
     rd_buf_clear(&l->pairs);
+    rd_buf_clear(&l->kto);
     rd_buf_printf(&path, "%s/datasets.h5", dir);
     RD_ASSERT(rd_store_open(&g->world, path.data, NULL, 1, &s) == RD_OK);
     RD_ASSERT(rd_store_text_count(s, &n) == RD_OK && rd_store_read_text(s, 0, n, &text) == RD_OK);
@@ -128,6 +129,11 @@ static void read_lines(const rd_grid *g, lines *l)
                       (int)table_int(&d.pair, i, PAIR_REJECTED_SCORE),
                       (int)table_int(&d.pair, i, PAIR_CHOSEN_HYPOTHESIS),
                       (int)table_int(&d.pair, i, PAIR_REJECTED_HYPOTHESIS));
+    RD_ASSERT(table_count(&d.kto, s, &n) == RD_OK && table_read(&d.kto, s, 0, n) == RD_OK);
+    for (int64_t i = 0; i < n; i++)
+        rd_buf_printf(&l->kto, "%s %d:%d ",
+                      rd_pool_get(&text, table_int(&d.kto, i, KTO_RESPONSE), NULL),
+                      (int)table_int(&d.kto, i, KTO_SCORE), (int)table_int(&d.kto, i, KTO_LABEL));
     rd_store_close(&s);
     rd_pool_free(&text);
     dataset_free(&d);
@@ -144,6 +150,9 @@ static void published_defaults(const rd_grid *g, lines *l)
     is_rc(rd_filter_run(g, prompts, &o, &r), RD_OK, "defaults");
     read_lines(g, l);
     is_str(l->pairs.data, "Beta.>Zero. 4:0 0,5\n", "List Function pairs differ by more than 3");
+    is_str(l->kto.data,
+           "Beta. 4:1 Gamma. 2:1 Alpha. 2:1 Delta is longer. 1:0 Zero. 0:0 Beta. 2:1 Omega. 1:1 ",
+           "every rule with its label: half of the demonstrations");
     is_i64(strncmp(l->sft.data,
                    "0 - Beta. 0,0,-1\n0 - Gamma. 0,3,-1\n0 - Alpha. 0,1,-1\n"
                    "1 Beta. [0, 0] 0,0,0\n1 Beta. [1, 1] 0,0,1\n1 Beta. [2, 2] 0,0,2\n"
@@ -271,6 +280,7 @@ static void failures(const rd_grid *g)
     ok(l.sft.len > 0, "the older datasets.h5 is still there");
     rd_buf_free(&l.sft);
     rd_buf_free(&l.pairs);
+    rd_buf_free(&l.kto);
     rd_buf_printf(&path, "%s/nowhere", dir);
     o.dir = path.data;
     is_rc(rd_filter_run(g, prompts, &o, &r), RD_EINPUT, "no traces");
@@ -292,6 +302,7 @@ int main(int argc, char **argv)
     failures(g);
     rd_buf_free(&l.sft);
     rd_buf_free(&l.pairs);
+    rd_buf_free(&l.kto);
     rd_prompts_free(&prompts);
     rd_grid_free(&g);
     return rd_test_end();

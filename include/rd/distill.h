@@ -14,6 +14,8 @@
  *              /pair        family u8, prompt text, chosen text, rejected text, chosen_score i32,
  *                           rejected_score i32, task i64, chosen_hypothesis i64,
  *                           rejected_hypothesis i64
+ *              /kto         family u8, prompt text, response text, label u8 (1: desirable), score
+ *                           i32, task i64, hypothesis i64: every rule, alone
  *              /report      the arrays of rd_filter_report
  * "text" columns are int64 ids into /text.  Row numbers are global and follow task order, so the
  * files are the same on any number of ranks.  Both files carry the attribute "key", a hash of
@@ -68,8 +70,18 @@ typedef struct rd_filter_opts {
     rd_follow_target follow_target; /* gold outputs (paper) or the teacher's raw response (code) */
     bool follow_correct_only;       /* keep a following row only where the rule's answer is gold */
     bool worked;                    /* write the intermediate results before the answer */
-    bool follow_queries;    /* also follow rules on the task's query inputs (training tasks) */
-    rd_dedup dedup;         /* the first draw of a rule text counts, with its score */
+    bool follow_queries; /* also follow rules on the task's query inputs (training tasks) */
+    rd_dedup dedup;      /* the first draw of a rule text counts, with its score */
+    /* The official code's rows, where they follow from no option above.
+     * - Rule following: every application to a demonstration, of repeated draws too, whose prompt
+     *   holds, anywhere, a rule of the family that was chosen in some pair of any task.
+     * - Two wordings of one rule make a pair like any other.
+     * - SFT prompts have one more newline before their first "Input:": the code cuts them there and
+     *   LLaMA-Factory joins the parts by one.
+     * - KTO labels: of a task's ranked rules the first half (rounded up) is desirable, whatever the
+     *   scores; otherwise those with score >= min_score * demonstrations.
+     * A proposal that never came and a response that never came are no rows (unanswered). */
+    bool official;
     int64_t max_rule_chars; /* longer rules are dropped and counted; 0: no limit */
     bool sources_off[64];   /* task sources that are augmented but not trained on */
     uint64_t seed;          /* of the run; recorded, nothing is drawn here */
@@ -95,6 +107,8 @@ typedef struct rd_filter_report {
     int64_t skipped_tasks;                   /* test tasks, and those of sources that are off */
     int64_t follow_low_score; /* hypotheses under follow_min_score: no rule-following rows */
     int64_t pairs_over_limit; /* dropped by max_pairs */
+    int64_t unanswered;       /* official: hypotheses without a text, following rows without a
+                                 response */
     double length_quality[RD_FAMILIES + 1]; /* Pearson r of rule words and score / demonstrations;
                                                last: pooled; NaN if undefined */
 } rd_filter_report;
@@ -107,5 +121,17 @@ typedef struct rd_filter_report {
  * hold the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */
 int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o,
                   rd_filter_report *report);
+
+/* datasets.h5 as files that LLaMA-Factory reads, in dir (made when missing), named as the official
+ * code names them, byte for byte what Python's json.dump(rows, indent=4) would write:
+ *   generate_rule_sft.json, apply_rule_sft.json, direct_fewshot_sft.json   alpaca
+ *   generate_rule_dpo.json   sharegpt, ranking      generate_rule_kto.json   sharegpt with labels
+ *   dataset_info.json        the five by these names without the ending
+ * An alpaca row's instruction and input, joined by a newline as LLaMA-Factory does it, are our
+ * prompt: it is cut at its first "\nInput:", and where there is none all of it is the instruction.
+ * rows (may be NULL) gets the numbers in the order of this list.  Local: by one rank alone. Errors:
+ * RD_EINPUT, RD_EIO. */
+enum { RD_LLAMA_FACTORY_SETS = 5 };
+int rd_export_llama_factory(const char *datasets, const char *dir, int64_t *rows);
 
 #endif

@@ -68,6 +68,7 @@ typedef struct rd_eval_opts {
     int64_t counts[RD_MAX_N];
     double rule_temperature, follow_temperature, vote_temperature;
     bool first_greedy; /* the first proposal is greedy (default) */
+    bool text_ties;    /* of equal scores the greatest rule text wins, as in the official code */
     int64_t max_rule_tokens, max_answer_tokens;
     int64_t max_votes; /* cap on votes per query; 0: none */
     int64_t block;     /* problems per work unit */
@@ -117,9 +118,9 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
  *
  * Search for n hypotheses: all of the first n proposals that are still in play are followed on
  * demonstration 0, then on 1, …; out of play is a rule that can no longer win (a higher score, then
- * more samples among the first n, then the earlier draw).  A demonstration counts when the strict
- * reading is the gold output.  Numbers of hypotheses that share work do it once, but each has the
- * outcome and the tokens of a search for that n alone:
+ * more samples among the first n, then the earlier draw; or the text, see text_ties).  A
+ * demonstration counts when the strict reading is the gold output.  Numbers of hypotheses that
+ * share work do it once, but each has the outcome and the tokens of a search for that n alone:
  *   tokens_in   the proposing prompt once, then the prompt of every application that was needed
  *   tokens_out  the n proposals and the responses of these applications
  * vote spends about the tokens of search at the same n: prompt once per query, then the votes.

@@ -9,6 +9,14 @@
 
 /* ---------------------------------------------------------------- files (file.c) */
 
+/* A file written piece by piece, which takes its place at commit; *f is NULL afterwards, also on
+ * failure.  close without commit leaves what was there.  Local; RD_EIO. */
+typedef struct rd_outfile rd_outfile;
+int rd_outfile_create(const char *path, rd_outfile **f);
+int rd_outfile_write(rd_outfile *f, const void *bytes, size_t n);
+int rd_outfile_commit(rd_outfile **f);
+void rd_outfile_close(rd_outfile **f);
+
 /* Whole file in memory.  Local.  Errors: RD_EINPUT with the path and the reason; a limit on the
  * size (1 GiB) guards against a wrong file.
  * Everything that writes a file here ignores SIGXFSZ from then on, so that a limit on the file size
@@ -82,6 +90,8 @@ void rd_json_delete(rd_json_node *object, const char *key);
 /* Appends to out.  Integers without ".0", doubles with as many digits (15 to 17) as bring them back
  * bit for bit, not-a-number and infinities as null, bytes that are not UTF-8 as U+FFFD. */
 void rd_json_print(const rd_json_node *v, bool pretty, rd_buf *out);
+/* A string as Python's json.dumps prints it: quoted, everything beyond ASCII escaped. */
+void rd_json_put_ascii(const char *text, size_t n, rd_buf *out);
 
 /* ---------------------------------------------------------------- text pool (pool.c) */
 

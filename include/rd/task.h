@@ -62,8 +62,9 @@ int rd_task_parse(const char *text, size_t n, const char *name, int line, rd_fam
 /* Write the same format (byte for byte what Python's json.dumps prints, one line per task), with
  * "rule" added where known. */
 int rd_task_save(const char *path, const rd_taskset *set);
-/* Official split positions: MT19937 keyed {10}, tail 10 % of the shuffle, in shuffle order.
- * test[] has n - floor(0.9 n) entries. */
+/* The official shuffle of n tasks: MT19937 keyed {10}; order[] has n entries, of which the first
+ * floor(0.9 n) are for training.  Split: the other positions, in shuffle order. */
+void rd_task_official_order(int64_t n, int64_t *order);
 void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test);
 
 /* ---------------------------------------------------------------- generating (generate.c) */
@@ -148,7 +149,10 @@ void rd_rule_slip(rd_family f, const rd_rule *r, const char *input, const char *
 /* Wording of prompts and responses, from a JSON file; inputs/prompts documents the format. */
 typedef struct rd_prompts rd_prompts;
 int rd_prompts_load(const char *path, rd_prompts **p); /* RD_EINPUT with file:line */
-void rd_prompts_default(rd_prompts **p);               /* the same as inputs/prompts/default.json */
+/* Was it the official repository's config/prompts.json?  Then a rule is a response as it came, of
+ * any number of lines, and nothing separates steps from an answer. */
+bool rd_prompts_official(const rd_prompts *p);
+void rd_prompts_default(rd_prompts **p); /* the same as inputs/prompts/default.json */
 void rd_prompts_free(rd_prompts **p);
 uint64_t rd_prompts_hash(const rd_prompts *p);
 

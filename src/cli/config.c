@@ -266,9 +266,9 @@ done:
 /* Keys that the arms of one run share, because they share its traces and datasets. */
 static bool is_shared(const char *key)
 {
-    static const char *const sections[] = {"run.",    "data.",           "grid.",    "machine.",
-                                           "plan.",   "teacher.",        "augment.", "filter.",
-                                           "prompts", "model.tokenizer."};
+    static const char *const sections[] = {
+        "run.",     "data.",   "grid.",   "machine.",         "plan.", "teacher.",
+        "augment.", "filter.", "prompts", "model.tokenizer.", "compat"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strncmp(key, sections[i], strlen(sections[i])) == 0) return true;
     return false;
@@ -486,6 +486,65 @@ static void resolve_text(config *c)
     c->resolved = rd_buf_take(&out);
 }
 
+/* ---------------------------------------------------------------- compat */
+
+bool config_is_official(const config *c)
+{
+    return strcmp(config_text(&c->keys, "compat"), "official") == 0;
+}
+
+/* The official code's values in place of the defaults. */
+static int take_official(config *c)
+{
+    int rc = RD_OK, n, n_keys;
+    const config_fixed *fixed = config_official(&n);
+    const config_key *k = config_table(CONFIG_RUN, &n_keys);
+    rd_json *doc = NULL;
+    if (!config_is_official(c)) goto done;
+    for (int i = 0; i < n; i++) {
+        const int at = find_key(CONFIG_RUN, fixed[i].path);
+        if (at < 0) rd_die("no config key '%s'", fixed[i].path);
+        if (c->keys.value[at].set) continue;
+        RD_TRY(rd_json_parse(fixed[i].value, strlen(fixed[i].value), "official", 1, &doc));
+        if (!value_take(&k[at], rd_json_root(doc), &c->keys.value[at]))
+            rd_die("the official value of %s does not fit its type", fixed[i].path);
+        rd_json_free(&doc);
+    }
+    for (int i = 0; i < c->n_tasks; i++)
+        if (!*config_text(&c->task[i], "file"))
+            RD_FAIL(RD_EINPUT, "%s: tasks[%d].file: compat \"official\" splits task files", c->path,
+                    i);
+done:
+    rd_json_free(&doc);
+    return rc;
+}
+
+void config_official_describe(const config *c, rd_buf *out)
+{
+    int n, n_keys;
+    const config_fixed *fixed = config_official(&n);
+    const config_key *k = config_table(CONFIG_RUN, &n_keys);
+    rd_buf kept = {0};
+    if (!config_is_official(c)) return;
+    rd_buf_puts(out, "compat \"official\" sets:");
+    for (int i = 0; i < n; i++) {
+        const config_value *v = &c->keys.value[find_key(CONFIG_RUN, fixed[i].path)];
+        rd_json *doc = rd_json_new(RD_JSON_OBJECT);
+        put_value(rd_json_root(doc), "v", &k[find_key(CONFIG_RUN, fixed[i].path)], v);
+        rd_buf_printf(v->set ? &kept : out, " %s ", fixed[i].path);
+        rd_json_print(rd_json_get(rd_json_root(doc), "v"), false, v->set ? &kept : out);
+        rd_buf_putc(v->set ? &kept : out, ';');
+        rd_json_free(&doc);
+    }
+    rd_buf_puts(
+        out, "\n  besides: the split and order of tasks by the seed-10 shuffle; the official "
+             "prompts, read as that code reads; rule-following rows of every application whose "
+             "prompt holds a chosen rule; pairs of two wordings of one rule; one more newline in "
+             "SFT prompts; KTO labels by rank; ties in search by text\n");
+    if (kept.len > 0) rd_buf_printf(out, "  the config keeps:%s\n", kept.data);
+    rd_buf_free(&kept);
+}
+
 /* ---------------------------------------------------------------- public */
 
 int config_load(const char *path, int n_sets, const char *const *sets, config *c)
@@ -507,6 +566,7 @@ int config_load(const char *path, int n_sets, const char *const *sets, config *c
     /* Plain --set first: arms inherit from it; then those that name an arm. */
     for (int i = 0; i < n_sets; i++)
         if (strncmp(sets[i], "arms.", 5) != 0) RD_TRY(apply_set(c, sets[i]));
+    RD_TRY(take_official(c));
     RD_TRY(take_arms(c, rd_json_get(root, "arms"), &o));
     for (int i = 0; i < n_sets; i++)
         if (strncmp(sets[i], "arms.", 5) == 0) RD_TRY(apply_set(c, sets[i]));
@@ -592,6 +652,14 @@ char *config_data_path(const config *c, const char *file)
 char *config_prompt_path(const config *c, const char *file)
 {
     return join_path(c->base_dir, file);
+}
+
+void config_run_dir(const config *c, rd_buf *dir)
+{
+    if (*config_text(&c->keys, "run.dir"))
+        rd_buf_puts(dir, config_text(&c->keys, "run.dir"));
+    else
+        rd_buf_printf(dir, "runs/%s", config_text(&c->keys, "run.name"));
 }
 
 /* How often a run is saved changes nothing in it, nor who holds the moments: a stopped one may go

@@ -59,10 +59,17 @@ const config_value *config_list(const config_scope *s, const char *key);
 bool config_is_set(const config_scope *s, const char *key);
 bool config_list_has(const config_scope *s, const char *key, const char *item);
 
+/* Is compat "official"?  describe: what that sets and what the config keeps, as text; nothing when
+ * it is not. */
+bool config_is_official(const config *c);
+void config_official_describe(const config *c, rd_buf *out);
+
 /* A path of the config: absolute ones stay; task files are taken from data.dir or the config's own
  * directory, prompt files from the latter.  Caller frees. */
 char *config_data_path(const config *c, const char *file);
 char *config_prompt_path(const config *c, const char *file);
+
+void config_run_dir(const config *c, rd_buf *dir); /* run.dir, or runs/NAME */
 
 /* The keys that determine a stage's results, hashed; prefixes end with NULL. */
 uint64_t config_hash(const config_scope *s, const char *const *prefixes);

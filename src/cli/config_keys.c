@@ -12,6 +12,7 @@ static const config_key run_keys[] = {
     {"run.seed", KEY_INT, "1", 0, 9e15, NULL, "seed of everything random"},
     {"run.max_hours", KEY_REAL, "0", 0, 1e6, NULL, "stop, resumable, after this long; 0: no limit"},
     {"run.wait", KEY_REAL, "20", 0, 1e6, NULL, "seconds to wait for another job in the run directory to end"},
+    {"compat", KEY_ENUM, "\"none\"", 0, 0, "none|official", "official: split, rows and choices of the official code (validate lists them)"},
     {"stages", KEY_ENUMS, "[\"augment\", \"filter\", \"sft\", \"align\", \"eval\", \"report\"]", 0, 0, STAGES, "stages to run, in this order"},
     {"data.dir", KEY_TEXT, "\"\"", 0, 0, NULL, "where task files are; empty: beside the config"},
     {"grid.data", KEY_INT, "0", 0, 1e6, NULL, "model replicas; 0: as many as the ranks allow"},
@@ -181,6 +182,38 @@ static const config_key task_keys[] = {
     {"train", KEY_BOOL, "true", 0, 0, NULL, "false: augmented and filtered, not trained on or evaluated"},
 };
 /* clang-format on */
+
+/* What the official code does, where a key says it.  Keys that the config gives stay. */
+static const config_fixed official_values[] = {
+    {"augment.hypotheses", "50"},
+    {"augment.rule_temperature", "1.0"},
+    {"augment.follow_temperature", "0.7"},
+    {"augment.queries", "false"},
+    {"filter.min_score", "0"},
+    {"filter.follow_min_score", "0"},
+    {"filter.gap.list_function", "3"},
+    {"filter.gap.arc1d", "1"},
+    {"filter.gap.acre", "2"},
+    {"filter.gap.miniscan", "4"},
+    {"filter.max_pairs", "0"},
+    {"filter.follow_target", "\"teacher\""},
+    {"filter.follow_correct_only", "false"},
+    {"filter.follow_queries", "false"},
+    {"filter.worked", "false"},
+    {"filter.dedup", "\"family\""},
+    {"filter.max_rule_chars", "0"},
+    {"eval.rule_temperature", "0.9"},
+    {"eval.follow_temperature", "0.7"},
+    {"eval.first_greedy", "false"},
+    {"eval.max_rule_tokens", "256"},
+    {"eval.max_answer_tokens", "256"},
+};
+
+const config_fixed *config_official(int *n)
+{
+    *n = (int)(sizeof official_values / sizeof *official_values);
+    return official_values;
+}
 
 const config_key *config_table(int table, int *n)
 {

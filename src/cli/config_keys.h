@@ -18,4 +18,10 @@ typedef struct config_key {
 enum { CONFIG_RUN, CONFIG_TASK };
 const config_key *config_table(int table, int *n);
 
+/* Defaults under compat "official". */
+typedef struct config_fixed {
+    const char *path, *value; /* value: as JSON */
+} config_fixed;
+const config_fixed *config_official(int *n);
+
 #endif

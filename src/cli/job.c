@@ -134,6 +134,23 @@ done:
     return rc;
 }
 
+/* The official wording is read as that code reads; worked answers have no place there. */
+static int check_prompts(const job *j)
+{
+    int rc = RD_OK;
+    const bool official = rd_prompts_official(j->prompts);
+    if (config_is_official(&j->cfg) && !official)
+        RD_FAIL(RD_EINPUT,
+                "%s: prompts: compat \"official\" needs the official repository's "
+                "config/prompts.json",
+                j->cfg.path);
+    if (official && config_bool(&j->cfg.keys, "filter.worked"))
+        RD_FAIL(RD_EINPUT, "%s: filter.worked: the official prompts have no intermediate results",
+                j->cfg.path);
+done:
+    return rc;
+}
+
 /* So is a teacher: all but the key, which need not be there when a config is only validated.  A
  * record is read by whoever needs it: the stages behind augment do not. */
 static int check_teacher(const job *j)
@@ -213,14 +230,12 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     } else {
         rd_prompts_default(&j->prompts);
     }
+    RD_TRY(check_prompts(j));
     const char *record = config_text(s, "teacher.path");
     j->teacher_path = *record ? config_prompt_path(&j->cfg, record) : rd_strdup("");
     RD_TRY(rd_agree(&world, check_teacher(j)));
     rd_buf dir = {0};
-    if (*config_text(s, "run.dir"))
-        rd_buf_puts(&dir, config_text(s, "run.dir"));
-    else
-        rd_buf_printf(&dir, "runs/%s", config_text(s, "run.name"));
+    config_run_dir(&j->cfg, &dir);
     j->dir = rd_buf_take(&dir);
     header(j);
 done:
@@ -383,6 +398,30 @@ static void thin(rd_taskset *set, int64_t limit)
     set->n = kept;
 }
 
+/* A file's tasks in the order and with the split of the official code.  Its test file is not
+ * needed; one that is given must hold those tasks. */
+static int official_entry(job *j, int source, rd_taskset *set, const rd_taskset *test)
+{
+    int rc = RD_OK;
+    const int64_t train = (int64_t)(0.9 * (double)set->n);
+    int64_t *order = rd_new(int64_t, set->n);
+    rd_task_official_order(set->n, order);
+    for (int64_t i = 0; i < set->n; i++) {
+        rd_task *t = &set->task[order[i]];
+        if (test->n > 0 && i >= train &&
+            (i - train >= test->n || !same_examples(t, &test->task[i - train])))
+            RD_FAIL(RD_EINPUT,
+                    "%s: tasks[%d].test_file: its task %lld is not that of the official split",
+                    j->cfg.path, source, (long long)(i - train));
+        t->source = source;
+        t->split = i < train ? RD_SPLIT_TRAIN : RD_SPLIT_TEST;
+        rd_taskset_add_take(&j->tasks, t);
+    }
+done:
+    rd_free(order);
+    return rc;
+}
+
 /* A file's tasks: those that also stand in the test file, or whose rule class is held out, go to
  * the test split; then those that only the test file has, or that `limit` has left out. */
 static int load_entry(job *j, int source)
@@ -397,8 +436,15 @@ static int load_entry(job *j, int source)
     bool has_test = *config_text(s, "test_file") != 0;
     RD_TRY(rd_family_parse(config_text(s, "family"), &f));
     RD_TRY(rd_agree(&j->grid->world, rd_task_load(path, f, &set)));
-    thin(&set, config_int(s, "limit"));
     if (has_test) RD_TRY(rd_agree(&j->grid->world, rd_task_load(test_path, f, &test)));
+    if (config_is_official(&j->cfg)) {
+        if (config_int(s, "limit") > 0)
+            RD_FAIL(RD_EINPUT, "%s: tasks[%d].limit: the official split is of a whole file",
+                    j->cfg.path, source);
+        rc = official_entry(j, source, &set, &test);
+        goto done;
+    }
+    thin(&set, config_int(s, "limit"));
     bool by_class = !has_test && strcmp(config_text(s, "holdout"), "rule") == 0;
     if (by_class) RD_TRY(job_classify(j, &set));
     met = rd_new(bool, test.n);

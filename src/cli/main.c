@@ -8,7 +8,7 @@
 enum { MAX_SETS = 64 };
 
 typedef struct arguments {
-    const char *command, *file, *machine;
+    const char *command, *file, *machine, *format, *to;
     const char *sets[MAX_SETS];
     int n_sets;
     double max_hours;
@@ -29,6 +29,8 @@ static const char usage[] =
     "  calibrate [FILE]           measure this machine for such plans (machine.json)\n"
     "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
     "  report DIR                 print a finished run's report again\n"
+    "  export --format llama-factory CONFIG|DIR --to DIR2\n"
+    "                             a run's datasets as files for LLaMA-Factory\n"
     "\n"
     "  --set KEY=VALUE            override a key of the config (repeatable)\n"
     "  --max-hours H              stop, resumable, after H hours\n"
@@ -49,8 +51,8 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->json = true;
         goto done;
     }
-    static const char *const options[] = {"--set", "--max-hours", "--fault", "--ranks",
-                                          "--machine"};
+    static const char *const options[] = {"--set",     "--max-hours", "--fault", "--ranks",
+                                          "--machine", "--format",    "--to"};
     bool known = false;
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         known |= strcmp(option, options[k]) == 0;
@@ -73,6 +75,10 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->ranks = (int)n;
     } else if (strcmp(option, "--machine") == 0) {
         a->machine = value;
+    } else if (strcmp(option, "--format") == 0) {
+        a->format = value;
+    } else if (strcmp(option, "--to") == 0) {
+        a->to = value;
     } else {
         RD_TRY(rd_fault_arm(value));
     }
@@ -100,8 +106,9 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (a->help || a->version) goto done;
     if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
-    static const char *const commands[] = {"run",  "augment", "filter",   "sft",     "align",
-                                           "eval", "report",  "validate", "inspect", "calibrate"};
+    static const char *const commands[] = {"run",     "augment",   "filter", "sft",
+                                           "align",   "eval",      "report", "validate",
+                                           "inspect", "calibrate", "export"};
     const char *nearest = NULL;
     int best = 100;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -113,6 +120,10 @@ static int parse(arguments *a, int argc, char **argv)
     if (!a->file && strcmp(a->command, "calibrate") != 0)
         RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
                 strcmp(a->command, "inspect") == 0 ? "file" : "config");
+    const bool exporting = strcmp(a->command, "export") == 0;
+    if (exporting && (!a->format || !a->to))
+        RD_FAIL(RD_EUSAGE, "export: --format and --to must be given");
+    if (!exporting && (a->format || a->to)) RD_FAIL(RD_EUSAGE, "--format, --to: of export alone");
 done:
     return rc;
 }
@@ -238,10 +249,59 @@ done:
     return rc;
 }
 
+static bool is_config(const char *file)
+{
+    const size_t n = file ? strlen(file) : 0;
+    return n > 5 && strcmp(file + n - 5, ".json") == 0;
+}
+
+/* The directory of a run, named itself or by its config. */
+static int run_directory(const arguments *a, rd_buf *dir)
+{
+    int rc = RD_OK;
+    config c = {0};
+    if (!is_config(a->file)) {
+        rd_buf_puts(dir, a->file);
+        return RD_OK;
+    }
+    RD_TRY(config_load(a->file, a->n_sets, a->sets, &c));
+    config_run_dir(&c, dir);
+    config_free(&c);
+done:
+    return rc;
+}
+
+static int root_export_datasets(const arguments *a)
+{
+    int rc = RD_OK;
+    int64_t rows[RD_LLAMA_FACTORY_SETS];
+    rd_buf path = {0};
+    RD_TRY(run_directory(a, &path));
+    rd_buf_puts(&path, "/datasets.h5");
+    RD_TRY(rd_export_llama_factory(path.data, a->to, rows));
+    rd_info(
+        "export   %lld rule-generation, %lld rule-following, %lld input-output rows, %lld pairs, "
+        "%lld labelled rules in %s",
+        (long long)rows[0], (long long)rows[1], (long long)rows[2], (long long)rows[3],
+        (long long)rows[4], a->to);
+done:
+    rd_buf_free(&path);
+    return rc;
+}
+
+static int command_export(const arguments *a)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    if (strcmp(a->format, "llama-factory") != 0)
+        RD_FAIL(RD_EUSAGE, "--format: expected llama-factory, got '%s'", a->format);
+    RD_TRY(rd_agree(&world, world.rank == 0 ? root_export_datasets(a) : RD_OK));
+done:
+    return rc;
+}
+
 static int dispatch(const arguments *a)
 {
-    size_t n = a->file ? strlen(a->file) : 0;
-    bool is_config = n > 5 && strcmp(a->file + n - 5, ".json") == 0;
     if (a->version) {
         rd_buf text = {0};
         build_describe(&text);
@@ -255,10 +315,12 @@ static int dispatch(const arguments *a)
         if (a->command && strcmp(a->command, "keys") == 0 && world.rank == 0) config_help(stdout);
         return RD_OK;
     }
-    if (strcmp(a->command, "inspect") == 0 || (strcmp(a->command, "report") == 0 && !is_config))
+    if (strcmp(a->command, "inspect") == 0 ||
+        (strcmp(a->command, "report") == 0 && !is_config(a->file)))
         return command_print(a);
     if (strcmp(a->command, "calibrate") == 0)
         return calibrate_run(a->file ? a->file : "machine.json");
+    if (strcmp(a->command, "export") == 0) return command_export(a);
     return command_run(a);
 }
 

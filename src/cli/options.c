@@ -102,6 +102,7 @@ void options_filter(const job *j, rd_filter_opts *o)
     o->max_rule_chars = config_int(s, "filter.max_rule_chars");
     for (int i = 0; i < j->cfg.n_tasks; i++)
         o->sources_off[i] = !config_bool(&j->cfg.task[i], "train");
+    o->official = config_is_official(&j->cfg);
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->dir = j->dir;
     o->config = j->cfg.resolved;
@@ -220,6 +221,7 @@ void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o)
     o->vote_temperature = config_real(s, "eval.vote_temperature");
     o->max_votes = config_int(s, "eval.max_votes");
     o->first_greedy = config_bool(s, "eval.first_greedy");
+    o->text_ties = config_is_official(&j->cfg);
     o->max_rule_tokens = config_int(s, "eval.max_rule_tokens");
     o->max_answer_tokens = config_int(s, "eval.max_answer_tokens");
     o->block = config_int(s, "eval.block");

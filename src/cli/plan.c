@@ -386,9 +386,13 @@ done:
 int plan_print(job *j, bool json)
 {
     int rc = RD_OK;
+    rd_buf compat = {0};
     rd_info("%s", j->cfg.resolved);
+    config_official_describe(&j->cfg, &compat);
+    if (compat.len > 0) rd_info("%s", compat.data);
     RD_TRY(job_tasks(j));
     RD_TRY(rd_agree(&j->grid->world, j->grid->world.rank == 0 ? root_print(j, json) : RD_OK));
 done:
+    rd_buf_free(&compat);
     return rc;
 }

@@ -69,6 +69,8 @@ int stage_filter(job *j)
             "the score, %lld with a wrong answer; %lld not worked",
             (long long)r->duplicates, (long long)r->identical_pairs, (long long)r->over_long,
             (long long)r->low_score, (long long)r->wrong_answer, (long long)r->unparsed_worked);
+    if (r->unanswered > 0)
+        rd_info("filter   %lld rules and applications went unanswered", (long long)r->unanswered);
 done:
     return rc;
 }

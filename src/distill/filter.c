@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define DATASETS_SCHEMA "redistill.datasets"
-enum { DATASETS_VERSION = 1, CHUNK_TASKS = 256, ROWS_VERSION = 1 };
+enum { DATASETS_VERSION = 1, CHUNK_TASKS = 256, ROWS_VERSION = 2 };
 
 /* Scores as fractions of the demonstrations enter the correlation in units of 1 / 5040, which is
  * exact for every usual number of demonstrations: integer sums are the same on any number of ranks.
@@ -36,7 +36,8 @@ typedef struct filter {
     int64_t first, end; /* my tasks */
     int64_t rounds;     /* chunks of the rank that has most: reads are collective */
     uint64_t key;
-    text_set seen; /* RD_DEDUP_FAMILY */
+    text_set seen;                    /* RD_DEDUP_FAMILY */
+    chosen_rules chosen[RD_FAMILIES]; /* official: of all ranks' tasks */
     int64_t sums[RD_FAMILIES][N_SUMS];
     dataset out;
 } filter;
@@ -124,6 +125,15 @@ static bool drawn_before(const traces *t, int64_t first, int64_t h)
     return false;
 }
 
+/* Does the rule text of a hypothesis count, as the first of its task or its family? */
+static bool is_first(const filter *f, text_set *seen, const traces *t, int64_t first, int64_t h,
+                     rd_family family)
+{
+    const char *text = traces_text(t, table_int(&t->hypothesis, h, HYP_RULE));
+    return f->o->dedup == RD_DEDUP_FAMILY ? set_add(seen, family_text_hash(family, text))
+                                          : !drawn_before(t, first, h);
+}
+
 static int64_t count_words(const char *text)
 {
     int64_t n = 0;
@@ -163,9 +173,11 @@ static int filter_task(filter *f, const traces *t, int64_t row)
             f->report->over_long++;
             continue;
         }
-        bool first_time = f->o->dedup == RD_DEDUP_FAMILY
-                              ? set_add(&f->seen, family_text_hash(family, text))
-                              : !drawn_before(t, first, h);
+        if (f->o->official && !*text) {
+            f->report->unanswered++;
+            continue;
+        }
+        bool first_time = is_first(f, &f->seen, t, first, h, family);
         if (first_time)
             scored_task_add(&task, h);
         else
@@ -173,7 +185,7 @@ static int filter_task(filter *f, const traces *t, int64_t row)
     }
     scored_task_rank(&task);
     rd_pool_mark(&f->out.pool);
-    RD_TRY(rows_make(f->prompts, f->o, &task, &f->out, f->report));
+    RD_TRY(rows_make(f->prompts, f->o, &task, &f->chosen[family], &f->out, f->report));
     pairs_make(f->prompts, f->o, &task, &f->out, f->report);
 done:
     scored_task_free(&task);
@@ -229,6 +241,74 @@ static int exchange_texts(filter *f)
 done:
     traces_free(&t);
     rd_free(mine.slot);
+    return rc;
+}
+
+/* The rules of a task that pairs will choose: those that beat its worst one. */
+static int choose(filter *f, text_set *seen, const traces *t, int64_t row, rd_buf *chosen)
+{
+    int rc = RD_OK;
+    int64_t first, end, worst = INT64_MAX;
+    const rd_family family = (rd_family)table_int(&t->task, row, TASK_FAMILY);
+    bool *counts = NULL;
+    RD_TRY(hypothesis_range(t, row, &first, &end));
+    counts = rd_new(bool, end - first);
+    for (int64_t h = first; h < end; h++) {
+        const char *text = traces_text(t, table_int(&t->hypothesis, h, HYP_RULE));
+        const int64_t score = table_int(&t->hypothesis, h, HYP_SCORE);
+        if (over_long(f, text) || !*text) continue;
+        counts[h - first] = is_first(f, seen, t, first, h, family);
+        if (counts[h - first] && score < worst) worst = score;
+    }
+    for (int64_t h = first; h < end; h++)
+        if (counts[h - first] &&
+            table_int(&t->hypothesis, h, HYP_SCORE) > worst + f->o->gap[family]) {
+            rd_put_i64(chosen, family);
+            rd_put_str(chosen, traces_text(t, table_int(&t->hypothesis, h, HYP_RULE)));
+        }
+done:
+    rd_free(counts);
+    return rc;
+}
+
+/* The chosen rules of all ranks' tasks: another pass over the rules alone. */
+static int exchange_chosen(filter *f)
+{
+    int rc = RD_OK;
+    text_set seen = {.n = f->seen.n, .cap = f->seen.cap};
+    rd_buf mine = {0};
+    char *all = NULL;
+    int64_t *sizes = NULL, total = 0;
+    traces t;
+    traces_init(&t);
+    seen.slot = rd_new(uint64_t, seen.cap);
+    if (seen.cap > 0) memcpy(seen.slot, f->seen.slot, (size_t)seen.cap * sizeof *seen.slot);
+    for (int64_t round = 0; round < f->rounds; round++) {
+        int64_t start, n;
+        chunk_range(f, round, &start, &n);
+        RD_TRY(rd_agree(&f->g->world, rd_stop_poll("filter")));
+        RD_TRY(traces_read(&f->g->world, f->in, start, n, false, &t));
+        for (int64_t row = 0; row < n && rc == RD_OK; row++)
+            if (task_used(f, &t, row)) rc = choose(f, &seen, &t, row, &mine);
+        RD_TRY(rd_agree(&f->g->world, rc));
+    }
+    rd_allgather(&f->g->world, mine.data, (int64_t)mine.len, &all, &sizes);
+    for (int r = 0; r < f->g->world.size; r++) total += sizes[r];
+    for (rd_cursor c = {all, (size_t)total, 0}; c.pos < c.len;) {
+        int64_t family = 0;
+        char *text = NULL;
+        RD_TRY(rd_get_i64(&c, &family));
+        RD_TRY(rd_get_str(&c, &text));
+        chosen_add(&f->chosen[family], text);
+        rd_free(text);
+    }
+    for (int k = 0; k < RD_FAMILIES; k++) chosen_close(&f->chosen[k]);
+done:
+    traces_free(&t);
+    rd_buf_free(&mine);
+    rd_free(seen.slot);
+    rd_free(all);
+    rd_free(sizes);
     return rc;
 }
 
@@ -310,7 +390,7 @@ typedef struct named_count {
     const char *name;
     int64_t *value;
 } named_count;
-enum { REPORT_NAMED = 10 };
+enum { REPORT_NAMED = 11 };
 
 static void report_counts(rd_filter_report *r, named_count n[REPORT_NAMED])
 {
@@ -323,7 +403,8 @@ static void report_counts(rd_filter_report *r, named_count n[REPORT_NAMED])
                                            {"tasks", &r->tasks},
                                            {"skipped_tasks", &r->skipped_tasks},
                                            {"follow_low_score", &r->follow_low_score},
-                                           {"pairs_over_limit", &r->pairs_over_limit}};
+                                           {"pairs_over_limit", &r->pairs_over_limit},
+                                           {"unanswered", &r->unanswered}};
     memcpy(n, all, sizeof all);
 }
 
@@ -368,11 +449,10 @@ done:
 /* Hash of everything that determines datasets.h5; traces: the key of traces.h5. */
 static uint64_t filter_key(const rd_filter_opts *o, const rd_prompts *p, int64_t traces_key)
 {
-    int64_t parts[] = {traces_key,       (int64_t)rd_prompts_hash(p),
-                       ROWS_VERSION,     o->max_pairs,
-                       o->follow_target, o->follow_correct_only,
-                       o->worked,        o->follow_queries,
-                       o->dedup,         o->max_rule_chars};
+    int64_t parts[] = {
+        traces_key,       (int64_t)rd_prompts_hash(p), ROWS_VERSION, o->max_pairs,
+        o->follow_target, o->follow_correct_only,      o->worked,    o->follow_queries,
+        o->dedup,         o->max_rule_chars,           o->official};
     uint64_t h = rd_hash(parts, sizeof parts, DATASETS_VERSION);
     h = rd_hash(&o->min_score, sizeof o->min_score, h);
     h = rd_hash(&o->follow_min_score, sizeof o->follow_min_score, h);
@@ -432,6 +512,7 @@ static int write_file(filter *f, const char *path)
     RD_TRY(rd_store_write_pool(s, &f->out.pool, &text_base));
     RD_TRY(table_write(&f->out.sft, s, text_base));
     RD_TRY(table_write(&f->out.pair, s, text_base));
+    RD_TRY(table_write(&f->out.kto, s, text_base));
     RD_TRY(rd_store_set_i64(s, "", "key", (int64_t)f->key));
     RD_TRY(rd_store_set_i64(s, "", "seed", (int64_t)f->o->seed));
     RD_TRY(write_report(f, s));
@@ -456,6 +537,7 @@ int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o
     RD_TRY(read_finished(&f, path.data, &finished));
     if (finished) goto done;
     if (o->dedup == RD_DEDUP_FAMILY) RD_TRY(exchange_texts(&f));
+    if (o->official) RD_TRY(exchange_chosen(&f));
     RD_TRY(filter_tasks(&f));
     sum_report(&f);
     RD_TRY(write_file(&f, path.data));
@@ -463,6 +545,7 @@ done:
     rd_store_close(&f.in);
     dataset_free(&f.out);
     rd_free(f.seen.slot);
+    for (int k = 0; k < RD_FAMILIES; k++) chosen_free(&f.chosen[k]);
     rd_buf_free(&path);
     rd_clock_end("filter");
     return rc;

@@ -54,7 +54,7 @@ void pairs_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task 
         for (int64_t j = i + 1; j < t->n_rules; j++) {
             int64_t gap = t->rules[i].score - t->rules[j].score;
             if (gap <= o->gap[f]) continue; /* strictly greater, as published */
-            if (same_rule(&t->rules[i], &t->rules[j])) {
+            if (!o->official && same_rule(&t->rules[i], &t->rules[j])) {
                 report->identical_pairs++;
                 continue;
             }

@@ -1,4 +1,5 @@
-/* rows.c: the SFT rows of one task: rule generation, rule following, and plain input -> output. */
+/* rows.c: the SFT rows of one task: rule generation, rule following, and plain input -> output; its
+ * rules with a label each. */
 #include "rows.h"
 
 #include <stdlib.h>
@@ -22,16 +23,25 @@ static const table_column pair_columns[PAIR_COLUMNS] = {
     [PAIR_REJECTED_HYPOTHESIS] = {"rejected_hypothesis", RD_I64, false},
 };
 
+static const table_column kto_columns[KTO_COLUMNS] = {
+    [KTO_FAMILY] = {"family", RD_U8, false},          [KTO_PROMPT] = {"prompt", RD_I64, true},
+    [KTO_RESPONSE] = {"response", RD_I64, true},      [KTO_LABEL] = {"label", RD_U8, false},
+    [KTO_SCORE] = {"score", RD_I32, false},           [KTO_TASK] = {"task", RD_I64, false},
+    [KTO_HYPOTHESIS] = {"hypothesis", RD_I64, false},
+};
+
 void dataset_init(dataset *d)
 {
     *d = (dataset){.sft = table_make("sft", sft_columns, SFT_COLUMNS),
-                   .pair = table_make("pair", pair_columns, PAIR_COLUMNS)};
+                   .pair = table_make("pair", pair_columns, PAIR_COLUMNS),
+                   .kto = table_make("kto", kto_columns, KTO_COLUMNS)};
 }
 
 void dataset_free(dataset *d)
 {
     table_free(&d->sft);
     table_free(&d->pair);
+    table_free(&d->kto);
     rd_pool_free(&d->pool);
 }
 
@@ -143,10 +153,23 @@ typedef struct row_maker {
     const rd_prompts *p;
     const rd_filter_opts *o;
     const scored_task *t;
+    const chosen_rules *chosen;
     dataset *d;
     rd_filter_report *report;
     rd_buf prompt, response, work, answer;
 } row_maker;
+
+/* One more newline before the first "Input:" (rd_filter_opts, official). */
+static void add_newline(const row_maker *m, rd_buf *prompt)
+{
+    const char *cut = m->o->official && prompt->data ? strstr(prompt->data, "Input:") : NULL;
+    if (!cut) return;
+    char *tail = rd_strdup(cut);
+    prompt->len = (size_t)(cut - prompt->data);
+    rd_buf_putc(prompt, '\n');
+    rd_buf_puts(prompt, tail);
+    rd_free(tail);
+}
 
 /* hypothesis: a row in memory, example: an index in the task; -1 for none. */
 static void add_row(row_maker *m, int kind, int64_t hypothesis, int64_t example)
@@ -154,6 +177,7 @@ static void add_row(row_maker *m, int kind, int64_t hypothesis, int64_t example)
     const traces *from = m->t->from;
     table *sft = &m->d->sft;
     int64_t row = table_add(sft);
+    if (kind != RD_ROW_IO) add_newline(m, &m->prompt);
     table_set(sft, row, SFT_KIND, kind);
     table_set(sft, row, SFT_FAMILY, m->t->task.family);
     table_set(sft, row, SFT_PROMPT, rd_pool_add(&m->d->pool, m->prompt.data));
@@ -234,10 +258,50 @@ static void follow_row(row_maker *m, const scored_rule *r, int64_t example)
     add_row(m, RD_ROW_FOLLOW, r->row, example);
 }
 
+/* Every application of a task in the order in which they were made: all draws, demonstrations only.
+ */
+static void official_follow_rows(row_maker *m)
+{
+    const traces *from = m->t->from;
+    const rd_task *task = &m->t->task;
+    const bool gold = m->o->follow_target == RD_TARGET_GOLD;
+    const int64_t hyp =
+        table_int(&from->task, m->t->row, TASK_FIRST_HYPOTHESIS) - from->first_hypothesis;
+    const int64_t app =
+        table_int(&from->task, m->t->row, TASK_FIRST_APPLICATION) - from->first_application;
+    const int64_t n = m->t->applied < task->n_demos ? m->t->applied : task->n_demos;
+    for (int64_t i = 0; i < m->t->draws * n; i++) {
+        const int64_t h = hyp + i / n, a = app + i / n * m->t->applied + i % n;
+        const char *rule = traces_text(from, table_int(&from->hypothesis, h, HYP_RULE));
+        const char *said = traces_text(from, table_int(&from->application, a, APP_RESPONSE));
+        if (!*rule) continue; /* counted with the rules */
+        if (!said || !*said) {
+            m->report->unanswered++;
+            continue;
+        }
+        if (m->o->follow_correct_only && !table_int(&from->application, a, APP_CORRECT)) {
+            m->report->wrong_answer++;
+            continue;
+        }
+        clear_texts(m);
+        rd_prompt_follow(m->p, task->family, rule, task->examples[i % n].input, &m->prompt);
+        if (!chosen_occurs(m->chosen, m->prompt.data)) {
+            m->report->follow_low_score++;
+            continue;
+        }
+        rd_buf_puts(&m->response, gold ? task->examples[i % n].output : said);
+        add_row(m, RD_ROW_FOLLOW, h, i % n);
+    }
+}
+
 static int follow_rows(row_maker *m)
 {
     int rc = RD_OK;
     const rd_task *task = &m->t->task;
+    if (m->o->official) {
+        official_follow_rows(m);
+        return RD_OK;
+    }
     int64_t n = task->n_demos + (m->o->follow_queries ? task->n_queries : 0);
     bool need_applied = m->o->follow_target == RD_TARGET_TEACHER || m->o->follow_correct_only;
     if (need_applied && n > m->t->applied && m->t->n_rules > 0)
@@ -266,14 +330,38 @@ static void io_rows(row_maker *m)
     }
 }
 
-int rows_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task *t, dataset *d,
-              rd_filter_report *report)
+static void kto_rows(row_maker *m)
+{
+    const rd_task *task = &m->t->task;
+    table *kto = &m->d->kto;
+    for (int64_t i = 0; i < m->t->n_rules; i++) {
+        const scored_rule *r = &m->t->rules[i];
+        const bool good = m->o->official
+                              ? 2 * i < m->t->n_rules
+                              : (double)r->score >= m->o->min_score * (double)task->n_demos;
+        const int64_t row = table_add(kto);
+        clear_texts(m);
+        rd_prompt_propose(m->p, task, &m->prompt);
+        rd_response_propose(m->p, task->family, r->text, &m->response);
+        table_set(kto, row, KTO_FAMILY, task->family);
+        table_set(kto, row, KTO_PROMPT, rd_pool_add(&m->d->pool, m->prompt.data));
+        table_set(kto, row, KTO_RESPONSE, rd_pool_add(&m->d->pool, m->response.data));
+        table_set(kto, row, KTO_LABEL, good);
+        table_set(kto, row, KTO_SCORE, r->score);
+        table_set(kto, row, KTO_TASK, m->t->from->first_task + m->t->row);
+        table_set(kto, row, KTO_HYPOTHESIS, m->t->from->first_hypothesis + r->row);
+    }
+}
+
+int rows_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task *t,
+              const chosen_rules *chosen, dataset *d, rd_filter_report *report)
 {
     int rc = RD_OK;
-    row_maker m = {.p = p, .o = o, .t = t, .d = d, .report = report};
+    row_maker m = {.p = p, .o = o, .t = t, .chosen = chosen, .d = d, .report = report};
     generate_rows(&m);
     RD_TRY(follow_rows(&m));
     io_rows(&m);
+    kto_rows(&m);
 done:
     rd_buf_free(&m.prompt);
     rd_buf_free(&m.response);

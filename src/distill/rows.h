@@ -28,9 +28,20 @@ enum {
     PAIR_COLUMNS
 };
 
+enum {
+    KTO_FAMILY,
+    KTO_PROMPT,
+    KTO_RESPONSE,
+    KTO_LABEL,
+    KTO_SCORE,
+    KTO_TASK,
+    KTO_HYPOTHESIS,
+    KTO_COLUMNS
+};
+
 /* The rows that this rank has made, their texts in the pool (one mark per task). */
 typedef struct dataset {
-    table sft, pair;
+    table sft, pair, kto;
     rd_pool pool;
 } dataset;
 void dataset_init(dataset *d);
@@ -62,9 +73,20 @@ void scored_task_add(scored_task *t, int64_t hypothesis_row); /* at most `draws`
 void scored_task_rank(scored_task *t);
 void scored_task_free(scored_task *t);
 
-/* Append the rows / the pairs of one task and count in the report.  Local. */
-int rows_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task *t, dataset *d,
-              rd_filter_report *report);
+/* chosen.c: texts of which any may occur in another (the official rule-following rows). */
+typedef struct chosen_rules {
+    int64_t n, cap;
+    char **text; /* owned */
+} chosen_rules;
+void chosen_add(chosen_rules *c, const char *text);
+void chosen_close(chosen_rules *c); /* after the last add, before the first question */
+bool chosen_occurs(const chosen_rules *c, const char *in);
+void chosen_free(chosen_rules *c);
+
+/* Append the rows / the pairs of one task and count in the report.  chosen: of the task's family,
+ * with o->official.  Local. */
+int rows_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task *t,
+              const chosen_rules *chosen, dataset *d, rd_filter_report *report);
 void pairs_make(const rd_prompts *p, const rd_filter_opts *o, const scored_task *t, dataset *d,
                 rd_filter_report *report);
 

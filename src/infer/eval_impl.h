@@ -141,6 +141,7 @@ typedef struct hypothesis {
 
 typedef struct hypotheses {
     const rd_task *task;
+    bool text_ties; /* rd_eval_opts */
     int64_t n, cap;
     hypothesis *item; /* in the order of first draws: those of the first k draws are a prefix */
     int64_t n_draws, cap_draws;
@@ -153,6 +154,7 @@ void hypotheses_free(hypotheses *h);
 
 /* The hypotheses of the first n draws competing for being the answer. */
 typedef struct contest {
+    const hypotheses *of; /* lent */
     int64_t n, n_hyp, n_live;
     int64_t *samples, *score; /* [n_hyp] */
     bool *live;               /* [n_hyp] can still win */

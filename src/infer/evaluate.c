@@ -70,7 +70,7 @@ static uint64_t evaluation_key(const evaluation *e, uint64_t model_key)
                         rd_chat_hash(e->chat),
                         RECORD_VERSION};
     double temperatures[] = {o->rule_temperature, o->follow_temperature, o->vote_temperature};
-    uint64_t h = rd_hash(parts, sizeof parts, PREDICTIONS_VERSION);
+    uint64_t h = rd_hash(parts, sizeof parts, PREDICTIONS_VERSION + (o->text_ties ? 1000u : 0));
     h = rd_hash(temperatures, sizeof temperatures, h);
     h = rd_hash(o->counts, (size_t)o->n_counts * sizeof *o->counts, h);
     rd_buf bytes = {0};

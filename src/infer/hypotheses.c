@@ -69,7 +69,7 @@ void hypotheses_free(hypotheses *h)
 
 void contest_open(contest *c, const hypotheses *h, int64_t n)
 {
-    *c = (contest){.n = n};
+    *c = (contest){.of = h, .n = n};
     while (c->n_hyp < h->n && h->item[c->n_hyp].first_draw < n) c->n_hyp++;
     c->samples = rd_new(int64_t, c->n_hyp);
     c->score = rd_new(int64_t, c->n_hyp);
@@ -80,10 +80,12 @@ void contest_open(contest *c, const hypotheses *h, int64_t n)
     c->n_live = c->n_hyp;
 }
 
-/* Does a with its score win over b with `score`?  Score, then samples, then the earlier draw. */
+/* Does a with its score win over b with `score`?  Score, then samples, then the earlier draw; or
+ * score, then the greater text. */
 static bool wins(const contest *c, int64_t a, int64_t b, int64_t score)
 {
     if (c->score[a] != score) return c->score[a] > score;
+    if (c->of->text_ties) return strcmp(c->of->item[a].rule, c->of->item[b].rule) > 0;
     if (c->samples[a] != c->samples[b]) return c->samples[a] > c->samples[b];
     return a < b;
 }

@@ -93,6 +93,7 @@ static int propose(block *b, search *s)
     for (int64_t i = 0; i < b->n; i++) {
         problem *p = &b->problem[i];
         s[i].h.task = p->task;
+        s[i].h.text_ties = b->o->text_ties;
         s[i].propose_out = rd_new(int64_t, n);
         rd_buf_clear(&q.prompt);
         rd_prompt_propose(b->prompts, p->task, &q.prompt);
@@ -292,6 +293,7 @@ static int follow_true_rules(block *b)
     hypotheses *h = rd_new(hypotheses, b->n);
     for (int64_t i = 0; i < b->n; i++) {
         h[i].task = b->problem[i].task;
+        h[i].text_ties = b->o->text_ties;
         if (h[i].task->rule == NULL) continue;
         hypotheses_draw(&h[i], h[i].task->rule);
         ask_queries(b, &q, &b->problem[i], &h[i].item[0]);

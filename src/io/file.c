@@ -181,6 +181,56 @@ done:
     return rc;
 }
 
+struct rd_outfile {
+    char *path, *temp;
+    int fd;
+    int64_t end;
+};
+
+int rd_outfile_create(const char *path, rd_outfile **f)
+{
+    int rc = RD_OK;
+    rd_outfile *o = rd_new(rd_outfile, 1);
+    o->path = rd_strdup(path);
+    o->temp = rd_file_temp_name(path);
+    rd_file_ignore_limit_signal();
+    o->fd = open(o->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    *f = o;
+    if (o->fd < 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+done:
+    if (rc != RD_OK) rd_outfile_close(f);
+    return rc;
+}
+
+int rd_outfile_write(rd_outfile *f, const void *bytes, size_t n)
+{
+    return rd_file_append(f->fd, f->path, bytes, n, &f->end);
+}
+
+int rd_outfile_commit(rd_outfile **f)
+{
+    int rc = RD_OK;
+    rd_outfile *o = *f;
+    const int closed = close(o->fd); /* network file systems report a full disk only here */
+    o->fd = -1;
+    if (closed != 0) RD_FAIL(RD_EIO, "%s: %s", o->path, strerror(errno));
+    RD_TRY(rd_file_publish(o->temp, o->path));
+done:
+    rd_outfile_close(f);
+    return rc;
+}
+
+void rd_outfile_close(rd_outfile **f)
+{
+    rd_outfile *o = *f;
+    if (!o) return;
+    if (o->fd >= 0) close(o->fd);
+    unlink(o->temp); /* not there any more after a commit */
+    rd_free(o->path);
+    rd_free(o->temp);
+    RD_FREE(*f);
+}
+
 int rd_dir_make(const char *path)
 {
     int rc = RD_OK;

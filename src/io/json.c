@@ -608,3 +608,47 @@ void rd_json_print(const rd_json_node *v, bool pretty, rd_buf *out)
     print_value(v, pretty ? 0 : -1, out);
     if (pretty) rd_buf_putc(out, '\n');
 }
+
+/* ---------------------------------------------------------------- as Python prints it */
+
+/* One code point of UTF-8 text; broken bytes count as one code point each. */
+static uint32_t utf8_next(const unsigned char **p)
+{
+    const unsigned char *s = *p;
+    int more = s[0] >= 0xf0 ? 3 : s[0] >= 0xe0 ? 2 : s[0] >= 0xc0 ? 1 : 0;
+    uint32_t c = more ? s[0] & (0x3fu >> more) : s[0];
+    for (int i = 1; i <= more; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            (*p)++;
+            return s[0];
+        }
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    *p += more + 1;
+    return c;
+}
+
+void rd_json_put_ascii(const char *text, size_t n, rd_buf *out)
+{
+    static const char plain[] = "\"\\\n\r\t\b\f", escaped[] = "\"\\nrtbf";
+    const unsigned char *p = (const unsigned char *)text, *end = p + n;
+    rd_buf_putc(out, '"');
+    while (p < end) {
+        const char *special = *p ? strchr(plain, *p) : NULL;
+        if (special) {
+            rd_buf_putc(out, '\\');
+            rd_buf_putc(out, escaped[special - plain]);
+            p++;
+        } else if (*p >= 0x20 && *p < 0x80) { /* Python leaves DEL alone too */
+            rd_buf_putc(out, (char)*p++);
+        } else {
+            uint32_t c = utf8_next(&p);
+            if (c >= 0x10000)
+                rd_buf_printf(out, "\\u%04x\\u%04x", 0xd800u + ((c - 0x10000u) >> 10),
+                              0xdc00u + ((c - 0x10000u) & 0x3ffu));
+            else
+                rd_buf_printf(out, "\\u%04x", c);
+        }
+    }
+    rd_buf_putc(out, '"');
+}

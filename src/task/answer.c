@@ -211,9 +211,9 @@ bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool
     rd_buf value = {0};
     bool found;
     if (strict) {
-        found = strict_read(w, f, after_steps(w, response), &value);
+        found = strict_read(w, f, p->official ? response : after_steps(w, response), &value);
     } else {
-        const char *tail = after_steps_tolerant(w, response);
+        const char *tail = p->official ? response : after_steps_tolerant(w, response);
         found = is_list(f)     ? list_tolerant(tail, &value)
                 : f == RD_ACRE ? label_tolerant(tail, &value)
                                : phrase_tolerant(tail, &value);
@@ -224,8 +224,13 @@ bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool
     return found;
 }
 
+/* The official code takes a response as the rule, whatever it is. */
 bool rd_rule_read(const rd_prompts *p, rd_family f, const char *response, rd_buf *rule)
 {
+    if (p->official) {
+        rd_buf_puts(rule, response);
+        return *response != '\0';
+    }
     const char *text = response + strspn(response, " \t\r\n");
     const char *lead = p->family[f].text[P_RULE];
     lead += strspn(lead, " \t\r\n");

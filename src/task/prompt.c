@@ -5,7 +5,8 @@
  * "plain": list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " ,
  * ".  With plain values and a blank before each placeholder every element is a word with its
  * leading blank wherever it stands, hence always the same token.  A worked response is its steps
- * and the answer, joined by the separator; answer.c reads it back. */
+ * and the answer, joined by the separator; answer.c reads it back.  The official repository's file
+ * of instructions is understood too. */
 #include "prompts.h"
 
 #include <string.h>
@@ -202,6 +203,56 @@ done:
     return rc;
 }
 
+/* The official repository's prompts.json: instructions alone; what its code puts around them is
+ * here.
+ */
+enum { GENERATE, APPLY, SHOT1, SHOT2, OFFICIAL_KEYS };
+static const char *const official_keys[OFFICIAL_KEYS] = {"generate_rule", "apply_rule",
+                                                         "direct_fewshot1", "direct_fewshot2"};
+static const char *const official_families[RD_FAMILIES] = {[RD_LIST_FUNCTION] = "list_func",
+                                                           [RD_ARC1D] = "1d_arc",
+                                                           [RD_ACRE] = "acre",
+                                                           [RD_MINISCAN] = "scan"};
+
+static int official_load(const char *path, const rd_json *doc, const rd_json_node *root,
+                         rd_family f, wordings *w)
+{
+    int rc = RD_OK;
+    const char *text[OFFICIAL_KEYS];
+    const rd_json_node *v = rd_json_get(root, official_families[f]);
+    rd_buf b = {0};
+    if (!v || rd_json_kind(v) != RD_JSON_OBJECT)
+        RD_FAIL(RD_EINPUT, "%s: nothing about the task %s", path, official_families[f]);
+    for (int k = 0; k < OFFICIAL_KEYS; k++) {
+        const rd_json_node *e = rd_json_get(v, official_keys[k]);
+        text[k] = e ? rd_json_string(e) : NULL;
+        if (!text[k] || strchr(text[k], '{'))
+            RD_FAIL(RD_EINPUT, "%s:%d: %s.%s: must be a string without braces", path,
+                    rd_json_line(doc, e ? e : v), official_families[f], official_keys[k]);
+    }
+    for (int k = 0; k < P_KEYS; k++) w->text[k] = rd_strdup("");
+#define SET(key, ...)                   \
+    do {                                \
+        rd_buf_printf(&b, __VA_ARGS__); \
+        rd_free(w->text[key]);          \
+        w->text[key] = rd_buf_take(&b); \
+    } while (0)
+    SET(P_VALUES, "python");
+    SET(P_STEPS, "python");
+    SET(P_EXAMPLE, "\nInput: {input}\nOutput: {output}\n");
+    SET(P_PROPOSE, "%s{examples}\n", text[GENERATE]);
+    SET(P_FOLLOW, "%s\n{rule}\nInput: {input}\n", text[APPLY]);
+    SET(P_IO, "%s{examples}\n%s\nInput: {input}\n", text[SHOT1], text[SHOT2]);
+    SET(P_RULE, "{rule}");
+    SET(P_ANSWER, "{answer}");
+    SET(P_STEP, "{step}");
+    SET(P_SEPARATOR, " ; ");
+#undef SET
+done:
+    rd_buf_free(&b);
+    return rc;
+}
+
 int rd_prompts_load(const char *path, rd_prompts **out)
 {
     int rc = RD_OK;
@@ -211,6 +262,12 @@ int rd_prompts_load(const char *path, rd_prompts **out)
     const rd_json_node *root = rd_json_root(doc);
     if (rd_json_kind(root) != RD_JSON_OBJECT)
         RD_FAIL(RD_EINPUT, "%s: prompts must be an object with a member per family", path);
+    p->official = rd_json_get(root, official_families[RD_LIST_FUNCTION]) != NULL;
+    if (p->official) {
+        for (int f = 0; f < RD_FAMILIES; f++)
+            RD_TRY(official_load(path, doc, root, (rd_family)f, &p->family[f]));
+        goto done;
+    }
     for (const rd_json_node *v = rd_json_first(root); v; v = rd_json_next(v)) {
         rd_family f = RD_LIST_FUNCTION;
         if (rd_family_parse(rd_json_key(v), &f) != RD_OK) {
@@ -255,7 +312,12 @@ uint64_t rd_prompts_hash(const rd_prompts *p)
     uint64_t h = 0;
     for (int f = 0; f < RD_FAMILIES; f++)
         for (int k = 0; k < P_KEYS; k++) h = rd_hash_str(p->family[f].text[k], h + 1);
-    return h;
+    return p->official ? ~h : h;
+}
+
+bool rd_prompts_official(const rd_prompts *p)
+{
+    return p->official;
 }
 
 /* ---------------------------------------------------------------- writing */

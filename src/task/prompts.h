@@ -27,6 +27,7 @@ typedef struct wordings {
 
 struct rd_prompts {
     wordings family[RD_FAMILIES];
+    bool official; /* the official code's wording: responses are read whole, rules as they are */
 };
 
 #endif

@@ -282,49 +282,6 @@ done:
 
 /* ---------------------------------------------------------------- saving */
 
-/* One code point of UTF-8 text; broken bytes count as one code point each. */
-static uint32_t utf8_next(const unsigned char **p)
-{
-    const unsigned char *s = *p;
-    int more = s[0] >= 0xf0 ? 3 : s[0] >= 0xe0 ? 2 : s[0] >= 0xc0 ? 1 : 0;
-    uint32_t c = more ? s[0] & (0x3fu >> more) : s[0];
-    for (int i = 1; i <= more; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            (*p)++;
-            return s[0];
-        }
-        c = c << 6 | (s[i] & 0x3fu);
-    }
-    *p += more + 1;
-    return c;
-}
-
-/* A string as json.dumps prints it: ASCII only, everything else escaped. */
-static void json_string_put(const char *text, size_t n, rd_buf *out)
-{
-    static const char plain[] = "\"\\\n\r\t\b\f", escaped[] = "\"\\nrtbf";
-    const unsigned char *p = (const unsigned char *)text, *end = p + n;
-    rd_buf_putc(out, '"');
-    while (p < end) {
-        const char *special = *p ? strchr(plain, *p) : NULL;
-        if (special) {
-            rd_buf_putc(out, '\\');
-            rd_buf_putc(out, escaped[special - plain]);
-            p++;
-        } else if (*p >= 0x20 && *p < 0x80) { /* Python leaves DEL alone too */
-            rd_buf_putc(out, (char)*p++);
-        } else {
-            uint32_t c = utf8_next(&p);
-            if (c >= 0x10000)
-                rd_buf_printf(out, "\\u%04x\\u%04x", 0xd800u + ((c - 0x10000u) >> 10),
-                              0xdc00u + ((c - 0x10000u) & 0x3ffu));
-            else
-                rd_buf_printf(out, "\\u%04x", c);
-        }
-    }
-    rd_buf_putc(out, '"');
-}
-
 /* ACRE's "['a', 'b']" as a JSON array of strings. */
 static void scene_put(const char *v, rd_buf *out)
 {
@@ -334,7 +291,7 @@ static void scene_put(const char *v, rd_buf *out)
         const char *stop = strchr(++p, '\'');
         if (!stop) break;
         if (!first) rd_buf_puts(out, ", ");
-        json_string_put(p, (size_t)(stop - p), out);
+        rd_json_put_ascii(p, (size_t)(stop - p), out);
         first = false;
         p = stop + 1;
     }
@@ -349,12 +306,12 @@ static void examples_put(const rd_task *t, int64_t from, int64_t to, rd_buf *out
         if (t->family == RD_ACRE)
             scene_put(e->input, out);
         else
-            json_string_put(e->input, strlen(e->input), out);
+            rd_json_put_ascii(e->input, strlen(e->input), out);
         rd_buf_puts(out, ", \"output\": ");
-        json_string_put(e->output, strlen(e->output), out);
+        rd_json_put_ascii(e->output, strlen(e->output), out);
         if (e->type) {
             rd_buf_puts(out, ", \"type\": ");
-            json_string_put(e->type, strlen(e->type), out);
+            rd_json_put_ascii(e->type, strlen(e->type), out);
         }
         rd_buf_putc(out, '}');
     }
@@ -373,7 +330,7 @@ int rd_task_save(const char *path, const rd_taskset *set)
         rd_buf_putc(&out, ']');
         if (t->rule) {
             rd_buf_puts(&out, ", \"rule\": ");
-            json_string_put(t->rule, strlen(t->rule), &out);
+            rd_json_put_ascii(t->rule, strlen(t->rule), &out);
         }
         rd_buf_puts(&out, "}\n");
     }
@@ -435,11 +392,10 @@ static uint32_t mt_next(mt19937 *m)
     return y ^ y >> 18;
 }
 
-void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test)
+void rd_task_official_order(int64_t n, int64_t *order)
 {
     mt19937 m;
     mt_seed(&m, 10);
-    int64_t *order = rd_new(int64_t, n);
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = n - 1; i >= 1; i--) {
         int bits = 0;
@@ -452,6 +408,12 @@ void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test)
         order[i] = order[r];
         order[r] = swap;
     }
+}
+
+void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test)
+{
+    int64_t *order = rd_new(int64_t, n);
+    rd_task_official_order(n, order);
     int64_t first = (int64_t)(0.9 * (double)n);
     for (int64_t i = first; i < n; i++) test[i - first] = order[i];
     *n_test = n - first;
