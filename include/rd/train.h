@@ -37,7 +37,9 @@ typedef struct rd_optim rd_optim;
 /* Collective on world. */
 int rd_optim_create(rd_model *model, const rd_optim_opts *o, int64_t total_steps, rd_optim **opt);
 void rd_optim_free(rd_optim **opt);
-/* Schedule factor in [0, 1] for 0-based step s of n. */
+/* Schedule factor in [0, 1] for 0-based step s of n.  With w = ceil(warmup n) and min_lr 0 it is
+ * what Hugging Face's cosine schedule with w + 1 warm-up steps of n has at its step s + 1: theirs
+ * begins with a step of rate 0. */
 double rd_lr_factor(const rd_optim_opts *o, int64_t s, int64_t n);
 int64_t rd_optim_bytes(const rd_optim *opt); /* of moments on this rank */
 double rd_optim_flops(const rd_optim *opt);  /* of products in a step, on the busiest rank */
@@ -60,8 +62,13 @@ int rd_optim_read(rd_optim *opt, rd_store *s, const char *prefix);
  *   w = chosen, l = rejected:  log odds = (w - l) - (log1mexp(w) - log1mexp(l)),
  *   L = NLL + lambda * -log sigmoid(log odds).
  * variant "response": NLL is the mean over the chosen response's tokens, per pair, then the mean
- * over pairs (LLaMA-Factory); "full": NLL over prompt and response of the chosen sequence, mean
- * over all such tokens of the batch (TRL, the original code). */
+ * over pairs: LLaMA-Factory's pref_loss "orpo", also when it accumulates batches of one size.
+ * variant "full": NLL over prompt and response of the chosen sequence, mean over all such tokens of
+ * the step: TRL's ORPOTrainer (and the original code) with the step's pairs as one batch; when TRL
+ * accumulates it takes the mean of its batches' means, which weighs their tokens unequally.
+ * lambda is their pref_beta and beta.  In metrics.h5 nll is TRL's nll_loss and LLaMA-Factory's
+ * sft_loss, odds_loss is -log_odds_ratio and odds_ratio_loss, accuracy is rewards/accuracies of
+ * both, margin is TRL's log_odds_chosen (not rewards/margins, which is lambda (w - l)). */
 typedef enum { RD_ORPO_RESPONSE, RD_ORPO_FULL } rd_orpo_variant;
 typedef struct rd_orpo_pair {
     double chosen_sum, rejected_sum; /* response log-probabilities, summed */

@@ -124,7 +124,7 @@ static const config_key run_keys[] = {
     {"sft.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, "steps between checkpoints; 0: only the end"},
 
     {"align.objective", KEY_ENUM, "\"orpo\"", 0, 0, "orpo", "preference objective"},
-    {"align.variant", KEY_ENUM, "\"response\"", 0, 0, "response|full", "ORPO's NLL: response tokens per pair (LLaMA-Factory) or prompt + response (TRL)"},
+    {"align.variant", KEY_ENUM, "\"response\"", 0, 0, "response|full", "ORPO's NLL: response tokens per pair (as LLaMA-Factory's pref_loss orpo) or prompt + response, per token (as trl's ORPOTrainer)"},
     {"align.lambda", KEY_REAL, "0.1", 0, 1000, NULL, "weight of the odds-ratio loss (paper: 0.1)"},
     {"align.start", KEY_ENUM, "\"final\"", 0, 0, "final|branch", "SFT weights it starts from: the last, or those at align.branch_at"},
     {"align.branch_at", KEY_REAL, "0", 0, 1, NULL, "share of the SFT steps at which a branch checkpoint is kept; 0: none"},
