@@ -20,7 +20,10 @@ typedef struct rd_optim_opts {
     double lr;            /* AdamW's peak learning rate */
     double muon_lr;       /* update = muon_lr * sqrt(max(1, out/in)) * orthogonalised momentum */
     double muon_momentum; /* 0.95, Nesterov; five Newton-Schulz steps */
-    double beta1, beta2, eps, weight_decay; /* decoupled; on parameters with decay set */
+    double beta1, beta2, eps, weight_decay; /* decoupled; on parameters with decay set: matrices,
+                                               embeddings, adapters' A and B; as Hugging Face's
+                                               Trainer, but for DoRA's magnitudes, which it decays
+                                               and this does not */
     double clip;                            /* global gradient norm; 0: none */
     double warmup;                          /* share of the steps, linear from 0 */
     double min_lr;                          /* cosine down to this share of the peak */

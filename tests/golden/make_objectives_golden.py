@@ -38,6 +38,7 @@ PAIRS = [(7, 3, 5), (2, 6, 1), (4, 2, 2), (1, 8, 4), (5, 1, 3)]
 LAMBDA = 0.35
 STEPS, WARMUP = 12, 0.25
 RATE, BETA1, BETA2, ADAM_EPS, DECAY, CLIP = 4e-3, 0.9, 0.95, 1e-8, 0.1, 2.5
+OPTIONS = [RATE, BETA1, BETA2, ADAM_EPS, DECAY, CLIP, WARMUP, STEPS]
 
 
 def accumulated(trainer, n):
@@ -113,6 +114,7 @@ def run(trainer, stage):
         return norm
 
     trainer.compute_loss, trainer.accelerator.clip_grad_norm_ = compute_loss, clip_grad_norm
+    trainer.model.zero_grad()
     trainer.create_optimizer()
     warm = int(np.ceil(WARMUP * STEPS))
     trainer.lr_scheduler = get_cosine_schedule_with_warmup(trainer.optimizer, warm + 1, STEPS)
@@ -129,10 +131,14 @@ def run(trainer, stage):
     return arrays
 
 
-def steps(model, rows, pairs):
-    more = dict(max_steps=STEPS, learning_rate=RATE, adam_beta1=BETA1, adam_beta2=BETA2,
+def trainer_options():
+    return dict(max_steps=STEPS, learning_rate=RATE, adam_beta1=BETA1, adam_beta2=BETA2,
                 adam_epsilon=ADAM_EPS, weight_decay=DECAY, max_grad_norm=CLIP)
-    arrays = {"steps/options": ("f64", [RATE, BETA1, BETA2, ADAM_EPS, DECAY, CLIP, WARMUP, STEPS])}
+
+
+def steps(model, rows, pairs):
+    more = trainer_options()
+    arrays = {"steps/options": ("f64", OPTIONS)}
     arrays.update(run(ref.sft_trainer(ref.copy_of(model), rows, per_device_train_batch_size=2,
                                       gradient_accumulation_steps=3, **more), "sft"))
     arrays.update(run(ref.orpo_trainer(ref.copy_of(model), pairs, LAMBDA,
