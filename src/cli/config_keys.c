@@ -88,6 +88,7 @@ static const config_key run_keys[] = {
     {"model.base", KEY_TEXT, "\"\"", 0, 0, NULL, "what the model starts from: a Hugging Face folder or .gguf file, which say its shape (model.init is not looked at), or a checkpoint (…-final.h5); empty: random weights"},
     {"model.chat", KEY_ENUM, "\"auto\"", 0, 0, "auto|none|smollm2|qwen2.5|llama3|llama3.1|mistral", "chat template around prompts and responses; auto: the base model's own, none for models of our own"},
     {"model.system", KEY_TEXT, "\"\"", 0, 0, NULL, "its system message; empty: the template's own"},
+    {"model.tokenizer.path", KEY_TEXT, "\"\"", 0, 0, NULL, "folder with a tokenizer.json, such a file, or a .gguf file; empty: that of a published base, else one trained on the corpus"},
     {"model.tokenizer.train_vocab", KEY_INT, "2048", 260, 1e6, NULL, "vocabulary of the BPE tokenizer trained on the corpus"},
     {"model.tokenizer.corpus_bytes", KEY_INT, "20000000", 1000, 1e10, NULL, "how much of the corpus it is trained on"},
 

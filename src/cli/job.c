@@ -97,10 +97,72 @@ done:
     return rc;
 }
 
-int job_model(const job *j, const config_arm *arm, int64_t vocab, rd_model_config *c)
+/* A tokenizer's key: the hash of its tokenizer.json, whatever file it came from.  Local. */
+static uint64_t hash_tokenizer(const rd_tok *tok)
+{
+    rd_buf json = {0};
+    rd_tok_to_json(tok, &json);
+    uint64_t key = rd_hash(json.data, json.len, 0);
+    rd_buf_free(&json);
+    return key;
+}
+
+/* The tokenizer of model.tokenizer.path, else that of the published bases, which must all have the
+ * same one, because the arms share the datasets.  Root only. */
+static int read_tokenizer(job *j, rd_buf *path)
+{
+    int rc = RD_OK, first = -1;
+    rd_tok *tok = NULL;
+    uint64_t key = 0;
+    char *one = NULL;
+    const char *given = config_text(&j->cfg.keys, "model.tokenizer.path");
+    for (int i = *given ? -1 : 0; i < (*given ? 0 : j->cfg.n_arms); i++) {
+        if (i >= 0 && !j->arm[i].published) continue;
+        const char *from = i < 0 ? given : config_text(&j->cfg.arm[i].keys, "model.base");
+        rd_free(one);
+        one = config_prompt_path(&j->cfg, from);
+        if (path->len > 0 && strcmp(path->data, one) == 0) continue;
+        RD_TRY(rd_tok_open(one, &tok));
+        if (path->len == 0) {
+            first = i;
+            key = hash_tokenizer(tok);
+            j->tok_vocab = rd_tok_vocab(tok);
+            rd_buf_puts(path, one);
+        } else if (hash_tokenizer(tok) != key) {
+            RD_FAIL(RD_EINPUT,
+                    "%s: model.base of arms '%s' and '%s': their tokenizers differ, and the arms "
+                    "of one run share it",
+                    j->cfg.path, j->cfg.arm[first].name, j->cfg.arm[i].name);
+        }
+        rd_tok_free(&tok);
+    }
+done:
+    rd_tok_free(&tok);
+    rd_free(one);
+    return rc;
+}
+
+static int find_tokenizer(job *j)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    rd_buf path = {0};
+    RD_TRY(rd_agree(&world, world.rank == 0 ? read_tokenizer(j, &path) : RD_OK));
+    rd_bcast_buf(&world, &path, 0);
+    rd_bcast(&world, &j->tok_vocab, sizeof j->tok_vocab, 0);
+    if (path.len > 0) j->tok_path = rd_buf_take(&path);
+done:
+    rd_buf_free(&path);
+    return rc;
+}
+
+int job_model(const job *j, const config_arm *arm, rd_model_config *c)
 {
     int rc = RD_OK;
     int64_t i = arm - j->cfg.arm;
+    int64_t vocab = config_int(&arm->keys, "model.tokenizer.train_vocab");
+    if (j->tok_path) vocab = j->tok_vocab;
+    if (j->tok) vocab = rd_tok_vocab(j->tok);
     if (!j->arm[i].published) return options_model(&arm->keys, vocab, c);
     *c = j->arm[i].shape;
     if (vocab > c->vocab)
@@ -120,7 +182,7 @@ static int check_models(const job *j)
         rd_model_config mc;
         rd_adapter_opts adapter;
         const char *section = j->arm[i].published ? "model" : "model.init";
-        rc = job_model(j, &c->arm[i], config_int(s, "model.tokenizer.train_vocab"), &mc);
+        rc = job_model(j, &c->arm[i], &mc);
         if (rc == RD_OK && options_adapter(s, &adapter)) {
             section = "sft.adapter";
             rc = rd_adapter_check(&mc, &adapter);
@@ -216,6 +278,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
     RD_TRY(find_published(j));
+    RD_TRY(find_tokenizer(j));
     RD_TRY(check_models(j));
     const config_scope *s = &j->cfg.keys;
     RD_TRY(make_grid(j));
@@ -264,6 +327,7 @@ void job_end(job *j)
     rd_results_free(&j->results);
     rd_free(j->dir);
     rd_free(j->teacher_path);
+    rd_free(j->tok_path);
     config_free(&j->cfg);
     if (j->grid) rd_la_detach(j->grid);
     rd_grid_free(&j->grid);
@@ -614,26 +678,48 @@ done:
     return rc;
 }
 
-int job_tokenizer(job *j)
+/* Every rank opens it by itself: what a GGUF file says is more than a tokenizer.json holds. */
+static int open_tokenizer(job *j)
+{
+    int rc = RD_OK;
+    const rd_comm *w = &j->grid->world;
+    RD_TRY(rd_agree(w, rd_tok_open(j->tok_path, &j->tok)));
+    if (w->rank == 0) j->tok_key = hash_tokenizer(j->tok);
+    rd_bcast(w, &j->tok_key, sizeof j->tok_key, 0);
+done:
+    return rc;
+}
+
+/* As root_tokenizer gives it. */
+static int trained_tokenizer(job *j)
 {
     int rc = RD_OK;
     const rd_comm *w = &j->grid->world;
     rd_buf json = {0};
     int64_t data_key = 0;
-    if (j->tok) return RD_OK;
     char *datasets = job_path(j, "datasets.h5");
-    rd_clock_begin("tokenizer");
     RD_TRY(job_data_key(j, &data_key));
     rc = w->rank == 0 ? root_tokenizer(j, data_key, datasets, &json) : RD_OK;
     RD_TRY(rd_agree(w, rc));
     rd_bcast_buf(w, &json, 0);
     RD_TRY(rd_agree(w, rd_tok_from_json(json.data, json.len, "tokenizer.json", &j->tok)));
     j->tok_key = rd_hash(json.data, json.len, 0);
-    rd_info("tokens   vocabulary of %lld", (long long)rd_tok_vocab(j->tok));
 done:
-    rd_clock_end("tokenizer");
     rd_buf_free(&json);
     rd_free(datasets);
+    return rc;
+}
+
+int job_tokenizer(job *j)
+{
+    int rc = RD_OK;
+    if (j->tok) return RD_OK;
+    rd_clock_begin("tokenizer");
+    RD_TRY(j->tok_path ? open_tokenizer(j) : trained_tokenizer(j));
+    rd_info("tokens   vocabulary of %lld%s%s", (long long)rd_tok_vocab(j->tok),
+            j->tok_path ? " from " : "", j->tok_path ? j->tok_path : "");
+done:
+    rd_clock_end("tokenizer");
     return rc;
 }
 

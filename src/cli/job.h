@@ -28,7 +28,9 @@ typedef struct job {
     bool have_data_key;
     int64_t data_key; /* of datasets.h5 */
     rd_tok *tok;
-    uint64_t tok_key;   /* hash of tokenizer.json */
+    uint64_t tok_key;   /* hash of its tokenizer.json */
+    char *tok_path;     /* where it comes from; NULL: it is trained on the run's datasets */
+    int64_t tok_vocab;  /* of that at tok_path */
     rd_results results; /* of all arms evaluated or re-read */
     bool have_augment, have_filter;
     rd_augment_report augment;
@@ -60,13 +62,14 @@ int job_tasks(job *j);
 int job_classify(const job *j, rd_taskset *set);
 /* The key of datasets.h5, read once: opening the file verifies all of it.  Collective. */
 int job_data_key(job *j, int64_t *key);
-/* The tokenizer trained on datasets.h5 (once; kept in the run directory).  Collective. */
+/* The tokenizer: of tok_path, or trained on datasets.h5 (once; kept in the run directory).
+ * Collective. */
 int job_tokenizer(job *j);
 char *job_path(const job *j, const char *file); /* DIR/file; caller frees */
 char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DIR/arms/NAME/file */
 int job_manifest(job *j);
-/* The model of an arm whose tokenizer has `vocab` tokens.  RD_EINPUT, worded "key: ...".  Local. */
-int job_model(const job *j, const config_arm *arm, int64_t vocab, rd_model_config *c);
+/* The model of an arm, also before there is a tokenizer.  RD_EINPUT, worded "key: ...".  Local. */
+int job_model(const job *j, const config_arm *arm, rd_model_config *c);
 /* Is the arm to be evaluated as it begins, without training? */
 bool job_is_untuned(const config_arm *arm);
 

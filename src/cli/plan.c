@@ -52,7 +52,7 @@ static int make_case(const job *j, const config_arm *arm, const char *stage, cos
                      .cols = j->plan.cols,
                      .pblas = strcmp(config_text(s, "grid.products"), "pblas") == 0,
                      .target_share = config_real(s, "plan.target_share")};
-    RD_TRY(job_model(j, arm, config_int(s, "model.tokenizer.train_vocab"), &c->model));
+    RD_TRY(job_model(j, arm, &c->model));
     RD_TRY(options_train(j, arm, stage, &c->train));
     int64_t row = config_int(s, "plan.row_tokens");
     c->row = row > 0 ? (double)row : (double)c->train.max_len / 2;

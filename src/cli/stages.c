@@ -81,7 +81,7 @@ static int model_create(job *j, const config_arm *arm, bool grads, rd_model **mo
 {
     int rc = RD_OK;
     rd_model_config mc;
-    RD_TRY(job_model(j, arm, rd_tok_vocab(j->tok), &mc));
+    RD_TRY(job_model(j, arm, &mc));
     RD_TRY(rd_model_create(j->grid, &mc, grads, model));
 done:
     return rc;
