@@ -26,6 +26,15 @@ static inline int golden_open(const char *name, golden *g)
     return RD_OK;
 }
 
+/* Is there an array `prefix``name`? */
+static inline bool golden_has(const golden *g, const char *prefix, const char *name)
+{
+    char want[200];
+    snprintf(want, sizeof(want), "\n%s%s ", prefix, name);
+    const char *at = strstr(g->file.data, want);
+    return at != NULL && at < g->data;
+}
+
 /* Array `prefix``name` as float64 (caller frees with rd_free); dies when it is absent. */
 static inline double *golden_get(const golden *g, const char *prefix, const char *name,
                                  int64_t *count)
