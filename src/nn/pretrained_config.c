@@ -348,19 +348,6 @@ done:
     return rc;
 }
 
-/* What llama3's scaling divides frequency i of a head by. */
-static double llama3_divisor(const rd_model_config *c, const rd_rope_scaling *s, int64_t i)
-{
-    const double pi = 3.14159265358979323846;
-    double wave = 2 * pi * pow(c->rope_theta, 2.0 * (double)i / (double)c->head_size);
-    double context = (double)s->original_context;
-    if (wave < context / s->high_freq_factor) return 1;
-    if (wave > context / s->low_freq_factor) return s->factor;
-    double smooth =
-        (context / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
-    return 1 / ((1 - smooth) / s->factor + smooth);
-}
-
 /* A GGUF file holds what llama3's scaling divides by, not its four numbers.  All models that were
  * published so have 1, 4 and 8192, and the slowest frequency is divided by the factor: a guess that
  * is accepted only when it gives every number of the tensor. */
@@ -377,16 +364,17 @@ static int read_rope_freqs(const rd_weights *w, const char *path, rd_model_confi
     x = rd_new(float, n);
     const rd_slab all = {0, n, 1, n};
     RD_TRY(rd_weights_read(w, t, &all, x));
-    rd_rope_scaling s = {(double)x[n - 1], 1, 4, 8192};
+    rd_model_config guess = *c;
+    guess.rope = (rd_rope_scaling){(double)x[n - 1], 1, 4, 8192};
     for (int64_t i = 0; i < n; i++) {
-        double want = llama3_divisor(c, &s, i);
+        double want = rd_rope_divisor(&guess, i);
         if (!(fabs((double)x[i] - want) <= 1e-5 * want))
             RD_FAIL(RD_EINPUT,
                     "%s: tensor 'rope_freqs.weight': number %lld is %g; llama3's scaling by %g "
                     "would have %g, and no other is supported",
-                    path, (long long)i, (double)x[i], s.factor, want);
+                    path, (long long)i, (double)x[i], guess.rope.factor, want);
     }
-    if (s.factor != 1) c->rope = s;
+    if (guess.rope.factor != 1) c->rope = guess.rope;
     RD_TRY(check_config(path, c));
 done:
     rd_free(x);
