@@ -67,6 +67,64 @@ static void others(void)
     both(plain, RD_MINISCAN, "", NULL, NULL);
 }
 
+/* What instruction-tuned models make of the prompts; most are SmolLM2's own words. */
+static void talkative(void)
+{
+    rd_family f = RD_LIST_FUNCTION;
+    both(python, f, "Here is the output that belongs to the next input:\n\n[2, 9, 1]", "[2, 9, 1]",
+         "[2, 9, 1]");
+    both(python, f, "Input: [1, 2, 3]\nOutput: [3]", "[1, 2, 3]", "[3]");
+    both(python, f, "[3]\n\nInput: [4, 5]\nOutput: [5]", "[3]", "[3]");
+    both(python, f, "Given [1, 2], we add 1, so the **output** is:\n```python\n[2, 3]\n```\n",
+         "[1, 2]", "[2, 3]");
+    both(python, f, "The answer is obtained by sorting: 1 and 2 swap. Answer: `[1,2]`", NULL,
+         "[1, 2]");
+    both(plain, f, "Element 2 goes. Output: 3 1 4", NULL, "[3, 1, 4]");
+    both(plain, f, "The result is [3, 1] because 5 was dropped.", NULL, "[3, 1]");
+    both(python, RD_ACRE, "`on`", NULL, "on");
+    both(python, RD_ACRE, "No, the lamp is not on.", NULL, NULL);
+    both(python, RD_ACRE, "It isn't on.", NULL, NULL);
+    both(python, RD_ACRE, "t on", NULL, "on");
+    both(python, RD_ACRE, "The lamp is on, and currently not undetermined.", NULL, "on");
+    both(python, RD_ACRE, "Based on the rule, the lamp is off.", NULL, "off");
+    both(python, RD_ACRE, "Output: 'off'. Nothing turns it on.", NULL, "off");
+    both(python, RD_ACRE, "It may be on or off.\n**Answer:** undetermined\n", NULL, "undetermined");
+    both(python, RD_ACRE, "The output is either 'on', 'off', or 'undetermined'.", NULL, NULL);
+    both(python, RD_MINISCAN, "Output: RED BLUE\n\nExplanation: dax is RED.", NULL, "RED BLUE");
+    both(python, RD_MINISCAN, "The translation is:\n\nred red\n\nI hope this helps!", NULL,
+         "RED RED");
+    both(python, RD_MINISCAN, "The output is RED BLUE.", NULL, "RED BLUE");
+    both(python, RD_MINISCAN, "Output:", NULL, NULL);
+}
+
+static void a_rule(const char *response, const char *want)
+{
+    rd_buf b = {0};
+    bool found = rd_rule_read(python, RD_LIST_FUNCTION, response, &b);
+    ok(found == (want != NULL), "\"%s\" %s a rule", response, want ? "holds" : "is not");
+    if (want) is_str(b.data, want, "namely");
+    rd_buf_free(&b);
+}
+
+static void rules(void)
+{
+    a_rule("Rule: x = 7 + y", "x = 7 + y");
+    a_rule("Sure! Here is the rule:\n\n**Rule:** Remove the last element.\n",
+           "Remove the last element.");
+    a_rule("Rules:\n1. Sort the list.\n2. Reverse it.", "1. Sort the list. 2. Reverse it.");
+    a_rule("```python\ndef f(x):\n    return x[::-1]\n```", "def f(x): return x[::-1]");
+    a_rule("**Keep the first two.**", "Keep the first two.");
+    a_rule("Reverse it.\n\nInput: [1, 2]\nOutput: [2, 1]\n", "Reverse it.");
+    a_rule("For each element: add 1.", "For each element: add 1.");
+    a_rule("The ruler is long: yes", "The ruler is long: yes");
+    a_rule("The rule is: ", "The rule is:");
+    a_rule("```\n```", NULL);
+    a_rule("**Rule: `Reverse` it.**", "`Reverse` it.");
+    a_rule("# 3 * `", "# 3 * `");
+    a_rule("*", "*");
+    a_rule("**", NULL);
+}
+
 static void inverse(const rd_prompts *p)
 {
     static const struct {
@@ -95,6 +153,8 @@ int main(int argc, char **argv)
     is_rc(rd_prompts_load("inputs/prompts/terse.json", &plain), RD_OK, "terse.json");
     lists();
     others();
+    talkative();
+    rules();
     inverse(python);
     inverse(plain);
     ok(rd_rule_read(plain, RD_ACRE, "  Sort\n the  list. \n", &b), "a rule");

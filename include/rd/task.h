@@ -167,11 +167,14 @@ void rd_response_follow(const rd_prompts *p, rd_family f, const char *work, cons
 void rd_response_io(const rd_prompts *p, rd_family f, const char *answer, rd_buf *out);
 /* Read a response.  Strict: exactly the wanted form (official reading for the official form: on one
  * line the first [...] for lists, the whole response otherwise).  Tolerant: white space, case, a
- * trailing full stop, words around the answer, blanks in lists; what is tolerated is documented in
- * answer.c.  false: no answer found.  out gets the canonical value. */
+ * trailing full stop, words around the answer, blanks in lists, the talk of instruction-tuned
+ * models; what is tolerated is documented in answer.c.  false: no answer found.  out gets the
+ * canonical value. */
 bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool strict,
                     rd_buf *out);
-bool rd_rule_read(const rd_prompts *p, rd_family f, const char *response, rd_buf *rule); /* trims */
+/* The rule in a response, on one line: without a lead such as "Sure! Here is the rule:", markdown
+ * around it, lines of code fences, and examples of the model's own behind it.  false: none. */
+bool rd_rule_read(const rd_prompts *p, rd_family f, const char *response, rd_buf *rule);
 
 /* ---------------------------------------------------------------- leakage and baselines */
 

@@ -12,7 +12,14 @@
  * any blanks and leading zeros, or else exactly one run of integers separated by blanks or commas
  * (two runs are ambiguous: no answer), "empty" for the empty list; for ACRE exactly one of the
  * three labels among other words; for MiniSCAN commas between words and the four colour words in
- * lower case. */
+ * lower case.
+ *
+ * Talk around an answer (talk.c) is tolerated too: fences and examples of the model's own are left
+ * out, and an answer behind the last "Output:", "the answer is" … goes before others, also where
+ * there is more than one list or label.  Labels: "not on" is none, nor is the "on" of "based on"
+ * and "depends on".  A translation is the paragraph behind the lead, or else behind the last colon.
+ *
+ * A rule is the response on one line, without such leads and markdown. */
 #include "prompts.h"
 
 #include <ctype.h>
@@ -126,16 +133,22 @@ static const char *run_read(const char *p, rd_buf *out)
     return p;
 }
 
-static bool list_tolerant(const char *text, rd_buf *out)
+static bool first_list(const char *text, rd_buf *out)
 {
     for (const char *open = text; (open = strchr(open, '[')) != NULL; open++) {
         const char *stop = run_read(open + 1, out);
         stop += strspn(stop, " \t\r\n,");
         if (*stop == ']') return true;
     }
+    return false;
+}
+
+/* The one run of integers in text[0 … n), if there is exactly one.  Returns how many there are. */
+static int only_run(const char *text, size_t n, rd_buf *out)
+{
     int runs = 0;
     rd_buf run = {0};
-    for (const char *p = text; *p;) {
+    for (const char *p = text; p < text + n;) {
         bool starts = isdigit((unsigned char)*p) || (*p == '-' && isdigit((unsigned char)p[1]));
         bool inside_word = p > text && (isalnum((unsigned char)p[-1]) || p[-1] == '.');
         if (!starts || inside_word) {
@@ -151,6 +164,18 @@ static bool list_tolerant(const char *text, rd_buf *out)
         p = stop;
     }
     rd_buf_free(&run);
+    return runs;
+}
+
+static bool list_tolerant(const char *text, rd_buf *out)
+{
+    const char *at = text + strlen(text), *lead;
+    while ((lead = talk_last_lead(text, &at)) != NULL) {
+        if (first_list(lead, out)) return true;
+        if (only_run(lead, strcspn(lead, "\n"), out) == 1) return true;
+    }
+    if (first_list(text, out)) return true;
+    int runs = only_run(text, strlen(text), out);
     if (runs == 0 && strcasestr(text, "empty")) {
         rd_buf_clear(out);
         rd_buf_puts(out, "[]");
@@ -159,22 +184,70 @@ static bool list_tolerant(const char *text, rd_buf *out)
     return runs == 1;
 }
 
-static bool label_tolerant(const char *text, rd_buf *out)
+static int label_of(const char *word, size_t n)
 {
     static const char *const labels[] = {"on", "off", "undetermined"};
+    for (int k = 0; k < 3; k++)
+        if (n == strlen(labels[k]) && strncasecmp(word, labels[k], n) == 0) return k;
+    return -1;
+}
+
+/* "not on" and "isn't on" say what it is not; "based on" and "depends on" are no lamp's. */
+static bool turns_label(const char *text, const char *word, size_t n)
+{
+    static const char *const words[] = {"not",       "never",   "based", "depend",
+                                        "depending", "depends", "rely",  "relies"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (n == strlen(words[i]) && strncasecmp(word, words[i], n) == 0) return true;
+    return n == 1 && *word == 't' && word > text && strchr("'\x99", word[-1]);
+}
+
+/* The only label among the words of text[0 … n), -1 when there is none, -2 when there are more. */
+static int only_label(const char *text, size_t n)
+{
     int found = -1;
-    while (*text) {
-        size_t n = 0;
-        while (isalpha((unsigned char)text[n])) n++;
-        for (int k = 0; k < 3; k++) {
-            if (n != strlen(labels[k]) || strncasecmp(text, labels[k], n) != 0) continue;
-            if (found >= 0 && found != k) return false;
+    const char *before = NULL; /* the word before, with only blanks between */
+    size_t before_n = 0;
+    for (size_t i = 0, len; i < n; i += len ? len : 1) {
+        for (len = 0; i + len < n && isalpha((unsigned char)text[i + len]);) len++;
+        int k = label_of(text + i, len);
+        if (k >= 0 && !(before && turns_label(text, before, before_n))) {
+            if (found >= 0 && found != k) return -2;
             found = k;
         }
-        text += n ? n : 1;
+        if (len > 0) {
+            before = text + i;
+            before_n = len;
+        } else if (text[i] != ' ') {
+            before = NULL;
+        }
     }
-    if (found >= 0) rd_buf_puts(out, labels[found]);
-    return found >= 0;
+    return found;
+}
+
+/* The label that a text begins with, if that is all its sentence says; else -1. */
+static int label_alone(const char *text)
+{
+    static const char around[] = " *`_\"'()";
+    size_t n = 0;
+    text += strspn(text, around);
+    while (isalpha((unsigned char)text[n])) n++;
+    const char *behind = text + n + strspn(text + n, around);
+    return *behind == '\0' || strchr(".;\r\n", *behind) ? label_of(text, n) : -1;
+}
+
+static bool label_tolerant(const char *text, rd_buf *out)
+{
+    static const char *const canonical[] = {"on", "off", "undetermined"};
+    int k = -1;
+    const char *at = text + strlen(text), *lead;
+    while (k < 0 && (lead = talk_last_lead(text, &at)) != NULL) {
+        k = label_alone(lead);
+        if (k < 0) k = only_label(lead, strcspn(lead, "\n"));
+    }
+    if (k < 0) k = only_label(text, strlen(text));
+    if (k >= 0) rd_buf_puts(out, canonical[k]);
+    return k >= 0;
 }
 
 static void word_tolerant(const char *word, size_t n, rd_buf *out)
@@ -191,10 +264,17 @@ static void word_tolerant(const char *word, size_t n, rd_buf *out)
 
 static bool phrase_tolerant(const char *text, rd_buf *out)
 {
-    const char *colon = strrchr(text, ':');
-    if (colon && colon[1 + strspn(colon + 1, " \n\t")]) text = colon + 1;
     static const char between[] = " \t\r\n,.\"'`*";
-    while (*(text += strspn(text, between))) {
+    const char *end = text + strlen(text), *at = end, *lead, *colon = strrchr(text, ':');
+    while ((lead = talk_last_lead(text, &at)) != NULL && lead[strspn(lead, between)] == '\0')
+        ;
+    if (lead) {
+        text = lead + strspn(lead, between);
+        end = text + strcspn(text, "\n");
+    } else if (colon && colon[1 + strspn(colon + 1, " \n\t")]) {
+        text = colon + 1;
+    }
+    while ((text += strspn(text, between)) < end) {
         size_t n = strcspn(text, between);
         word_tolerant(text, n, out);
         text += n;
@@ -213,10 +293,12 @@ bool rd_answer_read(const rd_prompts *p, rd_family f, const char *response, bool
     if (strict) {
         found = strict_read(w, f, p->official ? response : after_steps(w, response), &value);
     } else {
-        const char *tail = p->official ? response : after_steps_tolerant(w, response);
-        found = is_list(f)     ? list_tolerant(tail, &value)
-                : f == RD_ACRE ? label_tolerant(tail, &value)
-                               : phrase_tolerant(tail, &value);
+        rd_buf own = {0};
+        talk_own_part(p->official ? response : after_steps_tolerant(w, response), &own);
+        found = is_list(f)     ? list_tolerant(own.data, &value)
+                : f == RD_ACRE ? label_tolerant(own.data, &value)
+                               : phrase_tolerant(own.data, &value);
+        rd_buf_free(&own);
     }
     found = found && value.data && rd_family_ops(f)->valid_output(value.data);
     if (found) rd_buf_add(out, value.data, value.len);
@@ -231,17 +313,20 @@ bool rd_rule_read(const rd_prompts *p, rd_family f, const char *response, rd_buf
         rd_buf_puts(rule, response);
         return *response != '\0';
     }
-    const char *text = response + strspn(response, " \t\r\n");
+    rd_buf own = {0};
     const char *lead = p->family[f].text[P_RULE];
+    talk_own_part(response, &own);
+    const char *text = own.data + strspn(own.data, " \t\r\n");
     lead += strspn(lead, " \t\r\n");
-    size_t n = strcspn(lead, "{");
+    size_t n = strcspn(lead, "{"), start = rule->len;
     if (n && !strncasecmp(text, lead, n)) text += n;
-    size_t start = rule->len;
-    for (; *text; text++) {
+    text = talk_rule(text, &n);
+    for (const char *end = text + n; text < end; text++) {
         bool blank = isspace((unsigned char)*text);
         if (blank && (rule->len == start || rule->data[rule->len - 1] == ' ')) continue;
         rd_buf_putc(rule, blank ? ' ' : *text);
     }
+    rd_buf_free(&own);
     while (rule->len > start && rule->data[rule->len - 1] == ' ') rule->data[--rule->len] = '\0';
     return rule->len > start;
 }

@@ -1,4 +1,5 @@
-/* prompts.h: the wording of one family's prompts and responses (private to prompt.c, answer.c).
+/* prompts.h: the wording of one family's prompts and responses (private to prompt.c, answer.c,
+ * talk.c).
  * inputs/prompts/README.md describes the file format. */
 #ifndef RD_TASK_PROMPTS_H
 #define RD_TASK_PROMPTS_H
@@ -29,5 +30,17 @@ struct rd_prompts {
     wordings family[RD_FAMILIES];
     bool official; /* the official code's wording: responses are read whole, rules as they are */
 };
+
+/* talk.c: what talkative models say around an answer. */
+
+/* The response without the lines of code fences, up to where it goes on with examples of its own (a
+ * later line that begins "Input:").  out is overwritten. */
+void talk_own_part(const char *response, rd_buf *out);
+/* Behind the last "output:", "the answer is", "result =" … that begins before *before, which is
+ * then moved there; NULL: there is none.  Start with the text's end. */
+const char *talk_last_lead(const char *text, const char **before);
+/* The rule in a text: behind leads such as "Here is the rule:", without markdown around it; n gets
+ * its bytes. */
+const char *talk_rule(const char *text, size_t *n);
 
 #endif
