@@ -1,8 +1,8 @@
 /* teacher: who proposes rules and applies them.  One interface, several kinds.
  *
  * "symbolic" searches the family's DSL; "http" asks any server with OpenAI's chat completions;
- * "replay" says what another teacher said in an earlier run.  A local model will implement the
- * same: propose, apply, cost in tokens.
+ * "replay" says what another teacher said in an earlier run; "model" generates with a model of
+ * ours.
  *
  * Calls over HTTP cost money and fail in many ways; what is promised about them:
  * - Answers are kept in a ledger (io.h: DIR/calls.RANK.ledger), found by a hash of the request's
@@ -75,11 +75,28 @@ typedef struct rd_replay_opts {
     bool unanswered_counts;
 } rd_replay_opts;
 
+/* Of the kind "model": it answers with whatever the generator samples (infer.h), many jobs at a
+ * time. What it says depends on the model, the chat, the prompts and the options, not on the number
+ * of ranks: bit for bit where replicas are single ranks, to rounding on larger grids.  Rules are
+ * read by rd_rule_read; a response that is none is an empty rule.  Between two batches a stop is
+ * heeded (RD_ESTOP); what was under way is then asked again. */
+typedef struct rd_model_teacher_opts {
+    /* Called by open, on all ranks of the grid on which the model lies: the model, lent until
+     * close. Not called for a stage that finds itself done. */
+    int (*load)(void *context, const rd_model **model);
+    void *context;
+    uint64_t identity;   /* which weights these are */
+    const rd_chat *chat; /* lent; outlives the teacher */
+    int64_t max_tokens;  /* per response */
+    rd_generator_opts generator;
+} rd_model_teacher_opts;
+
 typedef struct rd_teacher_opts {
-    const char *kind; /* "symbolic", "http", "replay" */
+    const char *kind; /* "symbolic", "http", "replay", "model" */
     uint64_t seed;
     rd_http_opts http;
     rd_replay_opts replay;
+    rd_model_teacher_opts model;
     /* symbolic */
     double noise;        /* e0: error probability per application … */
     double step_noise;   /* e1: … and per executed primitive; e = 1 - (1-e0)(1-e1)^steps */
@@ -120,7 +137,7 @@ int rd_teacher_expect(rd_teacher *t, const rd_taskset *tasks, const int64_t *rul
 /* Before the first job and after the last: what a kind keeps in the run directory, and what it
  * shares over the ranks; the symbolic kind needs neither.  Collective on g->world; close after
  * every open, also one that failed.  http: RD_EINPUT, RD_EIO; g's replicas are single ranks; close
- * says what it all cost. */
+ * says what it all cost.  model: g is the model's own grid. */
 int rd_teacher_open(rd_teacher *t, const rd_grid *g, const char *dir);
 void rd_teacher_close(rd_teacher *t);
 
@@ -134,7 +151,8 @@ int rd_teacher_apply(rd_teacher *t, rd_family f, int64_t n, double temperature, 
 
 /* The same two as jobs that are handed in and come back, in any order, when they are done: a remote
  * kind has calls of many jobs under way at once.  A kind that computes does the work as it is
- * handed in.  All Local, between open and close.
+ * handed in.  All Local, between open and close; of a
+ * model Collective on the replica, whose ranks call alike.
  *   start  task, rules, inputs, out and a are lent until the job has come back.
  *   next   waits for a finished job and gives its tag (not NULL).  NULL: none is under way, or
  *          another rank has given up (rd_teacher_cancel); no job may follow until the next open.

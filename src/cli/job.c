@@ -220,11 +220,19 @@ static int check_teacher(const job *j)
     int rc = RD_OK;
     rd_teacher_opts o;
     rd_teacher *t = NULL;
+    tutor model = {0};
     options_teacher(j, &o);
-    if (strcmp(o.kind, "replay") == 0 && !j->validate) return RD_OK;
+    const bool from_files = strcmp(o.kind, "replay") == 0 || strcmp(o.kind, "model") == 0;
+    if (from_files && !j->validate) return RD_OK;
+    if (strcmp(o.kind, "model") == 0) {
+        rc = tutor_open(j, &model);
+        tutor_options(&model, &o.model);
+        if (rc != RD_OK) goto done;
+    }
     RD_TRY(rd_teacher_create(&o, j->prompts, NULL, &t));
 done:
     rd_teacher_free(&t);
+    tutor_close(&model);
     return rc;
 }
 

@@ -83,6 +83,24 @@ bool options_adapter(const config_scope *s, rd_adapter_opts *o); /* false: none 
 int options_model(const config_scope *s, int64_t vocab, rd_model_config *c);
 void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o);
 
+/* tutor.c: a model that teaches.  open: everything but the weights; RD_EINPUT.  load: these, once
+ * (context is the tutor).  Both Collective; close also after a failure. */
+typedef struct tutor {
+    const job *j;
+    char *path;
+    bool own;                  /* of teacher.path, not the student's model.base */
+    rd_pretrained *pretrained; /* NULL: a checkpoint of ours */
+    rd_model_config shape;
+    uint64_t identity, tok_key;
+    rd_tok *tok;
+    rd_chat *chat;
+    rd_model *model;
+} tutor;
+int tutor_open(const job *j, tutor *t);
+int tutor_load(void *context, const rd_model **model);
+void tutor_options(tutor *t, rd_model_teacher_opts *o);
+void tutor_close(tutor *t);
+
 /* stages.c.  Collective; idempotent. */
 int stage_augment(job *j);
 int stage_filter(job *j);

@@ -14,8 +14,14 @@ int stage_augment(job *j)
     rd_augment_opts o;
     rd_taskset train = {0};
     rd_grid *each = NULL;
+    tutor model = {0};
     RD_TRY(job_tasks(j));
     options_teacher(j, &to);
+    const bool by_model = strcmp(to.kind, "model") == 0;
+    if (by_model) {
+        RD_TRY(tutor_open(j, &model));
+        tutor_options(&model, &to.model);
+    }
     options_augment(j, &o);
     RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
     RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));
@@ -26,9 +32,9 @@ int stage_augment(job *j)
         if (!config_bool(&j->cfg.task[copy.source], "known_rule")) RD_FREE(copy.rule);
         rd_taskset_add_take(&train, &copy);
     }
-    /* The teachers need one rank: each takes units of its own, whatever the model's grid. */
-    RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
-    RD_TRY(rd_augment_run(each, teacher, j->prompts, &train, &o, &j->augment));
+    /* All other teachers need one rank: each takes units of its own, whatever the model's grid. */
+    if (!by_model) RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
+    RD_TRY(rd_augment_run(by_model ? j->grid : each, teacher, j->prompts, &train, &o, &j->augment));
     j->have_augment = true;
     const rd_augment_report *r = &j->augment;
     for (int f = 0; f < RD_FAMILIES; f++)
@@ -44,6 +50,7 @@ done:
     rd_grid_free(&each);
     rd_taskset_free(&train);
     rd_teacher_free(&teacher);
+    tutor_close(&model);
     return rc;
 }
 

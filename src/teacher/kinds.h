@@ -40,6 +40,7 @@ typedef struct teacher_ops {
 extern const teacher_ops rd_teacher_symbolic; /* symbolic.c */
 extern const teacher_ops rd_teacher_http;     /* http.c */
 extern const teacher_ops rd_teacher_replay;   /* replay.c */
+extern const teacher_ops rd_teacher_model;    /* model.c */
 
 /* Tokens of text: by the tokenizer, or bytes / 4 rounded up without one.  ids is scratch. */
 typedef struct token_counter {

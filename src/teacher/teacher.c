@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const teacher_ops *const kinds[] = {&rd_teacher_symbolic, &rd_teacher_http,
-                                           &rd_teacher_replay};
+                                           &rd_teacher_replay, &rd_teacher_model};
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 /* Raised whenever the same options would give other answers than before, so that journals and
@@ -116,8 +116,9 @@ int rd_teacher_create(const rd_teacher_opts *o, const rd_prompts *prompts, const
     for (int i = 0; i < N_KINDS; i++)
         if (o->kind && strcmp(kinds[i]->name, o->kind) == 0) ops = kinds[i];
     if (!ops)
-        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s, %s, %s)", o->kind ? o->kind : "",
-                kinds[0]->name, kinds[1]->name, kinds[2]->name);
+        RD_FAIL(RD_EINPUT, "teacher.kind: no kind '%s' (known: %s, %s, %s, %s)",
+                o->kind ? o->kind : "", kinds[0]->name, kinds[1]->name, kinds[2]->name,
+                kinds[3]->name);
     RD_TRY(check_options(o));
     made = rd_new(rd_teacher, 1);
     made->ops = ops;
