@@ -11,13 +11,18 @@ typedef struct golden {
     const char *data; /* first byte after the header */
 } golden;
 
+/* Tests run from the root of the tree; make check-oracle gives files of its own. */
+static inline void golden_path(const char *name, const char *end, char *path, size_t size)
+{
+    const char *dir = getenv("RD_GOLDEN");
+    snprintf(path, size, "%s/%s%s", dir != NULL ? dir : "tests/golden", name, end);
+}
+
 static inline int golden_open(const char *name, golden *g)
 {
-    /* Tests run from the root of the tree; make check-oracle gives files of its own. */
-    const char *dir = getenv("RD_GOLDEN");
     char path[512];
     *g = (golden){0};
-    snprintf(path, sizeof(path), "%s/%s.golden", dir != NULL ? dir : "tests/golden", name);
+    golden_path(name, ".golden", path, sizeof(path));
     int rc = rd_file_read(path, &g->file);
     if (rc != RD_OK) return rc;
     const char *end = strstr(g->file.data, "\n\n");

@@ -161,8 +161,8 @@ def adapt(folder, kind, rng):
     return model.double()
 
 
-def make(root, name, config, dtype, shard):
-    rng = np.random.default_rng(list(name.encode()))
+def make(root, name, config, dtype, shard, seed):
+    rng = np.random.default_rng(list(name.encode()) + ([seed] if seed else []))
     folder = os.path.join(root, name)
     shutil.rmtree(folder, ignore_errors=True)
     save(folder, name, config, dtype, shard, rng)
@@ -190,14 +190,18 @@ def make(root, name, config, dtype, shard):
                 n = n.replace("vector.default.weight", "vector").replace(".default", "")
                 arrays[f"{kind}/{n}"] = ("f32", p.grad.numpy())
     write(folder + ".golden", arrays)
-    print(name, *(f"{k} {v[0]}" for k, (_, v) in arrays.items() if k.endswith("loss")))
+    print("#", name, *(f"{k} {v[0]}" for k, (_, v) in arrays.items() if k.endswith("loss")))
 
 
-if __name__ == "__main__":
-    here = os.path.dirname(os.path.abspath(__file__))
+def make_all(here, seed=0):
+    """All files; the seed of those that are committed is the default."""
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     for key, value in MODELS.items():
-        make(os.path.join(here, "architectures"), key, *value)
+        make(os.path.join(here, "architectures"), key, *value, seed)
+
+
+if __name__ == "__main__":
+    make_all(os.path.dirname(os.path.abspath(__file__)))

@@ -71,12 +71,12 @@ def batch(rng):
     return start, tokens, target
 
 
-def evaluate(model, start, tokens, target):
+def evaluate(model, start, tokens, target, dtype=torch.float64):
     """Each sequence by itself; logits [T, V], log-probabilities [T], mean loss."""
     rows = [model(input_ids=torch.from_numpy(tokens[a:b])[None]).logits[0]
             for a, b in zip(start[:-1], start[1:])]
     logits = torch.cat(rows)
-    assert logits.dtype == torch.float64
+    assert logits.dtype == dtype
     wanted = torch.from_numpy(target)
     logp = torch.log_softmax(logits, -1).gather(1, wanted.clamp(min=0)[:, None])[:, 0]
     logp = torch.where(wanted >= 0, logp, torch.zeros_like(logp))

@@ -21,10 +21,10 @@ def diag(text):
         print("# " + line, flush=True)
 
 
-def golden_test(program, directory, what):
+def golden_test(program, directory, what, arguments=()):
     """The results of a C test that reads golden files, on those in `directory`."""
     env = dict(os.environ, RD_GOLDEN=directory)
-    run = subprocess.run([os.path.join(BUILD, "tests", program)], env=env, text=True,
+    run = subprocess.run([os.path.join(BUILD, "tests", program), *arguments], env=env, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
     planned, results = None, 0
     for line in run.stdout.splitlines():
