@@ -231,7 +231,8 @@ static inline void bench_run(bench *t, const char *stage)
     char prefix[64];
     snprintf(prefix, sizeof(prefix), "steps/%s/final/", stage);
     double worst = worst_of(&t->ref, prefix, t->model->trained, false, &where);
-    ok(worst < 1e-5, "the weights after them (%.1e, %s)", worst, where);
+    /* A weight whose gradient is near 0 takes a step in the direction of what is rounding. */
+    ok(worst < 5e-5, "the weights after them (%.1e, %s)", worst, where);
     rd_free(s), rd_free(loss), rd_free(rate), rd_free(norm);
     rd_optim_free(&opt);
 }

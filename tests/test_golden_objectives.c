@@ -53,10 +53,10 @@ static void test_orpo(rd_grid *g, rd_orpo_variant variant)
     bench_close(&t);
 }
 
-static void test_run(rd_grid *g, const char *stage)
+static void test_run(rd_grid *g, const char *stage, bool pairs, rd_orpo_variant variant)
 {
     bench t;
-    if (!bench_open(g, "objectives", strcmp(stage, "sft") != 0, RD_ORPO_FULL, false, &t)) return;
+    if (!bench_open(g, "objectives", pairs, variant, false, &t)) return;
     bench_begin(&t);
     bench_run(&t, stage);
     bench_close(&t);
@@ -70,8 +70,9 @@ int main(int argc, char **argv)
     test_sft(g);
     test_orpo(g, RD_ORPO_FULL);
     test_orpo(g, RD_ORPO_RESPONSE);
-    test_run(g, "sft");
-    test_run(g, "full");
+    test_run(g, "sft", false, RD_ORPO_FULL);
+    test_run(g, "full", true, RD_ORPO_FULL);
+    test_run(g, "response", true, RD_ORPO_RESPONSE);
     rd_grid_free(&g);
     return rd_test_end();
 }

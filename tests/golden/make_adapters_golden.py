@@ -101,14 +101,18 @@ def adapt_as(model, arrays, kind):
     return peft
 
 
-def steps(peft, rows, kind):
+def without_magnitudes(trainer):
     """DoRA's magnitudes are vectors, like norms, and not decayed by us; Trainer decays them, so its
     choice is taken from it here."""
-    trainer = ref.sft_trainer(peft, rows, per_device_train_batch_size=2,
-                              gradient_accumulation_steps=3, **objectives.trainer_options())
     chosen = trainer.get_decay_parameter_names
     trainer.get_decay_parameter_names = lambda m: [n for n in chosen(m) if "magnitude" not in n]
-    arrays = objectives.run(trainer, kind)
+    return trainer
+
+
+def steps(peft, rows, kind):
+    trainer = ref.sft_trainer(peft, rows, per_device_train_batch_size=2,
+                              gradient_accumulation_steps=3, **objectives.trainer_options())
+    arrays = objectives.run(without_magnitudes(trainer), kind)
     arrays = {k: v for k, v in arrays.items() if "/final/" not in k}
     for name, p in adapter_of(peft).items():
         arrays[f"steps/{kind}/final/{name}"] = ("f32", p.detach().numpy().copy())

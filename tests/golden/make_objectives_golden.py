@@ -20,8 +20,8 @@ format is that of make_llama_golden.py.  Arrays:
     response/loss, response/grad/NAME    LLaMA-Factory's
     response/metrics f64 [3]  its sft_loss, odds_ratio_loss, rewards/accuracies
     steps/options f64 [8]     rate, beta1, beta2, epsilon, weight decay, clip, warm-up share, steps
-    steps/STAGE/losses        f64 [steps]  of a run by trainer.train(); STAGE: sft (TRL),
-    steps/STAGE/grad_norm                  full (TRL); norms before clipping
+    steps/STAGE/losses        f64 [steps]  of a run by trainer.train(); STAGE: sft, full (TRL's),
+    steps/STAGE/grad_norm                  response (LLaMA-Factory's loss); norms before clipping
     steps/STAGE/rate                       the learning rate of each step
     steps/STAGE/final/NAME    f32          weights after the last step
 """
@@ -143,6 +143,9 @@ def steps(model, rows, pairs):
                                       gradient_accumulation_steps=3, **more), "sft"))
     arrays.update(run(ref.orpo_trainer(ref.copy_of(model), pairs, LAMBDA,
                                        per_device_train_batch_size=len(pairs), **more), "full"))
+    arrays.update(run(ref.llama_factory_trainer(ref.copy_of(model), pairs, LAMBDA,
+                                                per_device_train_batch_size=len(pairs), **more),
+                      "response"))
     return arrays
 
 

@@ -135,7 +135,7 @@ def sft_trainer(model, rows, **more):
 def orpo_trainer(model, pairs, beta, **more):
     """TRL's."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-    args = ORPOConfig(**trainer_arguments(beta=beta, max_length=128, **more))
+    args = ORPOConfig(**trainer_arguments(beta=beta, max_length=512, remove_unused_columns=False, **more))
     return ORPOTrainer(model=model, args=args,
                        processing_class=word_tokenizer(model.config.vocab_size),
                        train_dataset=as_dataset(pairs, ("prompt", "chosen", "rejected")))
@@ -205,3 +205,22 @@ def llama_factory_batch(pairs):
         batch["attention_mask"].append([1] * n + [0] * (longest - n))
         batch["labels"].append([-100] * (1 + len(p)) + r + [EOS] + [-100] * (longest - n))
     return {k: torch.tensor(v) for k, v in batch.items()}
+
+
+def llama_factory_trainer(model, pairs, beta, **more):
+    """Transformers' Trainer with LLaMA-Factory's loss, as its own class of it has."""
+    from transformers import Trainer, TrainingArguments
+    factory = llama_factory_orpo(beta)
+
+    class PreferenceTrainer(Trainer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.model_accepts_loss_kwargs = False
+
+        def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+            return factory.get_batch_loss_metrics(model, dict(inputs))[0]
+
+    return PreferenceTrainer(
+        model=model, args=TrainingArguments(remove_unused_columns=False, **trainer_arguments(**more)),
+        train_dataset=Dataset.from_list([{"pair": i} for i in range(len(pairs))]),
+        data_collator=lambda items: llama_factory_batch([pairs[i["pair"]] for i in items]))
