@@ -88,6 +88,9 @@ static void test_building(void)
     for (int i = 0; i < 6; i++) rd_json_set_number(list, NULL, x[i]);
     rd_json_set_int(root, "n", 3);
     rd_json_set_int(root, "n", 4);
+    is_i64(rd_json_int(rd_json_add_int(root, "added", 5)), 5, "add a member");
+    ok(rd_json_get(root, "added") != NULL, "which is there");
+    rd_json_delete(root, "added");
     rd_json_set_string(root, "q", "a\"b\\\n\x01");
     rd_json_set_string(root, "bad", "x\xff");
     rd_json_set_string(rd_json_set_object(root, "o"), "k", NULL);

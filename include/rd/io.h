@@ -81,6 +81,8 @@ rd_json_node *rd_json_set_string(rd_json_node *object, const char *key, const ch
 rd_json_node *rd_json_set_number(rd_json_node *object, const char *key, double value);
 rd_json_node *rd_json_set_int(rd_json_node *object, const char *key,
                               int64_t value); /* |value| <= 2^53 */
+/* The same for a key that is known to be new: takes no longer in a long object. */
+rd_json_node *rd_json_add_int(rd_json_node *object, const char *key, int64_t value);
 rd_json_node *rd_json_set_bool(rd_json_node *object, const char *key, bool value);
 rd_json_node *rd_json_set_null(rd_json_node *object, const char *key);
 rd_json_node *rd_json_set_object(rd_json_node *object, const char *key);

@@ -467,6 +467,17 @@ rd_json_node *rd_json_set_number(rd_json_node *object, const char *key, double v
     return place(object, key, cJSON_CreateNumber(value));
 }
 
+rd_json_node *rd_json_add_int(rd_json_node *object, const char *key, int64_t value)
+{
+    RD_ASSERT(value >= -(int64_t)EXACT && value <= (int64_t)EXACT);
+    RD_ASSERT(rd_json_kind(object) == RD_JSON_OBJECT);
+    cJSON *item = cJSON_CreateNumber((double)value);
+    if (item == NULL) rd_die("out of memory in a JSON document");
+    drop_lines(item);
+    RD_ASSERT(cJSON_AddItemToObject(item_of(object), key, item));
+    return node_of(item);
+}
+
 rd_json_node *rd_json_set_int(rd_json_node *object, const char *key, int64_t value)
 {
     RD_ASSERT(value >= -(int64_t)EXACT && value <= (int64_t)EXACT); /* larger ones change */

@@ -409,7 +409,7 @@ static void write_model(const rd_tok *tok, rd_json_node *model)
         if (tok->kind[id] == TOK_HOLE) continue;
         rd_buf_clear(&text);
         add_letters(tok, &letters, id, &text);
-        rd_json_set_int(vocab, text.data, id);
+        rd_json_add_int(vocab, text.data, id);
     }
     /* The one-string form, which every version of the Python package reads. */
     rd_json_node *merges = rd_json_set_array(model, "merges");
