@@ -288,6 +288,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     RD_TRY(find_published(j));
     RD_TRY(find_tokenizer(j));
     RD_TRY(check_models(j));
+    RD_TRY(chats_check(j));
     const config_scope *s = &j->cfg.keys;
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));

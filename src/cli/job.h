@@ -73,6 +73,11 @@ int job_model(const job *j, const config_arm *arm, rd_model_config *c);
 /* Is the arm to be evaluated as it begins, without training? */
 bool job_is_untuned(const config_arm *arm);
 
+/* chats.c: an arm's chat template, made once; after job_tokenizer.  check: can all arms have
+ * theirs? Before the grid is there.  Collective on world. */
+int job_chat(job *j, const config_arm *arm, const rd_chat **chat);
+int chats_check(const job *j);
+
 /* options.c: option structs from config values. */
 void options_teacher(const job *j, rd_teacher_opts *o);
 int options_key(const config_scope *s, rd_teacher_opts *o); /* from the environment */

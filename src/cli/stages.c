@@ -151,42 +151,6 @@ done:
     return rc;
 }
 
-/* The template that an arm's base model brings; *has false: there is none.  Collective. */
-static int base_template(const job *j, const config_arm *arm, rd_buf *jinja, bool *has)
-{
-    int rc = RD_OK;
-    const char *base = config_text(&arm->keys, "model.base");
-    char *path = config_prompt_path(&j->cfg, base);
-    if (*base && j->grid->world.rank == 0) rc = rd_chat_find(path, jinja);
-    RD_TRY(rd_agree(&j->grid->world, rc));
-    rd_bcast_buf(&j->grid->world, jinja, 0);
-    *has = jinja->len > 0;
-done:
-    rd_free(path);
-    return rc;
-}
-
-/* How an arm's prompts and responses become tokens, made once; after job_tokenizer.  Collective. */
-static int arm_chat(job *j, const config_arm *arm, const rd_chat **chat)
-{
-    int rc = RD_OK;
-    bool has = false;
-    rd_buf jinja = {0};
-    rd_chat **kept = &j->arm[arm - j->cfg.arm].chat;
-    if (*kept == NULL) {
-        RD_TRY(base_template(j, arm, &jinja, &has));
-        RD_TRY(rd_chat_create(j->tok, config_text(&arm->keys, "model.chat"),
-                              config_text(&arm->keys, "model.system"), has ? jinja.data : NULL,
-                              kept));
-        if (strcmp(rd_chat_name(*kept), "none") != 0)
-            rd_info("chat     %s: the template %s", arm->name, rd_chat_name(*kept));
-    }
-    *chat = *kept;
-done:
-    rd_buf_free(&jinja);
-    return rc;
-}
-
 /* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys.  Stage
  * "untuned": what it is before any of them. */
 static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
@@ -205,7 +169,7 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
     const rd_chat *chat = NULL;
     if (prefixes != untuned) RD_TRY(job_data_key(j, &data));
     RD_TRY(base_content(j, arm, &base));
-    RD_TRY(arm_chat(j, arm, &chat));
+    RD_TRY(job_chat(j, arm, &chat));
     uint64_t parts[] = {(uint64_t)data,
                         j->tok_key,
                         parent,
@@ -255,7 +219,7 @@ int stage_sft(job *j, int index)
     RD_TRY(options_train(j, arm, "sft", &o));
     o.dir = dir;
     RD_TRY(train_key(j, arm, "sft", 0, &o.key));
-    RD_TRY(arm_chat(j, arm, &chat));
+    RD_TRY(job_chat(j, arm, &chat));
     o.base = frozen_base(j, arm, &o);
     o.base_identity = j->arm[index].base;
     RD_TRY(model_create(j, arm, !o.adapted, &model));
@@ -290,7 +254,7 @@ int stage_align(job *j, int index)
     o.dir = dir;
     RD_TRY(train_key(j, from, "sft", 0, &parent));
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
-    RD_TRY(arm_chat(j, arm, &chat));
+    RD_TRY(job_chat(j, arm, &chat));
     o.adapted = options_adapter(&from->keys, &o.adapter);
     o.base = frozen_base(j, from, &o);
     o.base_identity = j->arm[from - j->cfg.arm].base;
@@ -542,7 +506,7 @@ int stage_eval(job *j, int index)
     RD_TRY(eval_tasks(j, arm, &test));
     RD_TRY(model_create(j, arm, false, &model));
     RD_TRY(weights_key(j, arm, &key));
-    RD_TRY(arm_chat(j, arm, &chat));
+    RD_TRY(job_chat(j, arm, &chat));
     RD_TRY(final_weights(j, arm, key, model));
     if (job_is_untuned(arm)) j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_eval_run(j->grid, model, chat, j->prompts, &test, key, &o, &j->results));
