@@ -56,10 +56,10 @@ LIB := $(BUILD)/libredistill.a
 BIN := $(BUILD)/redistill
 TESTS ?= $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
 BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
-FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz clean help
+.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz fuzz-run clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -91,6 +91,12 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 tests: $(TESTS:%=$(BUILD)/tests/%)
 ## fuzz: build the fuzz programs (tests/fuzz.t runs them)
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+
+## fuzz-run: each fuzz program under ASan and UBSan, first over tests/corpus, then for FUZZ_SECONDS (60),
+##           beginning with mutation FUZZ_FIRST (0); FUZZ="fuzz_gguf fuzz_safetensors" for some
+fuzz-run: deps
+	$(MAKE) -j2 SAN=1 BUILD=$(BUILD)/asan fuzz FUZZ="$(FUZZ)"
+	@BUILD=$(BUILD)/asan FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) FUZZ_FIRST=$(or $(FUZZ_FIRST),0) tests/fuzz_run.sh $(FUZZ)
 
 ## prove: run the tests, each at the rank counts of its first line
 prove: tests

@@ -4,9 +4,8 @@
  * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER).  The main below needs no such tool: it
  * feeds the files that it is given, or, without arguments, mutations of the seeds (-n N of them).
  */
+#include "fuzz_run.h"
 #include "rd/io.h"
-#include <stdlib.h>
-#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
@@ -75,12 +74,10 @@ static size_t mutate(rd_rng *r, char *text, size_t n, size_t cap)
 
 int main(int argc, char **argv)
 {
-    int64_t n = 20000;
+    const fuzz_run f = fuzz_options(argc, argv, 20000);
     char text[8192];
-    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
-        n = strtoll(argv[2], NULL, 10);
-    } else if (argc > 1) {
-        for (int i = 1; i < argc; i++) {
+    if (f.file < argc) {
+        for (int i = f.file; i < argc; i++) {
             rd_buf b = {0};
             if (rd_file_read(argv[i], &b) != RD_OK) return 1;
             const size_t len = b.len < sizeof(text) ? b.len : sizeof(text);
@@ -90,7 +87,7 @@ int main(int argc, char **argv)
         }
         return 0;
     }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = f.first; fuzz_goes_on(&f, i); i++) {
         rd_rng r = rd_rng_make(1, "fuzz_json", (uint64_t)i, 0);
         const char *seed = seeds[rd_rng_below(&r, 3)];
         size_t len = strlen(seed);
@@ -98,7 +95,6 @@ int main(int argc, char **argv)
         len = mutate(&r, text, len, sizeof(text));
         LLVMFuzzerTestOneInput((const uint8_t *)text, len);
     }
-    printf("%lld inputs\n", (long long)n);
     return 0;
 }
 #endif

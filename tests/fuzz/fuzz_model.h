@@ -4,8 +4,7 @@
 #define FUZZ_MODEL_H
 
 #include "io/modelfile.h"
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz_run.h"
 
 static inline void touch_meta(const rd_meta *m)
 {
@@ -115,20 +114,14 @@ static inline size_t mutate(rd_rng *r, char *b, size_t n, size_t cap, size_t rea
     return n;
 }
 
-/* main of a target: the files given, or mutations of the good file (-n N of them; -s S begins with
- * the S-th). */
+/* main of a target: the files given, or mutations of the good file. */
 static inline int fuzz_main(int argc, char **argv, const char *good, size_t reach,
                             const char *tokens, int (*target)(const uint8_t *, size_t))
 {
     rd_buf b = {0};
-    int64_t n = 20000, first = 0;
-    int i = 1;
-    for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-        if (strcmp(argv[i], "-n") == 0) n = strtoll(argv[i + 1], NULL, 10);
-        if (strcmp(argv[i], "-s") == 0) first = strtoll(argv[i + 1], NULL, 10);
-    }
-    if (i < argc) {
-        for (; i < argc; i++) {
+    const fuzz_run f = fuzz_options(argc, argv, 20000);
+    if (f.file < argc) {
+        for (int i = f.file; i < argc; i++) {
             if (rd_file_read(argv[i], &b) != RD_OK) return 1;
             const size_t len = b.len;
             char *input = malloc(len + 1);
@@ -144,14 +137,13 @@ static inline int fuzz_main(int argc, char **argv, const char *good, size_t reac
     char *seed = malloc(cap), *input = malloc(cap);
     memcpy(seed, b.data, len);
     rd_buf_free(&b);
-    for (int64_t k = first; k < first + n; k++) {
+    for (int64_t k = f.first; fuzz_goes_on(&f, k); k++) {
         rd_rng r = rd_rng_make(1, good, (uint64_t)k, 0);
         memcpy(input, seed, len);
         target((const uint8_t *)input, mutate(&r, input, len, cap, reach, tokens));
     }
     free(seed);
     free(input);
-    printf("%lld inputs\n", (long long)n);
     return 0;
 }
 

@@ -4,9 +4,8 @@
 #ifndef RD_FUZZ_TASK_H
 #define RD_FUZZ_TASK_H
 
+#include "fuzz_run.h"
 #include "rd/task.h"
-#include <stdlib.h>
-#include <string.h>
 
 enum { FUZZ_CAP = 8192 };
 
@@ -65,12 +64,10 @@ static size_t fuzz_mutate(rd_rng *r, char *text, size_t n)
 
 int main(int argc, char **argv)
 {
-    int64_t n = 20000;
+    const fuzz_run f = fuzz_options(argc, argv, 20000);
     static char text[FUZZ_CAP];
-    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
-        n = strtoll(argv[2], NULL, 10);
-    } else if (argc > 1) {
-        for (int i = 1; i < argc; i++) {
+    if (f.file < argc) {
+        for (int i = f.file; i < argc; i++) {
             rd_buf b = {0};
             if (rd_file_read(argv[i], &b) != RD_OK) return 1;
             const size_t len = b.len < FUZZ_CAP ? b.len : FUZZ_CAP;
@@ -80,12 +77,11 @@ int main(int argc, char **argv)
         }
         return 0;
     }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = f.first; fuzz_goes_on(&f, i); i++) {
         rd_rng r = rd_rng_make(1, "fuzz_task", (uint64_t)i, 0);
         size_t len = fuzz_mutate(&r, text, fuzz_seed(&r, text, FUZZ_CAP / 2));
         LLVMFuzzerTestOneInput((const uint8_t *)text, len);
     }
-    printf("%lld inputs\n", (long long)n);
     return 0;
 }
 #endif

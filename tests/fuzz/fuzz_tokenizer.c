@@ -4,10 +4,8 @@
  * encode within the promised room, and write a file that loads again and gives the same ids; our
  * own tokenizer must give every text back.  With clang: -fsanitize=fuzzer -DRD_LIBFUZZER.
  * Otherwise main runs the files it is given, or mutations of a good file (-n N of them). */
+#include "fuzz_run.h"
 #include "rd/text.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 static void check_round_trip(const rd_tok *tok, const char *text, size_t n)
 {
@@ -95,11 +93,9 @@ static void mutate(rd_rng *r, rd_buf *b)
 int main(int argc, char **argv)
 {
     rd_buf b = {0};
-    int64_t count = 2000;
-    if (argc == 3 && strcmp(argv[1], "-n") == 0) {
-        count = strtoll(argv[2], NULL, 10);
-    } else if (argc > 1) {
-        for (int i = 1; i < argc; i++) {
+    const fuzz_run f = fuzz_options(argc, argv, 2000);
+    if (f.file < argc) {
+        for (int i = f.file; i < argc; i++) {
             RD_ASSERT(rd_file_read(argv[i], &b) == RD_OK);
             char *copy = malloc(b.len);
             size_t n = b.len;
@@ -117,7 +113,7 @@ int main(int argc, char **argv)
     char *good = malloc(n), *input = malloc(n + 64);
     memcpy(good, b.data, n);
     rd_buf_free(&b);
-    for (int64_t runs = 0; runs < count; runs++) {
+    for (int64_t runs = f.first; fuzz_goes_on(&f, runs); runs++) {
         rd_rng r = rd_rng_make(1, "fuzz", (uint64_t)runs, 0);
         rd_buf_add(&b, good, n);
         mutate(&r, &b);
@@ -128,7 +124,6 @@ int main(int argc, char **argv)
         rd_buf_free(&b);
         LLVMFuzzerTestOneInput((const uint8_t *)input, m);
     }
-    printf("%lld inputs\n", (long long)count);
     free(good);
     free(input);
     return 0;
