@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole program on data x rows x cols grids, for a model that nothing divides (9 heads in 3
-# groups, an odd vocabulary): the same data, the same losses, the same greedy answers, and failures
-# of one rank that end in order.
+# groups, an odd vocabulary; with biases and scaled RoPE): the same data, the same losses, the same
+# greedy answers, and failures of one rank that end in order.
 set -u
 BUILD=${BUILD:-build}
 R=$BUILD/redistill
@@ -19,7 +19,8 @@ ok() { # status text: 0 is good
 }
 uneven="--set align.optimizer=adamw --set model.init.heads=9
     --set model.init.kv_heads=3 --set model.init.head_size=6 --set model.init.width=50
-    --set model.init.ffn=83 --set model.tokenizer.train_vocab=391
+    --set model.init.ffn=83 --set model.init.qkv_bias=true --set model.init.rope_factor=4
+    --set model.init.rope_original_context=200 --set model.tokenizer.train_vocab=391
     --set sft.tokens=8000 --set align.tokens=4000 --set sft.checkpoint_every=0 --set eval.problems=3
     --set align.shard_optimizer=true --set eval.rule_temperature=0 --set eval.follow_temperature=0 --set eval.vote_temperature=0"
 # on RANKS ROWS COLS COMMAND DIR ARGS…: leaves status, seconds, out, err
@@ -51,6 +52,9 @@ answers="problem hypothesis answer spent text"
 
 on 1 1 1 run whole
 ok $status "one rank"
+"$R" inspect "$T/whole/arms/redis/checkpoints/align-final.h5" >"$T/out" 2>/dev/null &&
+    grep -q 'self_attn.k_proj.bias' "$T/out" && grep -q 'model_rope_factor' "$T/out"
+ok $? "the model has biases and scaled RoPE"
 for grid in "2 2 1" "2 1 2" "4 2 2" "3 3 1" "3 1 3" "4 2 1"; do
     read -r ranks rows cols <<<"$grid"
     g="$((ranks / rows / cols)) x $rows x $cols"

@@ -1,5 +1,6 @@
-/* nn: a Llama-architecture transformer (RMSNorm, RoPE, grouped-query attention, SwiGLU), forward
- * and backward by hand, on rd_mat over a replica's grid, and the same with a key-value cache.
+/* nn: a Llama-architecture transformer (RMSNorm, RoPE, grouped-query attention, SwiGLU; where a
+ * model has them scaled RoPE and biases of queries, keys and values), forward and backward by hand,
+ * on rd_mat over a replica's grid, and the same with a key-value cache.
  *
  * Symbols: T tokens, D width, L layers, H heads, K key-value heads, S head size, F ffn, V
  * vocabulary. Activations are D x T (features over grid rows, tokens over grid columns). Collective

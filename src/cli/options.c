@@ -191,8 +191,13 @@ int options_model(const config_scope *s, int64_t vocab, rd_model_config *c)
         .head_size = config_int(s, "model.init.head_size"),
         .ffn = config_int(s, "model.init.ffn"),
         .rope_theta = config_real(s, "model.init.rope_theta"),
+        .rope = {.factor = config_real(s, "model.init.rope_factor"),
+                 .low_freq_factor = config_real(s, "model.init.rope_low_freq_factor"),
+                 .high_freq_factor = config_real(s, "model.init.rope_high_freq_factor"),
+                 .original_context = config_int(s, "model.init.rope_original_context")},
         .norm_eps = config_real(s, "model.init.norm_eps"),
         .tied = config_bool(s, "model.init.tied"),
+        .qkv_bias = config_bool(s, "model.init.qkv_bias"),
     };
     if (c->kv_heads == 0) c->kv_heads = c->heads;
     if (c->ffn == 0) c->ffn = (c->width * 8 / 3 + 15) / 16 * 16;
