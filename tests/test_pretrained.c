@@ -378,6 +378,7 @@ static void test_families(const char *dir)
     };
     char path[400], text[1024];
     rd_model_config c;
+    int64_t positions;
     snprintf(path, sizeof path, "%s/family.%d.json", dir, rd_test_world.rank);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(text, sizeof text,
@@ -386,7 +387,7 @@ static void test_families(const char *dir)
                  " \"intermediate_size\": 96%s}",
                  cases[i].type, cases[i].more);
         if (rd_file_write_atomic(path, text, strlen(text)) != RD_OK) rd_die("%s", path);
-        const int rc = rd_pretrained_read_json(path, &c);
+        const int rc = rd_pretrained_read_json(path, &c, &positions);
         if (cases[i].message != NULL)
             ok(rc == RD_EINPUT && strstr(rd_error_get()->message, cases[i].message) != NULL, "%s%s",
                cases[i].type, cases[i].more);

@@ -105,6 +105,8 @@ bool rd_pretrained_is(const char *path); /* a folder, or named .gguf */
 int rd_pretrained_open(const char *path, rd_pretrained **p);
 void rd_pretrained_close(rd_pretrained **p);
 const rd_model_config *rd_pretrained_config(const rd_pretrained *p);
+int64_t
+rd_pretrained_positions(const rd_pretrained *p); /* the longest context, tokens; 0: unknown */
 /* The weights, widened to float32, into a model of that configuration on any grid.  Each rank reads
  * its own share, straight to where it belongs.  Collective on world.  Also RD_ESTOP. */
 int rd_pretrained_load(const rd_pretrained *p, rd_model *model);
@@ -207,6 +209,29 @@ int rd_model_merge(rd_model *model, const rd_batch *probe, double *largest);
 /* The base's parameters as rd_model_merge would leave them, to a store; the model stays as it is.
  * One matrix at a time is held twice. */
 int rd_model_write_merged(const rd_model *model, rd_store *s, const char *prefix);
+
+/* ---------------------------------------------------------------- publish.c */
+
+/* The model, which has no adapter, as a folder that transformers loads: config.json and
+ * safetensors. Collective on world.  Errors: RD_EIO; what was in the folder before see rd_export.
+ */
+typedef struct rd_publish_opts {
+    rd_format format;    /* F32, F16, BF16 */
+    int64_t shard_bytes; /* of a file at most; 0: one file */
+    const char *config; /* text of the config.json that the model came with, kept but for the number
+                           format; NULL: made from the shape and: */
+    int64_t positions;  /* max_position_embeddings; 0: 4096 */
+    int32_t bos, eos, pad; /* -1: none */
+} rd_publish_opts;
+int rd_model_publish(const rd_model *model, const rd_publish_opts *o, const char *dir);
+/* Its adapter as a folder that peft loads over the base as it was (named `base`): PiSSA and OLoRA
+ * as plain LoRA of twice the rank, in which peft itself converts them.  It need not be ready, nor
+ * the base's weights there.  Collective on world. */
+int rd_adapter_publish(const rd_model *model, rd_format format, const char *base, const char *dir);
+/* Such a folder's adapter (LoRA, rsLoRA, DoRA) beside a model without gradients that has the base's
+ * weights, ready.  RD_EINPUT names the key or tensor that does not fit.  Collective on world. */
+int rd_model_adapt_from(rd_model *model, const char *dir);
+int rd_adapter_read_opts(const char *dir, rd_adapter_opts *o); /* Local */
 
 /* ---------------------------------------------------------------- inference passes */
 

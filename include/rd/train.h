@@ -175,6 +175,23 @@ typedef struct rd_train_memory {
  * buffers.  Collective. */
 int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_train_memory *m);
 
+/* What a checkpoint holds, for those who have the file alone. */
+typedef struct rd_checkpoint_info {
+    rd_model_config model;
+    bool weights; /* whole ones; without them an adapter beside a base */
+    bool adapted;
+    rd_adapter_opts adapter;
+    uint64_t key, tokenizer;
+    char base[1024]; /* where the base was; "": not said */
+    uint64_t base_identity;
+} rd_checkpoint_info;
+/* Collective on world. */
+int rd_checkpoint_read_info(const rd_grid *g, const char *path, rd_checkpoint_info *info);
+/* A model that came from elsewhere, with its adapter if it has one (o), as a final file that others
+ * start from.  Collective on world. */
+int rd_checkpoint_import(const rd_grid *g, const rd_model *model, const rd_adapter_opts *o,
+                         uint64_t key, uint64_t tokenizer, const char *path);
+
 /* Final (or branch) weights of a stage: DIR/checkpoints/STAGE-final.h5, STAGE-branch.h5.  key: that
  * of the run that must have written them; RD_EINPUT for those of another run.  Collective on world.
  */

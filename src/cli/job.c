@@ -90,6 +90,7 @@ static int find_published(job *j)
         j->arm[i].published = j->arm[i].have_base = found.published != 0;
         j->arm[i].shape = found.shape;
         j->arm[i].base = found.identity;
+        if (found.published) j->arm[i].base_path = rd_strdup(path);
         RD_FREE(path);
     }
 done:
@@ -97,8 +98,7 @@ done:
     return rc;
 }
 
-/* A tokenizer's key: the hash of its tokenizer.json, whatever file it came from.  Local. */
-static uint64_t hash_tokenizer(const rd_tok *tok)
+uint64_t job_tokenizer_key(const rd_tok *tok)
 {
     rd_buf json = {0};
     rd_tok_to_json(tok, &json);
@@ -125,10 +125,10 @@ static int read_tokenizer(job *j, rd_buf *path)
         RD_TRY(rd_tok_open(one, &tok));
         if (path->len == 0) {
             first = i;
-            key = hash_tokenizer(tok);
+            key = job_tokenizer_key(tok);
             j->tok_vocab = rd_tok_vocab(tok);
             rd_buf_puts(path, one);
-        } else if (hash_tokenizer(tok) != key) {
+        } else if (job_tokenizer_key(tok) != key) {
             RD_FAIL(RD_EINPUT,
                     "%s: model.base of arms '%s' and '%s': their tokenizers differ, and the arms "
                     "of one run share it",
@@ -337,6 +337,7 @@ void job_end(job *j)
     rd_free(j->dir);
     rd_free(j->teacher_path);
     rd_free(j->tok_path);
+    for (int i = 0; i < CONFIG_MAX_ARMS; i++) rd_free(j->arm[i].base_path);
     config_free(&j->cfg);
     if (j->grid) rd_la_detach(j->grid);
     rd_grid_free(&j->grid);
@@ -693,7 +694,7 @@ static int open_tokenizer(job *j)
     int rc = RD_OK;
     const rd_comm *w = &j->grid->world;
     RD_TRY(rd_agree(w, rd_tok_open(j->tok_path, &j->tok)));
-    if (w->rank == 0) j->tok_key = hash_tokenizer(j->tok);
+    if (w->rank == 0) j->tok_key = job_tokenizer_key(j->tok);
     rd_bcast(w, &j->tok_key, sizeof j->tok_key, 0);
 done:
     return rc;

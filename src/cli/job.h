@@ -39,7 +39,8 @@ typedef struct job {
         bool published; /* model.base is a folder or a GGUF file: its shape is the model's */
         rd_model_config shape;
         bool have_base;
-        uint64_t base; /* content of model.base; 0: none */
+        uint64_t base;   /* content of model.base; 0: none */
+        char *base_path; /* where it is, when published */
         bool have_sft, have_align;
         rd_train_report sft, align;
         int64_t parameters;
@@ -72,6 +73,12 @@ int job_manifest(job *j);
 int job_model(const job *j, const config_arm *arm, rd_model_config *c);
 /* Is the arm to be evaluated as it begins, without training? */
 bool job_is_untuned(const config_arm *arm);
+/* A tokenizer's key: the hash of its tokenizer.json, whatever file it came from.  Local. */
+uint64_t job_tokenizer_key(const rd_tok *tok);
+/* The arm whose SFT an arm starts from, and the file of its final weights (caller frees).  Local.
+ */
+const config_arm *job_source_arm(const job *j, const config_arm *arm);
+char *job_arm_weights(const job *j, const config_arm *arm);
 
 /* chats.c: an arm's chat template, made once; after job_tokenizer.  check: can all arms have
  * theirs? Before the grid is there.  Collective on world. */

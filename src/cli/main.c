@@ -1,6 +1,8 @@
 /* main.c: the command line.  The only place that prints an error and chooses the exit status. */
 #include "cli/job.h"
 
+#include "cli/convert.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +10,8 @@
 enum { MAX_SETS = 64 };
 
 typedef struct arguments {
-    const char *command, *file, *machine, *format, *to;
+    const char *command, *file, *machine, *format, *to, *base, *arm, *tokenizer, *dtype, *tokens;
+    double shard_gb;
     const char *sets[MAX_SETS];
     int n_sets;
     double max_hours;
@@ -29,8 +32,18 @@ static const char usage[] =
     "  calibrate [FILE]           measure this machine for such plans (machine.json)\n"
     "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
     "  report DIR                 print a finished run's report again\n"
+    "  export MODEL --to DIR      a model, adapters merged, as a folder that transformers loads\n"
+    "                             [--dtype f32|bf16|f16] [--shard-gb N]\n"
+    "  export --format peft MODEL --to DIR\n"
+    "                             its adapter as a folder that peft loads\n"
     "  export --format llama-factory CONFIG|DIR --to DIR2\n"
     "                             a run's datasets as files for LLaMA-Factory\n"
+    "  import MODEL --to FILE.h5  a published model, or one with a peft adapter, as a checkpoint\n"
+    "  logits MODEL --tokens FILE --to FILE2\n"
+    "                             of the token ids in FILE: raw float32, tokens x vocabulary\n"
+    "                             MODEL: a config's arm (the last, or --arm NAME), a checkpoint,\n"
+    "                             a Hugging Face folder, a .gguf file or a peft adapter; further\n"
+    "                             [--base MODEL] (under an adapter) [--tokenizer PATH]\n"
     "\n"
     "  --set KEY=VALUE            override a key of the config (repeatable)\n"
     "  --max-hours H              stop, resumable, after H hours\n"
@@ -43,6 +56,23 @@ static const char usage[] =
     "Exit status: 0 done, 2 usage, 3 bad input, 4 I/O, 5 numeric failure, 6 internal error,\n"
     "7 injected fault, 75 stopped at a limit or by a signal (the same command continues).\n";
 
+static bool parse_model_option(arguments *a, const char *option, const char *value)
+{
+    const struct {
+        const char *name, **to;
+    } texts[] = {{"--base", &a->base},
+                 {"--arm", &a->arm},
+                 {"--tokenizer", &a->tokenizer},
+                 {"--dtype", &a->dtype},
+                 {"--tokens", &a->tokens}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (strcmp(option, texts[i].name) != 0) continue;
+        *texts[i].to = value;
+        return true;
+    }
+    return false;
+}
+
 static int parse_option(arguments *a, int argc, char **argv, int *i)
 {
     int rc = RD_OK;
@@ -51,8 +81,9 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->json = true;
         goto done;
     }
-    static const char *const options[] = {"--set",     "--max-hours", "--fault", "--ranks",
-                                          "--machine", "--format",    "--to"};
+    static const char *const options[] = {
+        "--set",  "--max-hours", "--fault",     "--ranks", "--machine", "--format",  "--to",
+        "--base", "--arm",       "--tokenizer", "--dtype", "--tokens",  "--shard-gb"};
     bool known = false;
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         known |= strcmp(option, options[k]) == 0;
@@ -79,9 +110,42 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->format = value;
     } else if (strcmp(option, "--to") == 0) {
         a->to = value;
+    } else if (strcmp(option, "--shard-gb") == 0) {
+        char *end;
+        a->shard_gb = strtod(value, &end);
+        if (*end || end == value || !(a->shard_gb > 0 && a->shard_gb < 1e6))
+            RD_FAIL(RD_EUSAGE, "--shard-gb: expected gigabytes above 0, got '%s'", value);
+    } else if (parse_model_option(a, option, value)) {
+        goto done;
     } else {
         RD_TRY(rd_fault_arm(value));
     }
+done:
+    return rc;
+}
+
+static bool converts(const char *command)
+{
+    return strcmp(command, "export") == 0 || strcmp(command, "import") == 0 ||
+           strcmp(command, "logits") == 0;
+}
+
+/* Options of models go with the commands that they are of. */
+static int check_conversion(const arguments *a)
+{
+    int rc = RD_OK;
+    const bool exporting = strcmp(a->command, "export") == 0,
+               logits = strcmp(a->command, "logits") == 0;
+    if (!converts(a->command)) {
+        if (a->to || a->base || a->arm || a->tokenizer)
+            RD_FAIL(RD_EUSAGE, "--to, --base, --arm, --tokenizer: of export, import and logits");
+    } else if (!a->to) {
+        RD_FAIL(RD_EUSAGE, "%s: --to must be given", a->command);
+    }
+    if (!exporting && (a->format || a->dtype || a->shard_gb > 0))
+        RD_FAIL(RD_EUSAGE, "--format, --dtype, --shard-gb: of export alone");
+    if (logits != (a->tokens != NULL))
+        RD_FAIL(RD_EUSAGE, logits ? "logits: --tokens must be given" : "--tokens: of logits alone");
 done:
     return rc;
 }
@@ -106,9 +170,9 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (a->help || a->version) goto done;
     if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
-    static const char *const commands[] = {"run",     "augment",   "filter", "sft",
-                                           "align",   "eval",      "report", "validate",
-                                           "inspect", "calibrate", "export"};
+    static const char *const commands[] = {"run",    "augment", "filter",   "sft",     "align",
+                                           "eval",   "report",  "validate", "inspect", "calibrate",
+                                           "export", "import",  "logits"};
     const char *nearest = NULL;
     int best = 100;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -119,11 +183,10 @@ static int parse(arguments *a, int argc, char **argv)
         RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, nearest);
     if (!a->file && strcmp(a->command, "calibrate") != 0)
         RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
-                strcmp(a->command, "inspect") == 0 ? "file" : "config");
-    const bool exporting = strcmp(a->command, "export") == 0;
-    if (exporting && (!a->format || !a->to))
-        RD_FAIL(RD_EUSAGE, "export: --format and --to must be given");
-    if (!exporting && (a->format || a->to)) RD_FAIL(RD_EUSAGE, "--format, --to: of export alone");
+                strcmp(a->command, "inspect") == 0 ? "file"
+                : converts(a->command)             ? "model"
+                                                   : "config");
+    RD_TRY(check_conversion(a));
 done:
     return rc;
 }
@@ -289,12 +352,31 @@ done:
     return rc;
 }
 
+static int command_convert(const arguments *a)
+{
+    const convert_args c = {.file = a->file,
+                            .n_sets = a->n_sets,
+                            .sets = a->sets,
+                            .arm = a->arm,
+                            .base = a->base,
+                            .tokenizer = a->tokenizer,
+                            .dtype = a->dtype,
+                            .shard_gb = a->shard_gb,
+                            .tokens = a->tokens,
+                            .to = a->to};
+    if (strcmp(a->command, "import") == 0) return convert_import(&c);
+    if (strcmp(a->command, "logits") == 0) return convert_logits(&c);
+    return convert_export(&c, a->format != NULL && strcmp(a->format, "peft") == 0);
+}
+
 static int command_export(const arguments *a)
 {
     int rc = RD_OK;
     rd_comm world = rd_comm_world();
+    if (!a->format || strcmp(a->format, "hf") == 0 || strcmp(a->format, "peft") == 0)
+        return command_convert(a);
     if (strcmp(a->format, "llama-factory") != 0)
-        RD_FAIL(RD_EUSAGE, "--format: expected llama-factory, got '%s'", a->format);
+        RD_FAIL(RD_EUSAGE, "--format: expected hf, peft or llama-factory, got '%s'", a->format);
     RD_TRY(rd_agree(&world, world.rank == 0 ? root_export_datasets(a) : RD_OK));
 done:
     return rc;
@@ -321,6 +403,7 @@ static int dispatch(const arguments *a)
     if (strcmp(a->command, "calibrate") == 0)
         return calibrate_run(a->file ? a->file : "machine.json");
     if (strcmp(a->command, "export") == 0) return command_export(a);
+    if (converts(a->command)) return command_convert(a);
     return command_run(a);
 }
 

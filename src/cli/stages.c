@@ -182,7 +182,7 @@ done:
     return rc;
 }
 
-static const config_arm *source_arm(const job *j, const config_arm *arm)
+const config_arm *job_source_arm(const job *j, const config_arm *arm)
 {
     for (int i = 0; arm->from && i < j->cfg.n_arms; i++)
         if (strcmp(j->cfg.arm[i].name, arm->from) == 0) return &j->cfg.arm[i];
@@ -202,8 +202,7 @@ static void train_info(const config_arm *arm, const char *stage, const rd_train_
 /* A published base that stays as it is beside an adapter need not stand in checkpoints again. */
 static const char *frozen_base(const job *j, const config_arm *arm, const rd_train_opts *o)
 {
-    return o->adapted && j->arm[arm - j->cfg.arm].published ? config_text(&arm->keys, "model.base")
-                                                            : NULL;
+    return o->adapted ? j->arm[arm - j->cfg.arm].base_path : NULL;
 }
 
 int stage_sft(job *j, int index)
@@ -239,7 +238,7 @@ done:
 int stage_align(job *j, int index)
 {
     int rc = RD_OK;
-    const config_arm *arm = &j->cfg.arm[index], *from = source_arm(j, arm);
+    const config_arm *arm = &j->cfg.arm[index], *from = job_source_arm(j, arm);
     rd_model *model = NULL;
     const rd_chat *chat = NULL;
     rd_train_opts o;
@@ -427,10 +426,10 @@ static void free_random_rules(random_rules *r)
 }
 
 /* The newest weights of an arm: of its alignment, else of its SFT. */
-static char *arm_weights(const job *j, const config_arm *arm)
+char *job_arm_weights(const job *j, const config_arm *arm)
 {
     bool align = config_list_has(&arm->keys, "stages", "align");
-    return job_arm_path(j, align ? arm : source_arm(j, arm),
+    return job_arm_path(j, align ? arm : job_source_arm(j, arm),
                         align ? "checkpoints/align-final.h5" : "checkpoints/sft-final.h5");
 }
 
@@ -439,7 +438,7 @@ static int weights_key(job *j, const config_arm *arm, uint64_t *key)
     int rc = RD_OK;
     uint64_t parent;
     if (job_is_untuned(arm)) return train_key(j, arm, "untuned", 0, key);
-    RD_TRY(train_key(j, source_arm(j, arm), "sft", 0, &parent));
+    RD_TRY(train_key(j, job_source_arm(j, arm), "sft", 0, &parent));
     if (config_list_has(&arm->keys, "stages", "align")) {
         bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
         RD_TRY(train_key(j, arm, "align", parent + branch, key));
@@ -454,9 +453,9 @@ done:
 static int final_weights(const job *j, const config_arm *arm, uint64_t key, rd_model *model)
 {
     int rc = RD_OK;
-    const config_arm *from = source_arm(j, arm);
+    const config_arm *from = job_source_arm(j, arm);
     rd_train_opts o = {0};
-    char *path = arm_weights(j, arm);
+    char *path = job_arm_weights(j, arm);
     if (job_is_untuned(arm)) {
         int64_t trained = j->grid->world.rank == 0 && rd_file_exists(path);
         rd_bcast(&j->grid->world, &trained, sizeof trained, 0);

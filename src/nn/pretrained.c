@@ -13,6 +13,7 @@ struct rd_pretrained {
     bool gguf;
     rd_weights *weights;
     rd_model_config cfg;
+    int64_t positions;
 };
 
 /* ---------------------------------------------------------------- names */
@@ -164,9 +165,9 @@ static int read_config(rd_pretrained *p)
 {
     int rc = RD_OK;
     rd_buf path = {0};
-    if (p->gguf) return rd_pretrained_read_gguf(p->weights, p->path, &p->cfg);
+    if (p->gguf) return rd_pretrained_read_gguf(p->weights, p->path, &p->cfg, &p->positions);
     rd_buf_printf(&path, "%s/config.json", p->path);
-    rc = rd_pretrained_read_json(path.data, &p->cfg);
+    rc = rd_pretrained_read_json(path.data, &p->cfg, &p->positions);
     rd_buf_free(&path);
     return rc;
 }
@@ -201,6 +202,11 @@ void rd_pretrained_close(rd_pretrained **pp)
 const rd_model_config *rd_pretrained_config(const rd_pretrained *p)
 {
     return &p->cfg;
+}
+
+int64_t rd_pretrained_positions(const rd_pretrained *p)
+{
+    return p->positions;
 }
 
 int rd_pretrained_identity(const rd_pretrained *p, uint64_t *id)

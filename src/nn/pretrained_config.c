@@ -253,20 +253,19 @@ done:
     return rc;
 }
 
-int rd_pretrained_read_json(const char *path, rd_model_config *c)
+int rd_pretrained_read_json(const char *path, rd_model_config *c, int64_t *positions)
 {
     int rc = RD_OK;
     reader r = {.path = path};
-    int64_t positions;
     *c = (rd_model_config){0};
     RD_TRY(rd_json_read(path, &r.doc));
     r.root = rd_json_root(r.doc);
     if (rd_json_kind(r.root) != RD_JSON_OBJECT) RD_FAIL(RD_EINPUT, "%s: expected an object", path);
     RD_TRY(read_family(&r));
     RD_TRY(read_sizes(&r, c));
-    RD_TRY(take_int(&r, r.root, "max_position_embeddings", family[r.family].positions, &positions));
-    RD_TRY(read_rope(&r, positions, c));
-    RD_TRY(check_window(&r, positions, c));
+    RD_TRY(take_int(&r, r.root, "max_position_embeddings", family[r.family].positions, positions));
+    RD_TRY(read_rope(&r, *positions, c));
+    RD_TRY(check_window(&r, *positions, c));
     RD_TRY(check_rest(&r));
     c->qkv_bias = r.family == QWEN2;
     RD_TRY(check_config(path, c));
@@ -391,7 +390,8 @@ done:
     return rc;
 }
 
-int rd_pretrained_read_gguf(const rd_weights *w, const char *path, rd_model_config *c)
+int rd_pretrained_read_gguf(const rd_weights *w, const char *path, rd_model_config *c,
+                            int64_t *positions)
 {
     int rc = RD_OK;
     *c = (rd_model_config){.rope_theta = 10000};
@@ -418,6 +418,8 @@ int rd_pretrained_read_gguf(const rd_weights *w, const char *path, rd_model_conf
     c->norm_eps = rd_meta_real(m, 0);
     RD_TRY(find_meta(w, path, architecture, "rope.freq_base", false, &m));
     if (m != NULL) c->rope_theta = rd_meta_real(m, 0);
+    RD_TRY(find_meta(w, path, architecture, "context_length", false, &m));
+    *positions = m != NULL ? rd_meta_int(m, 0) : 0;
     RD_TRY(read_vocabulary(w, path, &c->vocab));
     c->tied = rd_weights_find(w, "output.weight") == NULL;
     c->qkv_bias = qwen2;

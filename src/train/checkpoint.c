@@ -551,6 +551,75 @@ done:
     return rc;
 }
 
+static int read_adapter_info(rd_store *store, rd_checkpoint_info *info)
+{
+    int rc = RD_OK;
+    int64_t kind, rslora, targets, identity;
+    rd_buf base = {0};
+    info->adapted = rd_store_has_attribute(store, "", "adapter_kind");
+    if (!info->adapted) goto done;
+    RD_TRY(rd_store_get_i64(store, "", "adapter_kind", &kind));
+    RD_TRY(rd_store_get_i64(store, "", "adapter_rank", &info->adapter.rank));
+    RD_TRY(rd_store_get_f64(store, "", "adapter_alpha", &info->adapter.alpha));
+    RD_TRY(rd_store_get_f64(store, "", "adapter_dropout", &info->adapter.dropout));
+    RD_TRY(rd_store_get_i64(store, "", "adapter_rslora", &rslora));
+    RD_TRY(rd_store_get_i64(store, "", "adapter_targets", &targets));
+    info->adapter.kind = (rd_adapter_kind)kind;
+    info->adapter.rslora = rslora != 0;
+    info->adapter.targets = (unsigned)targets;
+    RD_TRY(rd_adapter_check(&info->model, &info->adapter));
+    if (!rd_store_has_attribute(store, "", "base")) goto done;
+    RD_TRY(rd_store_get_string(store, "", "base", &base));
+    RD_TRY(rd_store_get_i64(store, "", "base_identity", &identity));
+    snprintf(info->base, sizeof info->base, "%s", base.data);
+    info->base_identity = (uint64_t)identity;
+done:
+    rd_buf_free(&base);
+    return rc;
+}
+
+int rd_checkpoint_read_info(const rd_grid *g, const char *path, rd_checkpoint_info *info)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    int64_t key, tokenizer;
+    *info = (rd_checkpoint_info){0};
+    RD_TRY(rd_store_open(&g->world, path, SCHEMA, VERSION, &store));
+    RD_TRY(rd_model_read_config(store, &info->model));
+    RD_TRY(rd_store_get_i64(store, "", "key", &key));
+    RD_TRY(rd_store_get_i64(store, "", "tokenizer", &tokenizer));
+    info->key = (uint64_t)key, info->tokenizer = (uint64_t)tokenizer;
+    info->weights = rd_store_has(store, "weights/model.norm.weight");
+    RD_TRY(read_adapter_info(store, info));
+    if (!info->weights && info->base[0] == 0)
+        RD_FAIL(RD_EINPUT, "%s holds no whole model: it is a step of a run", path);
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
+int rd_checkpoint_import(const rd_grid *g, const rd_model *model, const rd_adapter_opts *o,
+                         uint64_t key, uint64_t tokenizer, const char *path)
+{
+    int rc = RD_OK;
+    rd_store *store = NULL;
+    rd_train_opts opts = {.adapted = o != NULL};
+    const train_files f = {.g = g, .o = &opts};
+    const train_state none = {0};
+    const rd_store_info info = {.schema = SCHEMA, .version = VERSION};
+    if (o != NULL) opts.adapter = *o;
+    RD_TRY(rd_store_create(&g->world, path, &info, &store));
+    RD_TRY(rd_model_write_config(&model->cfg, store));
+    RD_TRY(rd_store_set_string(store, "", "stage", "import"));
+    RD_TRY(write_state(store, &none, key));
+    RD_TRY(rd_store_set_i64(store, "", "tokenizer", (int64_t)tokenizer));
+    RD_TRY(write_model(&f, model, store, true));
+    RD_TRY(rd_store_commit(&store));
+done:
+    rd_store_close(&store);
+    return rc;
+}
+
 int rd_checkpoint_config(const rd_grid *g, const char *path, rd_model_config *cfg)
 {
     int rc = RD_OK;
