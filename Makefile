@@ -29,7 +29,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
 PKG_HDF5 ?= $(shell for p in hdf5-openmpi hdf5-mpich hdf5; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 PKG_SCALAPACK ?= $(shell for p in scalapack-openmpi scalapack-mpich scalapack; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 PKG_BLAS ?= openblas
-PKGS := $(PKG_HDF5) $(PKG_SCALAPACK) $(PKG_BLAS) libcjson libpcre2-8 libcurl
+PKGS := $(PKG_HDF5) $(PKG_SCALAPACK) $(PKG_BLAS) libcjson libpcre2-8 libutf8proc libcurl
 GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 ifneq ($(SAN),)

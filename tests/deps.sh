@@ -4,14 +4,14 @@
 # tools of `make lint` and `make check-valgrind`.
 set -eu
 packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
-    libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev
+    libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev libutf8proc-dev
     libcurl4-openssl-dev hdf5-tools perl python3"
 tools="clang-format clang-tidy valgrind"
 [ -n "${DEV:-}" ] && packages="$packages $tools"
 have() {
     command -v mpicc >/dev/null && command -v pkg-config >/dev/null && command -v prove >/dev/null &&
         command -v h5diff >/dev/null && command -v python3 >/dev/null || return 1
-    for p in libcjson libpcre2-8 libcurl openblas; do pkg-config --exists $p || return 1; done
+    for p in libcjson libpcre2-8 libutf8proc libcurl openblas; do pkg-config --exists $p || return 1; done
     pkg-config --exists hdf5-openmpi || pkg-config --exists hdf5-mpich || pkg-config --exists hdf5 || return 1
     pkg-config --exists scalapack-openmpi || pkg-config --exists scalapack-mpich ||
         pkg-config --exists scalapack || return 1

@@ -32,6 +32,7 @@ door '\bMPI_[A-Z][a-z_]+\(' 'par|io' 'MPI calls'
 door '\b(cblas_|Cblacs_|blacs_[a-z]+_\(|p[sd][a-z]+_\(|openblas_)' 'la' 'BLAS, BLACS, PBLAS or ScaLAPACK'
 door '\b(H5[A-Z][a-z_]+\(|cJSON_)' 'io' 'HDF5 or cJSON'
 door '\bpcre2_' 'text' 'PCRE2'
+door '\butf8proc_' 'text' 'utf8proc'
 door '\bcurl_' 'teacher' 'libcurl'
 door '(^|[^_a-z])(malloc|calloc|realloc|abort|exit|assert)\(' 'base|par' 'bare malloc, exit, abort or assert'
 exit $bad

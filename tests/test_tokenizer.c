@@ -185,7 +185,14 @@ static const char good_json[] =
 static const struct {
     const char *from, *to, *says;
 } broken[] = {
-    {"null", "{\"type\": \"NFC\"}", ":2: normalizer"},
+    {"null", "{\"type\": \"NFD\"}", ":2: normalizer.type: only NFC, Prepend and Replace"},
+    {"null", "{\"type\": \"Sequence\", \"normalizers\": [7]}", "normalizer.normalizers[0]."},
+    {"null", "{\"type\": \"Prepend\", \"prepend\": \"_\"}", "normalizer.prepend: only"},
+    {"null", "{\"type\": \"Prepend\", \"prepend\": \"\u2581\"}", "Prepend without Replace"},
+    {"null", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"b\"}",
+     "normalizer.pattern.String: only \" \""},
+    {"null", "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\u2581\"}",
+     ":3: pre_tokenizer: only null"},
     {"\"Split\"", "\"Punctuation\"", ":4: pre_tokenizer.pretokenizers[0].type"},
     {"\"Regex\"", "\"String\"", "pre_tokenizer.pretokenizers[0].pattern.Regex: missing"},
     {"\\\\w+", "(", "pre-tokenizer pattern"},
@@ -208,7 +215,11 @@ static const struct {
     {"\"a b\"", "\"a c\"", "model.merges[0]: the right token"},
     {"\"a b\"", "\"b a\"", "model.merges[0]: the merged token"},
     {"\"a b\"", "\"a b\", [\"a\", \"b\"]", "model.merges[1]: this pair"},
-    {"\"special\": true", "\"special\": false", "added_tokens[0].special"},
+    {"\"special\": true", "\"special\": 1", "added_tokens[0].special: expected boolean"},
+    {"\"special\": true", "\"lstrip\": \"x\"", "added_tokens[0].lstrip: expected boolean"},
+    {"\"type\": \"BPE\"", "\"unk_token\": \"a\"", "model.unk_token: not supported where a byte"},
+    {"\"type\": \"BPE\"", "\"byte_fallback\": true", "model.byte_fallback: only false"},
+    {"\"normalizer\"", "\"decoder\": {\"type\": \"WordPiece\"}, \"normalizer\"", ":2: decoder"},
     {"\"id\": 3", "\"id\": \"3\"", "added_tokens[0].id"},
     {"\"content\": \"<s>\"", "\"content\": \"a\"", "has another id"},
     {"[{\"id\"", "[7, {\"id\"", "added_tokens[0]: expected object"},

@@ -49,8 +49,8 @@ static const struct {
     {SWAP("eos_token_id\4", "eos_token_id\6"), "eos_token_id': expected an id"},
     {SWAP("add_bos_token\7\0\0\0\0", "add_bos_token\0\0\0\0\0"), "add_bos_token': expected a bool"},
     {SWAP("token_type\11\0\0\0\5\0\0\0\364\1\0\0\0\0\0\0\3",
-          "token_type\11\0\0\0\5\0\0\0\364\1\0\0\0\0\0\0\5"),
-     "token_type[0]: '<|endoftext|>' is of type 5"},
+          "token_type\11\0\0\0\5\0\0\0\364\1\0\0\0\0\0\0\7"),
+     "token_type[0]: '<|endoftext|>' is of type 7"},
 };
 
 static void check_refused(void)

@@ -1,11 +1,13 @@
-/* text: a byte-level BPE tokenizer, chat templates.  The one door to PCRE2.
+/* text: BPE tokenizers, chat templates.  The one door to PCRE2 and utf8proc.
  *
- * Trained on a corpus, written and read as a Hugging Face tokenizer.json (model BPE, byte-level,
- * a Split pre-tokenizer with a regular expression), so that `tokenizers` loads it and gives the
- * same ids.  All functions are Local; a tokenizer is read-only after it is made.
+ * Trained on a corpus (byte-level BPE, written as a Hugging Face tokenizer.json), or read from a
+ * model's files; the ids are those of the reference: `tokenizers`, tiktoken, sentencepiece.  All
+ * functions are Local; a tokenizer is read-only after it is made.
  *
- * Any bytes can be encoded: what is not UTF-8 becomes pieces of its own, byte by byte, and decoding
- * gives the same bytes back (as long as every byte has a token: rd_tok_train_opts.all_bytes). */
+ * Any bytes can be encoded: what is not UTF-8 becomes pieces of its own, byte by byte.  Decoding
+ * gives the same bytes back unless the tokenizer itself loses something: a byte without a token
+ * (rd_tok_train_opts.all_bytes; SmolLM2 lacks some), a text that NFC changes (Qwen2.5), U+2581,
+ * which is a blank to SentencePiece's. */
 #ifndef RD_TEXT_H
 #define RD_TEXT_H
 
@@ -40,14 +42,25 @@ const char *rd_tok_default_pattern(void);
 int rd_tok_train(const rd_tok_train_opts *opts, int64_t n, const char *const *texts,
                  const int64_t *weights, rd_tok **tok);
 
-/* The tokenizer of a model: a folder with tokenizer.json, such a file, or a .gguf file
- * (tokenizer.ggml.model "gpt2").  RD_EINPUT names the file and the key of what is not supported. */
+/* The tokenizer of a model:
+ *   a folder            its tokenizer.json, else its tokenizer.model
+ *   tokenizer.json      see below; special ids from tokenizer_config.json, generation_config.json
+ *                       and config.json beside it (eos_token_id: all that end a response)
+ *   *.gguf              tokenizer.ggml.model "gpt2" with pre gpt-2, smollm, llama-bpe, qwen2 or
+ *                       tekken; "llama" (SentencePiece's BPE)
+ *   a SentencePiece model    BPE with byte_fallback and identity normalisation (Mistral's)
+ *   tiktoken's rank file     of Llama 3, by its 128000 ranks
+ * RD_EINPUT names the file and the line, key or piece of what is broken or not supported. */
 int rd_tok_open(const char *path, rd_tok **tok);
 
 /* tokenizer.json.  Reading accepts what leads to the same ids as `tokenizers` gives: model BPE
- * without dropout; pre-tokenizer ByteLevel, or a Sequence of Split(Regex, Isolated) and Digits that
- * ends in ByteLevel; added tokens that are special; no normalizer.  RD_EINPUT names the file, the
- * line and the key of anything else.  Truncation, padding and post-processor are not read. */
+ * without dropout, and an unk_token only where it is never needed;
+ *   byte-level      normalizer NFC or none; pre-tokenizer ByteLevel, or a Sequence of Split(Regex,
+ *                   Isolated) and Digits that ends in ByteLevel
+ *   SentencePiece's byte_fallback; normalizer Prepend and Replace, or pre-tokenizer Metaspace
+ * and added tokens with lstrip, rstrip, single_word and normalized.  RD_EINPUT names the file, the
+ * line and the key of anything else.  Of the post-processor only its BOS is read; truncation and
+ * padding are not. */
 int rd_tok_load(const char *path, rd_tok **tok);
 int rd_tok_save(const rd_tok *tok, const char *path); /* atomic; RD_EIO */
 void rd_tok_to_json(const rd_tok *tok, rd_buf *out);
@@ -71,8 +84,14 @@ bool rd_tok_adds_bos(const rd_tok *tok); /* its model expects BOS before a plain
  * O(n). */
 int64_t rd_tok_room(const rd_tok *tok, size_t n); /* ids that n bytes may give at most; > 0 */
 int64_t rd_tok_encode(const rd_tok *tok, const char *text, size_t n, int32_t *ids, int64_t cap);
-/* Append the bytes of ids to out; special tokens and ids outside the vocabulary give nothing. */
+/* The same of a text that stands behind other tokens: the blank that SentencePiece's tokenizers put
+ * before a text is put only if `tokenizers` would put it there too. */
+int64_t rd_tok_encode_behind(const rd_tok *tok, const char *text, size_t n, int32_t *ids,
+                             int64_t cap);
+/* Append the bytes of ids to out; special tokens and ids outside the vocabulary give nothing.  The
+ * blank that encoding put before the text is taken off; behind: it stays. */
 void rd_tok_decode(const rd_tok *tok, const int32_t *ids, int64_t n, rd_buf *out);
+void rd_tok_decode_behind(const rd_tok *tok, const int32_t *ids, int64_t n, rd_buf *out);
 /* Raw bytes of one token, a special's name; borrowed, not NUL-terminated. */
 const char *rd_tok_piece(const rd_tok *tok, int32_t id, size_t *len);
 

@@ -103,7 +103,8 @@ static int put_text(const rd_tok *tok, const char *text, size_t n, rd_buf *ids)
     int64_t room = rd_tok_room(tok, n);
     if (n == 0) return RD_OK;
     some = rd_new(int32_t, room);
-    int64_t got = rd_tok_encode(tok, text, n, some, room);
+    int64_t got = ids->len > 0 ? rd_tok_encode_behind(tok, text, n, some, room)
+                               : rd_tok_encode(tok, text, n, some, room);
     if (got == -2) {
         rc = rd_error_get()->code;
         goto done;
@@ -466,7 +467,7 @@ void rd_chat_barred(const rd_chat *c, int32_t barred[2])
 void rd_chat_read(const rd_chat *c, const int32_t *ids, int64_t n, rd_buf *out)
 {
     size_t lead = c->f->lead ? strlen(c->f->lead) : 0, start = out->len;
-    rd_tok_decode(c->tok, ids, n, out);
+    rd_tok_decode_behind(c->tok, ids, n, out);
     if (lead == 0 || out->len - start < lead || memcmp(out->data + start, c->f->lead, lead) != 0)
         return;
     memmove(out->data + start, out->data + start + lead, out->len - start - lead + 1);

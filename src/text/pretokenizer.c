@@ -83,9 +83,7 @@ void rd_pretok_free(rd_pretok **pre)
     RD_FREE(*pre);
 }
 
-/* Bytes of the UTF-8 character at p, 0 if there is none: as strict as PCRE2 and Python (no overlong
- * forms, no surrogates, nothing above U+10FFFF). */
-static size_t utf8_char(const unsigned char *p, size_t n)
+size_t rd_utf8_char(const unsigned char *p, size_t n)
 {
     unsigned c = p[0];
     if (c < 0x80) return 1;
@@ -98,8 +96,7 @@ static size_t utf8_char(const unsigned char *p, size_t n)
     return len;
 }
 
-/* Length of the longest valid UTF-8 prefix. */
-static size_t utf8_prefix(const char *text, size_t n)
+size_t rd_utf8_prefix(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     size_t i = 0;
@@ -109,7 +106,7 @@ static size_t utf8_prefix(const char *text, size_t n)
             i += 8;
             continue;
         }
-        size_t len = utf8_char(p + i, n - i);
+        size_t len = rd_utf8_char(p + i, n - i);
         if (len == 0) break;
         i += len;
     }
@@ -174,11 +171,11 @@ static bool next_piece(rd_pieces *it, const char **piece, size_t *len)
     }
     if (it->pos == it->seg_end) {
         if (it->pos == it->n) return false;
-        size_t valid = utf8_prefix(it->text + it->pos, it->n - it->pos), bad = it->pos;
+        size_t valid = rd_utf8_prefix(it->text + it->pos, it->n - it->pos), bad = it->pos;
         if (valid == 0) {
             const unsigned char *p = (const unsigned char *)it->text;
             do bad++;
-            while (bad < it->n && utf8_char(p + bad, it->n - bad) == 0);
+            while (bad < it->n && rd_utf8_char(p + bad, it->n - bad) == 0);
             it->seg_end = bad;
             return emit(it, bad, piece, len);
         }
@@ -199,7 +196,8 @@ static bool next_piece(rd_pieces *it, const char **piece, size_t *len)
             it->found = it->end = 0;
             it->search = cut;
             if (cut < it->seg_end)
-                it->search += utf8_char((const unsigned char *)it->text + cut, it->seg_end - cut);
+                it->search +=
+                    rd_utf8_char((const unsigned char *)it->text + cut, it->seg_end - cut);
             if (cut > it->pos) return emit(it, cut, piece, len);
             continue;
         }
@@ -210,6 +208,15 @@ static bool next_piece(rd_pieces *it, const char **piece, size_t *len)
         return emit(it, end, piece, len);
     }
     return emit(it, it->seg_end, piece, len); /* the rest after a last empty match */
+}
+
+bool rd_pretok_begins(const rd_pretok *pre, const char *text, size_t n)
+{
+    pcre2_match_data *match = pcre2_match_data_create_from_pattern(pre->code, pre->memory);
+    RD_ASSERT(match);
+    int got = pcre2_match(pre->code, (PCRE2_SPTR)text, n, 0, PCRE2_ANCHORED, match, NULL);
+    pcre2_match_data_free(match);
+    return got > 0;
 }
 
 /* ---------------------------------------------------------------- one cut after the other */

@@ -1,30 +1,37 @@
 /* tokenizer_gguf: the tokenizer inside a .gguf file.
  *
  * tokenizer.ggml.model "gpt2" is byte-level BPE: the tokens in byte letters, the merges as "a b".
- * How texts are cut is only named there (tokenizer.ggml.pre), after the model family whose
- * tokenizer.json says it; the patterns below are those of the families. */
+ * How texts are normalised and cut is only named there (tokenizer.ggml.pre), after the model family
+ * whose tokenizer.json says it; here is what those say.  "llama" is SentencePiece's BPE: pieces
+ * with scores. */
 #include "text_impl.h"
 
 #include <string.h>
 
-/* What tokenizer.ggml.token_type says of a token. */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
-
 typedef struct family {
     const char *name;
     const char *cut[RD_MAX_CUTS];
-    bool ignore_merges;
+    bool nfc, ignore_merges;
 } family;
 
 #define DIGIT "\\p{N}"
-#define LLAMA3_HEAD "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define LLAMA3_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define SIGNS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
 
 static const family families[] = {
-    {"gpt-2", {GPT2}, false},
-    {"smollm", {DIGIT, GPT2}, false},
-    {"llama-bpe", {LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_TAIL}, true},
+    {"gpt-2", {GPT2}, false, false},
+    {"smollm", {DIGIT, GPT2}, false, false},
+    {"llama-bpe", {WORDS "|\\p{N}{1,3}" SIGNS}, false, true},
+    {"qwen2", {WORDS "|\\p{N}" SIGNS}, true, false},
+    {"tekken",
+     {BEFORE UPPER "*" LOWER "+|" BEFORE UPPER "+" LOWER "*|\\p{N}"
+                   "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+     false,
+     true},
 };
 
 /* ---------------------------------------------------------------- keys */
@@ -103,11 +110,14 @@ static int read_tokens(reader *r)
         int64_t type = rd_meta_int(r->types, i);
         if (n == 0)
             RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens[%lld]: empty", r->name, (long long)i);
-        if (type != TYPE_NORMAL && type != TYPE_CONTROL)
+        if (type < PIECE_NORMAL || type > PIECE_UNUSED)
             RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.token_type[%lld]: '%.*s' is of type %lld",
                     r->name, (long long)i, (int)n, s, (long long)type);
-        if (!rd_vocab_put(&r->vocab, s, n, (int32_t)i,
-                          type == TYPE_CONTROL ? TOK_SPECIAL : TOK_TEXT))
+        int kind = type == PIECE_NORMAL ? TOK_TEXT : type == PIECE_USER ? TOK_ADDED : TOK_SPECIAL;
+        /* Special ones are looked for too, in order that an added token in one is not found. */
+        if (kind != TOK_TEXT)
+            rd_tok_put_added(r->tok, (tok_added){.id = (int32_t)i, .special = kind == TOK_SPECIAL});
+        if (!rd_vocab_put(&r->vocab, s, n, (int32_t)i, kind))
             RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens[%lld]: '%.*s' is there twice", r->name,
                     (long long)i, (int)n, s);
     }
@@ -147,12 +157,14 @@ static int read_family(reader *r)
         RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.pre': '%s' is not supported", r->name, pre);
     for (int k = 0; k < RD_MAX_CUTS && families[i].cut[k]; k++)
         RD_TRY(rd_tok_add_cut(r->tok, families[i].cut[k]));
+    r->tok->nfc = families[i].nfc;
     r->tok->ignore_merges = families[i].ignore_merges;
 done:
     return rc;
 }
 
-static int read_specials(reader *r)
+/* SentencePiece's models expect BOS unless it is said that they do not. */
+static int read_specials(reader *r, bool pieces)
 {
     static const char *const ends[] = {"tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
@@ -162,7 +174,7 @@ static int read_specials(reader *r)
     RD_TRY(read_id(r, "tokenizer.ggml.bos_token_id", &tok->bos));
     RD_TRY(read_id(r, "tokenizer.ggml.eos_token_id", &tok->eos));
     RD_TRY(read_id(r, "tokenizer.ggml.padding_token_id", &tok->pad));
-    RD_TRY(read_flag(r, "tokenizer.ggml.add_bos_token", false, &tok->add_bos));
+    RD_TRY(read_flag(r, "tokenizer.ggml.add_bos_token", pieces, &tok->add_bos));
     rd_tok_add_end(tok, tok->eos);
     for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
         RD_TRY(read_id(r, ends[i], &id));
@@ -172,28 +184,64 @@ done:
     return rc;
 }
 
+static int read_byte_level(reader *r)
+{
+    int rc = RD_OK;
+    RD_TRY(need_array(r, "tokenizer.ggml.merges", RD_META_STRING, &r->merges));
+    r->tok = rd_tok_new();
+    RD_TRY(read_tokens(r));
+    RD_TRY(read_merges(r));
+    RD_TRY(read_family(r));
+    rd_tok_finish(r->tok);
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- SentencePiece's BPE */
+
+static int read_pieces(reader *r)
+{
+    int rc = RD_OK;
+    const rd_meta *scores;
+    bool prefix;
+    const int64_t n = rd_meta_count(r->tokens);
+    rd_sp_piece *piece = rd_new(rd_sp_piece, n);
+    RD_TRY(need_array(r, "tokenizer.ggml.scores", RD_META_REAL, &scores));
+    RD_TRY(read_flag(r, "tokenizer.ggml.add_space_prefix", true, &prefix));
+    if (rd_meta_count(scores) != n)
+        RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.scores': %lld scores of %lld tokens", r->name,
+                (long long)rd_meta_count(scores), (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t type = rd_meta_int(r->types, i);
+        piece[i].s = rd_meta_string(r->tokens, i, &piece[i].n);
+        piece[i].score = rd_meta_real(scores, i);
+        piece[i].type = type < 0 || type > PIECE_BYTE ? 0 : (int)type;
+    }
+    RD_TRY(rd_tok_from_pieces(piece, n, prefix, r->name, "tokenizer.ggml.tokens", &r->tok));
+done:
+    rd_free(piece);
+    return rc;
+}
+
 int rd_tok_from_weights(const rd_weights *w, const char *name, rd_tok **out)
 {
     int rc = RD_OK;
-    reader r = {.w = w, .name = name, .tok = rd_tok_new()};
+    reader r = {.w = w, .name = name};
     const char *model;
     RD_TRY(need_string(&r, "tokenizer.ggml.model", &model));
-    if (strcmp(model, "gpt2") != 0)
+    const bool pieces = strcmp(model, "llama") == 0;
+    if (!pieces && strcmp(model, "gpt2") != 0)
         RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.model': '%s' is not supported", name, model);
     RD_TRY(need_array(&r, "tokenizer.ggml.tokens", RD_META_STRING, &r.tokens));
     RD_TRY(need_array(&r, "tokenizer.ggml.token_type", RD_META_INT, &r.types));
-    RD_TRY(need_array(&r, "tokenizer.ggml.merges", RD_META_STRING, &r.merges));
     if (rd_meta_count(r.types) != rd_meta_count(r.tokens))
         RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.token_type': %lld types of %lld tokens", name,
                 (long long)rd_meta_count(r.types), (long long)rd_meta_count(r.tokens));
     if (rd_meta_count(r.tokens) < 1 || rd_meta_count(r.tokens) > RD_MAX_ID)
         RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.tokens': %lld tokens", name,
                 (long long)rd_meta_count(r.tokens));
-    RD_TRY(read_tokens(&r));
-    RD_TRY(read_merges(&r));
-    RD_TRY(read_family(&r));
-    rd_tok_finish(r.tok);
-    RD_TRY(read_specials(&r));
+    RD_TRY(pieces ? read_pieces(&r) : read_byte_level(&r));
+    RD_TRY(read_specials(&r, pieces));
     *out = r.tok;
     r.tok = NULL;
 done:

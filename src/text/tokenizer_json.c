@@ -1,8 +1,10 @@
-/* tokenizer_json: reads and writes Hugging Face's tokenizer.json.
+/* tokenizer_json: reads Hugging Face's tokenizer.json.
  *
- * Only what leads to the same ids is accepted: whatever else would change them (a normalizer,
- * dropout, another pre-tokenizer) is refused by its key.  Truncation, padding and post-processing
- * come after the ids and are not read. */
+ * Two kinds of BPE: byte-level, whose pre-tokenizer ends in ByteLevel, and SentencePiece's, whose
+ * blanks become U+2581 in a normalizer (Replace) or a pre-tokenizer (Metaspace).  Only what leads
+ * to the same ids is accepted: whatever else would change them (dropout, another normalizer or
+ * pre-tokenizer) is refused by its key.  Truncation and padding come after the ids and are not
+ * read; of post-processing only the BOS that it puts first. */
 #include "text_impl.h"
 
 #include <string.h>
@@ -17,6 +19,7 @@ typedef struct reader {
     const char *name;
     rd_vocab vocab; /* every string of the vocabulary, then of added_tokens */
     rd_tok *tok;    /* in the making */
+    bool blanks;    /* somewhere it was said that blanks become U+2581 */
 } reader;
 
 #define KEY_FAIL(r, node, ...)                                                                  \
@@ -49,19 +52,44 @@ static bool is_type(const rd_json_node *object, const char *type)
     return s && strcmp(s, type) == 0;
 }
 
+/* A switch that may have either value. */
+static int read_bool(const reader *r, const rd_json_node *object, const char *path, const char *key,
+                     bool fallback, bool *out)
+{
+    int rc = RD_OK;
+    const rd_json_node *v = rd_json_get(object, key);
+    *out = v ? rd_json_bool(v) : fallback;
+    if (v && rd_json_kind(v) != RD_JSON_BOOL)
+        KEY_FAIL(r, v, "%s%s: expected boolean, got %s", path, key,
+                 rd_json_kind_name(rd_json_kind(v)));
+done:
+    return rc;
+}
+
 /* A switch that is only read with the value we work by; absent means fallback. */
 static int need_bool(const reader *r, const rd_json_node *object, const char *path, const char *key,
                      bool fallback, bool want)
 {
     int rc = RD_OK;
     const rd_json_node *v = rd_json_get(object, key);
-    bool got = v ? rd_json_bool(v) : fallback;
-    if (v && rd_json_kind(v) != RD_JSON_BOOL)
-        KEY_FAIL(r, v, "%s%s: expected boolean, got %s", path, key,
-                 rd_json_kind_name(rd_json_kind(v)));
+    bool got;
+    RD_TRY(read_bool(r, object, path, key, fallback, &got));
     if (got != want)
         KEY_FAIL(r, v ? v : object, "%s%s: only %s is supported", path, key,
                  want ? "true" : "false");
+done:
+    return rc;
+}
+
+/* A string that is only read with the value we work by. */
+static int need_string(const reader *r, const rd_json_node *object, const char *path,
+                       const char *key, const char *want)
+{
+    int rc = RD_OK;
+    const rd_json_node *v;
+    RD_TRY(need(r, object, path, key, RD_JSON_STRING, &v));
+    if (strcmp(rd_json_string(v), want) != 0)
+        KEY_FAIL(r, v, "%s%s: only \"%s\" is supported", path, key, want);
 done:
     return rc;
 }
@@ -76,6 +104,67 @@ static int need_null(const reader *r, const rd_json_node *object, const char *pa
 done:
     return rc;
 }
+
+/* ---------------------------------------------------------------- normalizer */
+
+/* Replace " " by U+2581; what else it might replace is refused. */
+static int read_replace(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    const rd_json_node *pattern;
+    char inner[80];
+    RD_TRY(need(r, v, path, "pattern", RD_JSON_OBJECT, &pattern));
+    snprintf(inner, sizeof(inner), "%spattern.", path);
+    RD_TRY(need_string(r, pattern, inner, "String", " "));
+    RD_TRY(need_string(r, v, path, "content", RD_BLANK));
+    r->tok->by_char = true;
+    r->blanks = true;
+done:
+    return rc;
+}
+
+static int read_normal_step(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    if (rd_json_kind(v) != RD_JSON_OBJECT) KEY_FAIL(r, v, "%s: expected object", path);
+    if (is_type(v, "NFC")) {
+        r->tok->nfc = true;
+    } else if (is_type(v, "Prepend")) {
+        RD_TRY(need_string(r, v, path, "prepend", RD_BLANK));
+        if (r->tok->prefix != PREFIX_NEVER) KEY_FAIL(r, v, "%stype: Prepend is there twice", path);
+        r->tok->prefix = PREFIX_ALWAYS;
+        r->tok->prefix_twice = true;
+    } else if (is_type(v, "Replace")) {
+        RD_TRY(read_replace(r, v, path));
+    } else {
+        KEY_FAIL(r, v, "%stype: only NFC, Prepend and Replace are supported", path);
+    }
+done:
+    return rc;
+}
+
+static int read_normalizer(reader *r, const rd_json_node *root)
+{
+    int rc = RD_OK, i = 0;
+    char path[80];
+    const rd_json_node *normal = rd_json_get(root, "normalizer"), *list;
+    if (!normal || rd_json_kind(normal) == RD_JSON_NULL) goto done;
+    if (!is_type(normal, "Sequence")) {
+        RD_TRY(read_normal_step(r, normal, "normalizer."));
+    } else {
+        RD_TRY(need(r, normal, "normalizer.", "normalizers", RD_JSON_ARRAY, &list));
+        for (const rd_json_node *v = rd_json_first(list); v; v = rd_json_next(v), i++) {
+            snprintf(path, sizeof(path), "normalizer.normalizers[%d].", i);
+            RD_TRY(read_normal_step(r, v, path));
+        }
+    }
+    if (r->tok->prefix_twice && !r->blanks)
+        KEY_FAIL(r, normal, "normalizer: Prepend without Replace is not supported");
+done:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- pre-tokenizer */
 
 static int add_cut(reader *r, const rd_json_node *v, const char *path, const char *pattern)
 {
@@ -107,11 +196,9 @@ done:
 static int read_digits(reader *r, const rd_json_node *digits, const char *path)
 {
     int rc = RD_OK;
-    const rd_json_node *v = rd_json_get(digits, "individual_digits");
-    if (v && rd_json_kind(v) != RD_JSON_BOOL)
-        KEY_FAIL(r, v, "%sindividual_digits: expected boolean, got %s", path,
-                 rd_json_kind_name(rd_json_kind(v)));
-    RD_TRY(add_cut(r, digits, path, v && rd_json_bool(v) ? "\\p{N}" : "\\p{N}+"));
+    bool single;
+    RD_TRY(read_bool(r, digits, path, "individual_digits", false, &single));
+    RD_TRY(add_cut(r, digits, path, single ? "\\p{N}" : "\\p{N}+"));
 done:
     return rc;
 }
@@ -119,12 +206,37 @@ done:
 static int read_byte_level(reader *r, const rd_json_node *v, const char *path)
 {
     int rc = RD_OK;
-    const rd_json_node *use = rd_json_get(v, "use_regex");
-    if (use && rd_json_kind(use) != RD_JSON_BOOL)
-        KEY_FAIL(r, use, "%suse_regex: expected boolean, got %s", path,
-                 rd_json_kind_name(rd_json_kind(use)));
+    bool use_regex;
+    RD_TRY(read_bool(r, v, path, "use_regex", true, &use_regex));
     RD_TRY(need_bool(r, v, path, "add_prefix_space", true, false));
-    if (!use || rd_json_bool(use)) RD_TRY(add_cut(r, v, path, rd_tok_gpt2_pattern));
+    if (use_regex) RD_TRY(add_cut(r, v, path, rd_tok_gpt2_pattern));
+done:
+    return rc;
+}
+
+/* SentencePiece's blanks.  With split, each begins a piece of its own. */
+static int read_metaspace(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    bool split, add;
+    const rd_json_node *scheme = rd_json_get(v, "prepend_scheme");
+    const char *name = scheme ? rd_json_string(scheme) : NULL;
+    r->tok->by_char = true;
+    r->blanks = true;
+    RD_TRY(need_string(r, v, path, "replacement", RD_BLANK));
+    RD_TRY(read_bool(r, v, path, "split", true, &split));
+    RD_TRY(read_bool(r, v, path, "add_prefix_space", true, &add)); /* in old files */
+    if (!scheme)
+        r->tok->prefix = add ? PREFIX_ALWAYS : PREFIX_NEVER;
+    else if (name && strcmp(name, "always") == 0)
+        r->tok->prefix = PREFIX_ALWAYS;
+    else if (name && strcmp(name, "first") == 0)
+        r->tok->prefix = PREFIX_FIRST;
+    else if (name && strcmp(name, "never") == 0)
+        r->tok->prefix = PREFIX_NEVER;
+    else
+        KEY_FAIL(r, scheme, "%sprepend_scheme: expected always, first or never", path);
+    if (split) RD_TRY(add_cut(r, v, path, " [^ ]*|[^ ]+"));
 done:
     return rc;
 }
@@ -153,8 +265,18 @@ static int read_pre_tokenizer(reader *r, const rd_json_node *root)
 {
     int rc = RD_OK, i = 0;
     char path[80];
-    const rd_json_node *pre, *list;
+    const rd_json_node *pre = rd_json_get(root, "pre_tokenizer"), *list;
+    if (r->blanks && (!pre || rd_json_kind(pre) == RD_JSON_NULL)) goto done;
     RD_TRY(need(r, root, "", "pre_tokenizer", RD_JSON_OBJECT, &pre));
+    if (is_type(pre, "Metaspace")) {
+        if (r->blanks)
+            KEY_FAIL(r, pre,
+                     "pre_tokenizer.type: Metaspace behind a normalizer that does the same");
+        RD_TRY(read_metaspace(r, pre, "pre_tokenizer."));
+        goto done;
+    }
+    if (r->blanks)
+        KEY_FAIL(r, pre, "pre_tokenizer: only null is supported behind normalizer.Replace");
     if (!is_type(pre, "Sequence")) {
         RD_TRY(read_step(r, pre, "pre_tokenizer.", true));
         goto done;
@@ -164,8 +286,7 @@ static int read_pre_tokenizer(reader *r, const rd_json_node *root)
         snprintf(path, sizeof(path), "pre_tokenizer.pretokenizers[%d].", i);
         RD_TRY(read_step(r, v, path, rd_json_next(v) == NULL));
     }
-    if (r->tok->n_cuts == 0)
-        KEY_FAIL(r, list, "pre_tokenizer.pretokenizers: nothing cuts the text");
+    if (i == 0) KEY_FAIL(r, list, "pre_tokenizer.pretokenizers: empty");
 done:
     return rc;
 }
@@ -196,6 +317,35 @@ done:
     return rc;
 }
 
+static int read_added_token(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    const rd_json_node *node;
+    char inner[80];
+    tok_added a = {0};
+    RD_TRY(need(r, v, path, "id", RD_JSON_NUMBER, &node));
+    snprintf(inner, sizeof(inner), "%sid", path);
+    RD_TRY(read_id(r, node, inner, &a.id));
+    RD_TRY(read_bool(r, v, path, "special", false, &a.special));
+    RD_TRY(read_bool(r, v, path, "lstrip", false, &a.lstrip));
+    RD_TRY(read_bool(r, v, path, "rstrip", false, &a.rstrip));
+    RD_TRY(read_bool(r, v, path, "single_word", false, &a.single_word));
+    RD_TRY(read_bool(r, v, path, "normalized", !a.special, &a.normalized));
+    RD_TRY(need(r, v, path, "content", RD_JSON_STRING, &node));
+    const char *s = rd_json_string(node);
+    if (*s == 0) KEY_FAIL(r, node, "%scontent: empty", path);
+    if (!a.special && a.normalized && (r->tok->nfc || r->tok->by_char))
+        KEY_FAIL(r, v, "%snormalized: true is not supported with this normalizer", path);
+    if (rd_vocab_find(&r->vocab, s, strlen(s)) == a.id &&
+        rd_vocab_text(&r->vocab, s, strlen(s)) != a.id)
+        KEY_FAIL(r, node, "%scontent: \"%s\" is there twice", path, s);
+    if (!rd_vocab_put(&r->vocab, s, strlen(s), a.id, a.special ? TOK_SPECIAL : TOK_ADDED))
+        KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path, s);
+    rd_tok_put_added(r->tok, a);
+done:
+    return rc;
+}
+
 static int read_added_tokens(reader *r, const rd_json_node *root)
 {
     int rc = RD_OK, i = 0;
@@ -204,22 +354,10 @@ static int read_added_tokens(reader *r, const rd_json_node *root)
     RD_TRY(need(r, root, "", "added_tokens", RD_JSON_ARRAY, &list));
     for (const rd_json_node *v = rd_json_first(list); v; v = rd_json_next(v), i++) {
         char path[64];
-        const rd_json_node *node;
-        int32_t id;
         snprintf(path, sizeof(path), "added_tokens[%d]", i);
         if (rd_json_kind(v) != RD_JSON_OBJECT) KEY_FAIL(r, v, "%s: expected object", path);
         snprintf(path, sizeof(path), "added_tokens[%d].", i);
-        RD_TRY(need(r, v, path, "id", RD_JSON_NUMBER, &node));
-        snprintf(path, sizeof(path), "added_tokens[%d].id", i);
-        RD_TRY(read_id(r, node, path, &id));
-        snprintf(path, sizeof(path), "added_tokens[%d].", i);
-        /* One that is not special is cut out of every text before the pieces are made. */
-        RD_TRY(need_bool(r, v, path, "special", false, true));
-        RD_TRY(need(r, v, path, "content", RD_JSON_STRING, &node));
-        if (*rd_json_string(node) == 0) KEY_FAIL(r, node, "%scontent: empty", path);
-        const char *s = rd_json_string(node);
-        if (!rd_vocab_put(&r->vocab, s, strlen(s), id, TOK_SPECIAL))
-            KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path, s);
+        RD_TRY(read_added_token(r, v, path));
     }
 done:
     return rc;
@@ -262,6 +400,27 @@ done:
     return rc;
 }
 
+/* A token for what has none is never needed where every byte has one. */
+static int check_unknown(const reader *r, const rd_json_node *model, const rd_json_node *vocab)
+{
+    int rc = RD_OK, missing = -1;
+    const rd_json_node *v = rd_json_get(model, "unk_token");
+    const char *unk = v ? rd_json_string(v) : NULL;
+    for (int b = 0; b < 256 && missing < 0; b++)
+        if (r->tok->byte_id[b] < 0) missing = b;
+    if (v && rd_json_kind(v) != RD_JSON_NULL && !unk)
+        KEY_FAIL(r, v, "model.unk_token: expected string or null");
+    if (unk && *unk && missing >= 0)
+        KEY_FAIL(r, v, "model.unk_token: not supported where a byte (0x%02X) has no token",
+                 missing);
+    if (r->tok->by_char && missing >= 0)
+        KEY_FAIL(r, vocab, "model.vocab: the byte token <0x%02X> is missing", missing);
+    if (r->tok->by_char && rd_vocab_text(&r->vocab, RD_BLANK, strlen(RD_BLANK)) < 0)
+        KEY_FAIL(r, vocab, "model.vocab: \"" RD_BLANK "\" is missing");
+done:
+    return rc;
+}
+
 static int read_model(reader *r, const rd_json_node *root)
 {
     int rc = RD_OK;
@@ -273,21 +432,90 @@ static int read_model(reader *r, const rd_json_node *root)
     v = rd_json_get(model, "type");
     if (v && !is_type(model, "BPE")) KEY_FAIL(r, v, "model.type: only BPE is supported");
     RD_TRY(need_null(r, model, "model.", "dropout"));
-    RD_TRY(need_null(r, model, "model.", "unk_token"));
     RD_TRY(need_null(r, model, "model.", "continuing_subword_prefix"));
     RD_TRY(need_null(r, model, "model.", "end_of_word_suffix"));
-    RD_TRY(need_bool(r, model, "model.", "byte_fallback", false, false));
-    v = rd_json_get(model, "ignore_merges");
-    r->tok->ignore_merges = v && rd_json_bool(v);
+    RD_TRY(need_bool(r, model, "model.", "byte_fallback", false, r->tok->by_char));
+    RD_TRY(read_bool(r, model, "model.", "ignore_merges", false, &r->tok->ignore_merges));
     RD_TRY(need(r, model, "model.", "vocab", RD_JSON_OBJECT, &vocab));
     RD_TRY(need(r, model, "model.", "merges", RD_JSON_ARRAY, &merges));
     RD_TRY(read_vocab(r, vocab));
     RD_TRY(read_added_tokens(r, root));
     const char *why = rd_vocab_place(&r->vocab, r->tok, &bad, &n);
     if (why) KEY_FAIL(r, vocab, "model.vocab[\"%.*s\"]: %s", (int)n, bad, why);
+    RD_TRY(check_unknown(r, model, vocab));
     RD_TRY(read_merges(r, merges));
 done:
     return rc;
+}
+
+/* ---------------------------------------------------------------- decoder, post-processor */
+
+static int read_decode_step(reader *r, const rd_json_node *v, const char *path)
+{
+    int rc = RD_OK;
+    const rd_json_node *count;
+    static const char *const plain[] = {"Replace", "ByteFallback", "Fuse"};
+    for (int i = 0; i < 3; i++)
+        if (is_type(v, plain[i])) goto done;
+    if (is_type(v, "Metaspace")) {
+        r->tok->strip = r->tok->prefix != PREFIX_NEVER;
+    } else if (is_type(v, "Strip")) {
+        RD_TRY(need_string(r, v, path, "content", " "));
+        RD_TRY(need(r, v, path, "start", RD_JSON_NUMBER, &count));
+        if (rd_json_number(count) != 0 && rd_json_number(count) != 1)
+            KEY_FAIL(r, count, "%sstart: only 0 and 1 are supported", path);
+        r->tok->strip = rd_json_number(count) == 1;
+        RD_TRY(need(r, v, path, "stop", RD_JSON_NUMBER, &count));
+        if (rd_json_number(count) != 0) KEY_FAIL(r, count, "%sstop: only 0 is supported", path);
+    } else {
+        KEY_FAIL(r, v, "%stype: not supported", path);
+    }
+done:
+    return rc;
+}
+
+static int read_decoder(reader *r, const rd_json_node *root)
+{
+    int rc = RD_OK, i = 0;
+    char path[80];
+    const rd_json_node *v = rd_json_get(root, "decoder"), *list;
+    r->tok->strip = r->tok->prefix != PREFIX_NEVER;
+    if (!v || rd_json_kind(v) == RD_JSON_NULL) goto done;
+    if (!r->tok->by_char && !is_type(v, "ByteLevel"))
+        KEY_FAIL(r, v, "decoder: only ByteLevel is supported");
+    if (!r->tok->by_char) goto done;
+    if (!is_type(v, "Sequence")) {
+        RD_TRY(read_decode_step(r, v, "decoder."));
+        goto done;
+    }
+    r->tok->strip = false;
+    RD_TRY(need(r, v, "decoder.", "decoders", RD_JSON_ARRAY, &list));
+    for (v = rd_json_first(list); v; v = rd_json_next(v), i++) {
+        snprintf(path, sizeof(path), "decoder.decoders[%d].", i);
+        RD_TRY(read_decode_step(r, v, path));
+    }
+done:
+    return rc;
+}
+
+/* The first special token of a TemplateProcessing is the BOS that the model expects. */
+static void read_bos(const reader *r, const rd_json_node *post, int depth)
+{
+    const rd_json_node *list = post ? rd_json_get(post, "processors") : NULL;
+    if (list && is_type(post, "Sequence") && depth == 0)
+        for (const rd_json_node *v = rd_json_first(list); v; v = rd_json_next(v))
+            if (rd_json_kind(v) == RD_JSON_OBJECT) read_bos(r, v, 1);
+    if (!post || !is_type(post, "TemplateProcessing")) return;
+    const rd_json_node *single = rd_json_get(post, "single");
+    const rd_json_node *first = single ? rd_json_first(single) : NULL;
+    bool object = first && rd_json_kind(first) == RD_JSON_OBJECT;
+    first = object ? rd_json_get(first, "SpecialToken") : NULL;
+    object = first && rd_json_kind(first) == RD_JSON_OBJECT;
+    const rd_json_node *name = object ? rd_json_get(first, "id") : NULL;
+    int32_t id = name && rd_json_string(name) ? rd_tok_special(r->tok, rd_json_string(name)) : -1;
+    if (id < 0) return;
+    r->tok->bos = id;
+    r->tok->add_bos = true;
 }
 
 static int read_document(const rd_json *doc, const rd_json_node *root, const char *name,
@@ -295,16 +523,15 @@ static int read_document(const rd_json *doc, const rd_json_node *root, const cha
 {
     int rc = RD_OK;
     reader r = {.doc = doc, .name = name, .tok = rd_tok_new()};
-    const rd_json_node *v;
     if (rd_json_kind(root) != RD_JSON_OBJECT)
         KEY_FAIL(&r, root, "expected an object, got %s", rd_json_kind_name(rd_json_kind(root)));
-    RD_TRY(need_null(&r, root, "", "normalizer"));
+    RD_TRY(read_normalizer(&r, root));
     RD_TRY(read_pre_tokenizer(&r, root));
-    v = rd_json_get(root, "decoder");
-    if (v && rd_json_kind(v) != RD_JSON_NULL && !is_type(v, "ByteLevel"))
-        KEY_FAIL(&r, v, "decoder: only ByteLevel is supported");
+    RD_TRY(read_decoder(&r, root));
     RD_TRY(read_model(&r, root));
     rd_tok_finish(r.tok);
+    const rd_json_node *post = rd_json_get(root, "post_processor");
+    if (post && rd_json_kind(post) == RD_JSON_OBJECT) read_bos(&r, post, 0);
     *out = r.tok;
     r.tok = NULL;
 done:
@@ -330,114 +557,6 @@ int rd_tok_load(const char *path, rd_tok **tok)
     rd_buf text = {0};
     RD_TRY(rd_file_read(path, &text));
     RD_TRY(rd_tok_from_json(text.data, text.len, path, tok));
-done:
-    rd_buf_free(&text);
-    return rc;
-}
-
-/* ---------------------------------------------------------------- writing */
-
-static void write_byte_level(rd_json_node *v)
-{
-    rd_json_set_string(v, "type", "ByteLevel");
-    rd_json_set_bool(v, "add_prefix_space", false);
-    rd_json_set_bool(v, "trim_offsets", true);
-    rd_json_set_bool(v, "use_regex", false);
-}
-
-static void write_frame(const rd_tok *tok, rd_json_node *root)
-{
-    size_t n;
-    rd_json_set_string(root, "version", "1.0");
-    rd_json_set_null(root, "truncation");
-    rd_json_set_null(root, "padding");
-    rd_json_node *added = rd_json_set_array(root, "added_tokens");
-    for (int32_t id = 0; id < tok->n; id++) {
-        if (tok->kind[id] != TOK_SPECIAL) continue;
-        const char *p = rd_tok_piece(tok, id, &n);
-        char *content = rd_strndup(p, n);
-        rd_json_node *v = rd_json_set_object(added, NULL);
-        rd_json_set_int(v, "id", id);
-        rd_json_set_string(v, "content", content);
-        rd_json_set_bool(v, "single_word", false);
-        rd_json_set_bool(v, "lstrip", false);
-        rd_json_set_bool(v, "rstrip", false);
-        rd_json_set_bool(v, "normalized", false);
-        rd_json_set_bool(v, "special", true);
-        rd_free(content);
-    }
-    rd_json_set_null(root, "normalizer");
-    rd_json_node *pre = rd_json_set_object(root, "pre_tokenizer");
-    rd_json_set_string(pre, "type", "Sequence");
-    rd_json_node *list = rd_json_set_array(pre, "pretokenizers");
-    for (int k = 0; k < tok->n_cuts; k++) {
-        rd_json_node *split = rd_json_set_object(list, NULL);
-        rd_json_set_string(split, "type", "Split");
-        rd_json_set_string(rd_json_set_object(split, "pattern"), "Regex", tok->pattern[k]);
-        rd_json_set_string(split, "behavior", "Isolated");
-        rd_json_set_bool(split, "invert", false);
-    }
-    write_byte_level(rd_json_set_object(list, NULL));
-    rd_json_set_null(root, "post_processor");
-    write_byte_level(rd_json_set_object(root, "decoder"));
-}
-
-static void add_letters(const rd_tok *tok, const rd_letters *letters, int32_t id, rd_buf *out)
-{
-    size_t n;
-    const char *p = rd_tok_piece(tok, id, &n);
-    if (tok->kind[id] == TOK_SPECIAL)
-        rd_buf_add(out, p, n);
-    else
-        rd_letters_write(letters, p, n, out);
-}
-
-static void write_model(const rd_tok *tok, rd_json_node *model)
-{
-    rd_letters letters = rd_letters_make();
-    rd_buf text = {0};
-    rd_json_set_string(model, "type", "BPE");
-    rd_json_set_null(model, "dropout");
-    rd_json_set_null(model, "unk_token");
-    rd_json_set_null(model, "continuing_subword_prefix");
-    rd_json_set_null(model, "end_of_word_suffix");
-    rd_json_set_bool(model, "fuse_unk", false);
-    rd_json_set_bool(model, "byte_fallback", false);
-    rd_json_set_bool(model, "ignore_merges", tok->ignore_merges);
-    rd_json_node *vocab = rd_json_set_object(model, "vocab");
-    for (int32_t id = 0; id < tok->n; id++) {
-        if (tok->kind[id] == TOK_HOLE) continue;
-        rd_buf_clear(&text);
-        add_letters(tok, &letters, id, &text);
-        rd_json_add_int(vocab, text.data, id);
-    }
-    /* The one-string form, which every version of the Python package reads. */
-    rd_json_node *merges = rd_json_set_array(model, "merges");
-    for (int64_t i = 0; i < tok->n_merges; i++) {
-        rd_buf_clear(&text);
-        add_letters(tok, &letters, tok->merges[i].left, &text);
-        rd_buf_putc(&text, ' ');
-        add_letters(tok, &letters, tok->merges[i].right, &text);
-        rd_json_set_string(merges, NULL, text.data);
-    }
-    rd_buf_free(&text);
-}
-
-void rd_tok_to_json(const rd_tok *tok, rd_buf *out)
-{
-    rd_json *doc = rd_json_new(RD_JSON_OBJECT);
-    write_frame(tok, rd_json_root(doc));
-    write_model(tok, rd_json_set_object(rd_json_root(doc), "model"));
-    rd_json_print(rd_json_root(doc), true, out);
-    rd_json_free(&doc);
-}
-
-int rd_tok_save(const rd_tok *tok, const char *path)
-{
-    int rc = RD_OK;
-    rd_buf text = {0};
-    rd_tok_to_json(tok, &text);
-    RD_TRY(rd_file_write_atomic(path, text.data, text.len));
 done:
     rd_buf_free(&text);
     return rc;

@@ -61,10 +61,37 @@ bool rd_vocab_put(rd_vocab *v, const char *s, size_t n, int32_t id, int kind)
     return v->id[i] == id;
 }
 
+int32_t rd_vocab_find(const rd_vocab *v, const char *s, size_t n)
+{
+    int32_t i = n > 0 ? rd_strset_find(&v->strings, s, n) : -1;
+    return i >= 0 ? v->id[i] : -1;
+}
+
 int32_t rd_vocab_text(const rd_vocab *v, const char *s, size_t n)
 {
     int32_t i = n > 0 ? rd_strset_find(&v->strings, s, n) : -1;
     return i >= 0 && v->kind[i] == TOK_TEXT ? v->id[i] : -1;
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* A piece of SentencePiece's: a byte, or text with blanks.  Its kind. */
+static int read_piece(const char *s, size_t n, rd_buf *bytes)
+{
+    const size_t len = strlen(RD_BLANK);
+    if (n == 6 && memcmp(s, "<0x", 3) == 0 && s[5] == '>' && hex(s[3]) >= 0 && hex(s[4]) >= 0) {
+        rd_buf_putc(bytes, (char)(hex(s[3]) << 4 | hex(s[4])));
+        return TOK_BYTE;
+    }
+    for (size_t i = 0; i < n;) {
+        bool blank = n - i >= len && memcmp(s + i, RD_BLANK, len) == 0;
+        rd_buf_putc(bytes, blank ? ' ' : s[i]);
+        i += blank ? len : 1;
+    }
+    return TOK_TEXT;
 }
 
 const char *rd_vocab_place(const rd_vocab *v, rd_tok *tok, const char **bad, size_t *n)
@@ -88,16 +115,19 @@ const char *rd_vocab_place(const rd_vocab *v, rd_tok *tok, const char **bad, siz
             continue;
         }
         *bad = rd_strset_get(&v->strings, string_of[id], n);
-        if (v->kind[string_of[id]] == TOK_SPECIAL) {
-            rd_tok_put_token(tok, *bad, *n, TOK_SPECIAL);
+        int kind = v->kind[string_of[id]];
+        if (kind != TOK_TEXT) {
+            rd_tok_put_token(tok, *bad, *n, kind);
             continue;
         }
         rd_buf_clear(&bytes);
-        if (!rd_letters_read(&letters, *bad, *n, &bytes)) {
+        if (tok->by_char) {
+            kind = read_piece(*bad, *n, &bytes);
+        } else if (!rd_letters_read(&letters, *bad, *n, &bytes)) {
             why = "not in the byte-level alphabet";
             goto done;
         }
-        rd_tok_put_token(tok, bytes.data, bytes.len, TOK_TEXT);
+        rd_tok_put_token(tok, bytes.data, bytes.len, kind);
     }
 done:
     rd_buf_free(&bytes);

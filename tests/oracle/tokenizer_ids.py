@@ -3,9 +3,9 @@
 
     tokenizer_ids.py PROGRAM [PATH ...]
 
-PROGRAM is build/tests/test_tokenizer_golden.  PATH is what a tokenizer is read from: a .gguf file,
-whose vocabulary and merges are given to the package `tokenizers`.  Without paths nothing is
-compared.  TAP on standard output; ids and the decoded text of every string must be equal.
+PROGRAM is build/tests/test_tokenizer_golden.  PATH is what a tokenizer is read from: tokenizer.json
+or a byte-level .gguf (against the package `tokenizers`), tiktoken's rank file of Llama 3 (against `tiktoken`), a SentencePiece model (against `sentencepiece`).  Without paths
+nothing is compared.  TAP on standard output; ids and the decoded text of every string must be equal.
 """
 import random
 import struct
@@ -102,27 +102,61 @@ def ours(program, path, texts):
     return out
 
 
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def huggingface(tok):
+    """Special tokens never come from text, as in rd_tok_encode."""
+    tok.encode_special_tokens = True
+    return lambda texts: [(e.ids, tok.decode(e.ids, skip_special_tokens=False)) for e in tok.encode_batch(texts, add_special_tokens=False)]
+
+
 def gguf_reference(path):
-    """The tokenizer inside a GGUF, built anew for `tokenizers`."""
+    """The byte-level tokenizer inside a GGUF, built anew for `tokenizers`."""
     from gguf import GGUFReader
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     fields = GGUFReader(path).fields
     get = lambda key: fields["tokenizer.ggml." + key].contents()
     tokens, types = get("tokens"), get("token_type")
     tok = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, [tuple(m.split(" ")) for m in get("merges")]))
     tok.add_special_tokens([AddedToken(t, normalized=False) for t, k in zip(tokens, types) if k == 3])
-    tok.encode_special_tokens = True
     level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     assert get("pre") == "smollm"
     tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), level])
     tok.decoder = decoders.ByteLevel()
-    return lambda texts: [e.ids for e in tok.encode_batch(texts, add_special_tokens=False)], tok
+    return huggingface(tok)
+
+
+def json_reference(path):
+    from tokenizers import Tokenizer
+    return huggingface(Tokenizer.from_file(path))
+
+
+def ranks_reference(path):
+    import base64
+    from tiktoken import Encoding
+    with open(path, "rb") as f:
+        ranks = {base64.b64decode(b): int(i) for b, i in (line.split() for line in f)}
+    e = Encoding("reference", pat_str=LLAMA3, mergeable_ranks=ranks, special_tokens={})
+    return lambda texts: [(e.encode(t, disallowed_special=()), t) for t in texts]
+
+
+def sentencepiece_reference(path):
+    """Only U+2581, which is a blank in the vocabulary, does not come back as it was."""
+    from sentencepiece import SentencePieceProcessor
+    sp = SentencePieceProcessor(model_file=path)
+    return lambda texts: [(sp.encode(t), t.replace("\u2581", " ")) for t in texts]
 
 
 def reference(path):
-    if path.endswith(".gguf"):
+    name = path.rsplit("/", 1)[-1]
+    if name.endswith(".gguf"):
         return gguf_reference(path)
-    raise SystemExit(f"{path}: no reference is known")
+    if name.endswith(".json"):
+        return json_reference(path)
+    with open(path, "rb") as f:
+        return sentencepiece_reference(path) if f.read(1) == b"\n" else ranks_reference(path)
 
 
 def main():
@@ -133,10 +167,9 @@ def main():
         return 0
     failed = 0
     for k, path in enumerate(paths):
-        encode, tok = reference(path)
         wrong = 0
-        for text, want, (ids, back) in zip(texts, encode(texts), ours(program, path, texts)):
-            if ids == want and back.decode(errors="replace") == tok.decode(want, skip_special_tokens=False):
+        for text, (want, decoded), (ids, back) in zip(texts, reference(path)(texts), ours(program, path, texts)):
+            if ids == want and back.decode(errors="replace") == decoded:
                 continue
             wrong += 1
             if wrong <= 5:
