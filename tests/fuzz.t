@@ -24,6 +24,7 @@ fuzz fuzz_json 20000
 fuzz fuzz_rule 20000
 fuzz fuzz_task_line 5000
 fuzz fuzz_tokenizer 300
+fuzz fuzz_tokenizer_files 3000
 fuzz fuzz_safetensors 20000
 fuzz fuzz_gguf 20000
 fuzz fuzz_chat 20000

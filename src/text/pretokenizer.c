@@ -64,7 +64,8 @@ int rd_pretok_create(const char *pattern, rd_pretok **out)
     if (!pre->code) {
         char why[160] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof(why));
-        RD_FAIL(RD_EINPUT, "pre-tokenizer pattern: %s in '%s'", why, pattern);
+        RD_FAIL(RD_EINPUT, "pre-tokenizer pattern: %s in '%s'", why,
+                rd_show(pattern, strlen(pattern)).text);
     }
     /* Refused where executable memory is forbidden; the interpreter gives the same pieces. */
     pre->jit = pcre2_jit_compile(pre->code, PCRE2_JIT_COMPLETE) == 0;

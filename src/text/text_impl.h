@@ -199,6 +199,13 @@ enum { RD_NFC_GROWTH = 3 }; /* bytes that one byte may become in NFC, at most */
 bool rd_normalize(const rd_tok *tok, const char *text, size_t n, bool first, rd_buf *out);
 #define RD_BLANK "\xE2\x96\x81" /* U+2581, a blank in SentencePiece's vocabularies */
 
+/* Bytes of a file for a message (vocabulary.c): at most 40, what is not printable ASCII or whole
+ * UTF-8 as \x0A.  Lives as long as the expression: rd_show(s, n).text. */
+typedef struct rd_shown {
+    char text[40 * 4 + 4];
+} rd_shown;
+rd_shown rd_show(const char *s, size_t n);
+
 /* A vocabulary while it is read (vocabulary.c): strings with their ids, in any order. */
 typedef struct rd_vocab {
     rd_strset strings;

@@ -111,18 +111,20 @@ static int read_tokens(reader *r)
         if (n == 0)
             RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens[%lld]: empty", r->name, (long long)i);
         if (type < PIECE_NORMAL || type > PIECE_UNUSED)
-            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.token_type[%lld]: '%.*s' is of type %lld",
-                    r->name, (long long)i, (int)n, s, (long long)type);
+            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.token_type[%lld]: '%s' is of type %lld", r->name,
+                    (long long)i, rd_show(s, n).text, (long long)type);
         int kind = type == PIECE_NORMAL ? TOK_TEXT : type == PIECE_USER ? TOK_ADDED : TOK_SPECIAL;
         /* Special ones are looked for too, in order that an added token in one is not found. */
         if (kind != TOK_TEXT)
             rd_tok_put_added(r->tok, (tok_added){.id = (int32_t)i, .special = kind == TOK_SPECIAL});
         if (!rd_vocab_put(&r->vocab, s, n, (int32_t)i, kind))
-            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens[%lld]: '%.*s' is there twice", r->name,
-                    (long long)i, (int)n, s);
+            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens[%lld]: '%s' is there twice", r->name,
+                    (long long)i, rd_show(s, n).text);
     }
     const char *why = rd_vocab_place(&r->vocab, r->tok, &bad, &n);
-    if (why) RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens: '%.*s': %s", r->name, (int)n, bad, why);
+    if (why)
+        RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.tokens: '%s': %s", r->name, rd_show(bad, n).text,
+                why);
 done:
     return rc;
 }
@@ -139,8 +141,8 @@ static int read_merges(reader *r)
             why = rd_vocab_merge(&r->vocab, r->tok, s, (size_t)(gap - s), gap + 1,
                                  n - (size_t)(gap + 1 - s));
         if (why)
-            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.merges[%lld]: '%.*s': %s", r->name, (long long)i,
-                    (int)n, s, why);
+            RD_FAIL(RD_EINPUT, "%s: tokenizer.ggml.merges[%lld]: '%s': %s", r->name, (long long)i,
+                    rd_show(s, n).text, why);
     }
 done:
     return rc;
@@ -154,7 +156,8 @@ static int read_family(reader *r)
     RD_TRY(need_string(r, "tokenizer.ggml.pre", &pre));
     while (i < sizeof(families) / sizeof(*families) && strcmp(families[i].name, pre) != 0) i++;
     if (i == sizeof(families) / sizeof(*families))
-        RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.pre': '%s' is not supported", r->name, pre);
+        RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.pre': '%s' is not supported", r->name,
+                rd_show(pre, strlen(pre)).text);
     for (int k = 0; k < RD_MAX_CUTS && families[i].cut[k]; k++)
         RD_TRY(rd_tok_add_cut(r->tok, families[i].cut[k]));
     r->tok->nfc = families[i].nfc;
@@ -231,7 +234,8 @@ int rd_tok_from_weights(const rd_weights *w, const char *name, rd_tok **out)
     RD_TRY(need_string(&r, "tokenizer.ggml.model", &model));
     const bool pieces = strcmp(model, "llama") == 0;
     if (!pieces && strcmp(model, "gpt2") != 0)
-        RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.model': '%s' is not supported", name, model);
+        RD_FAIL(RD_EINPUT, "%s: key 'tokenizer.ggml.model': '%s' is not supported", name,
+                rd_show(model, strlen(model)).text);
     RD_TRY(need_array(&r, "tokenizer.ggml.tokens", RD_META_STRING, &r.tokens));
     RD_TRY(need_array(&r, "tokenizer.ggml.token_type", RD_META_INT, &r.types));
     if (rd_meta_count(r.types) != rd_meta_count(r.tokens))

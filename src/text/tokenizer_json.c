@@ -307,7 +307,8 @@ static int read_vocab(reader *r, const rd_json_node *vocab)
     for (const rd_json_node *v = rd_json_first(vocab); v; v = rd_json_next(v)) {
         char path[200];
         int32_t id;
-        snprintf(path, sizeof(path), "model.vocab[\"%s\"]", rd_json_key(v));
+        const char *key = rd_json_key(v);
+        snprintf(path, sizeof(path), "model.vocab[\"%s\"]", rd_show(key, strlen(key)).text);
         RD_TRY(read_id(r, v, path, &id));
         if (*rd_json_key(v) == 0) KEY_FAIL(r, v, "model.vocab: a token is empty");
         rd_vocab_put(&r->vocab, rd_json_key(v), strlen(rd_json_key(v)), id, TOK_TEXT);
@@ -338,9 +339,10 @@ static int read_added_token(reader *r, const rd_json_node *v, const char *path)
         KEY_FAIL(r, v, "%snormalized: true is not supported with this normalizer", path);
     if (rd_vocab_find(&r->vocab, s, strlen(s)) == a.id &&
         rd_vocab_text(&r->vocab, s, strlen(s)) != a.id)
-        KEY_FAIL(r, node, "%scontent: \"%s\" is there twice", path, s);
+        KEY_FAIL(r, node, "%scontent: \"%s\" is there twice", path, rd_show(s, strlen(s)).text);
     if (!rd_vocab_put(&r->vocab, s, strlen(s), a.id, a.special ? TOK_SPECIAL : TOK_ADDED))
-        KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path, s);
+        KEY_FAIL(r, node, "%sid: \"%s\" has another id in model.vocab", path,
+                 rd_show(s, strlen(s)).text);
     rd_tok_put_added(r->tok, a);
 done:
     return rc;
@@ -441,7 +443,7 @@ static int read_model(reader *r, const rd_json_node *root)
     RD_TRY(read_vocab(r, vocab));
     RD_TRY(read_added_tokens(r, root));
     const char *why = rd_vocab_place(&r->vocab, r->tok, &bad, &n);
-    if (why) KEY_FAIL(r, vocab, "model.vocab[\"%.*s\"]: %s", (int)n, bad, why);
+    if (why) KEY_FAIL(r, vocab, "model.vocab[\"%s\"]: %s", rd_show(bad, n).text, why);
     RD_TRY(check_unknown(r, model, vocab));
     RD_TRY(read_merges(r, merges));
 done:

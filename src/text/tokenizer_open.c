@@ -35,7 +35,7 @@ static int named_token(rd_json *doc, const char *path, const char *key, const rd
     *id = rd_tok_special(tok, s);
     if (*id < 0)
         RD_FAIL(RD_EINPUT, "%s:%d: %s: '%s' is no special token of the tokenizer", path,
-                rd_json_line(doc, v), key, s);
+                rd_json_line(doc, v), key, rd_show(s, strlen(s)).text);
 done:
     return rc;
 }

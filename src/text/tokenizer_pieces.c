@@ -21,11 +21,11 @@ static int check_piece(const rd_sp_piece *p, int64_t i, const char *name, const 
     if (rd_utf8_prefix(p->s, p->n) != p->n || memchr(p->s, 0, p->n))
         RD_FAIL(RD_EINPUT, "%s: %s[%lld]: not UTF-8", name, what, (long long)i);
     if (p->type < PIECE_NORMAL || p->type > PIECE_BYTE || p->type == PIECE_UNUSED)
-        RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%.*s' is of type %d", name, what, (long long)i,
-                (int)p->n, p->s, p->type);
+        RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%s' is of type %d", name, what, (long long)i,
+                rd_show(p->s, p->n).text, p->type);
     if (p->score != p->score)
-        RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%.*s' has no score", name, what, (long long)i, (int)p->n,
-                p->s);
+        RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%s' has no score", name, what, (long long)i,
+                rd_show(p->s, p->n).text);
 done:
     return rc;
 }
@@ -42,21 +42,21 @@ static int put_pieces(const rd_sp_piece *piece, int64_t n, const char *name, con
         RD_TRY(check_piece(p, i, name, what));
         int kind = special ? TOK_SPECIAL : p->type == PIECE_USER ? TOK_ADDED : TOK_TEXT;
         if (!rd_vocab_put(v, p->s, p->n, (int32_t)i, kind))
-            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%.*s' is there twice", name, what, (long long)i,
-                    (int)p->n, p->s);
+            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%s' is there twice", name, what, (long long)i,
+                    rd_show(p->s, p->n).text);
         /* Found behind the blank that is put first; it would have to be written as one there. */
         if (kind == TOK_ADDED)
             rd_tok_put_added(tok, (tok_added){.id = (int32_t)i, .normalized = true});
         if (kind == TOK_ADDED && memmem(p->s, p->n, RD_BLANK, strlen(RD_BLANK)))
-            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%.*s' of the user's holds a blank: not supported",
-                    name, what, (long long)i, (int)p->n, p->s);
+            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%s' of the user's holds a blank: not supported",
+                    name, what, (long long)i, rd_show(p->s, p->n).text);
     }
     const char *why = rd_vocab_place(v, tok, &bad, &len);
-    if (why) RD_FAIL(RD_EINPUT, "%s: %s: '%.*s': %s", name, what, (int)len, bad, why);
+    if (why) RD_FAIL(RD_EINPUT, "%s: %s: '%s': %s", name, what, rd_show(bad, len).text, why);
     for (int64_t i = 0; i < n; i++)
         if ((piece[i].type == PIECE_BYTE) != (tok->kind[i] == TOK_BYTE))
-            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%.*s' is of type %d", name, what, (long long)i,
-                    (int)piece[i].n, piece[i].s, piece[i].type);
+            RD_FAIL(RD_EINPUT, "%s: %s[%lld]: '%s' is of type %d", name, what, (long long)i,
+                    rd_show(piece[i].s, piece[i].n).text, piece[i].type);
 done:
     return rc;
 }
@@ -76,8 +76,8 @@ static int check_symbols(const rd_tok *tok, const char *name, const char *what)
         for (size_t i = 0, len; i < n; i += len) {
             len = rd_utf8_char((const unsigned char *)p + i, n - i);
             if (rd_tok_merge_piece(tok, p + i, len, one) != 1 || tok->kind[one[0]] != TOK_TEXT)
-                RD_FAIL(RD_EINPUT, "%s: %s[%d]: a character of '%.*s' has no piece", name, what, id,
-                        (int)n, p);
+                RD_FAIL(RD_EINPUT, "%s: %s[%d]: a character of '%s' has no piece", name, what, id,
+                        rd_show(p, n).text);
         }
     }
 done:

@@ -103,8 +103,8 @@ static int read_line(const char *s, size_t n, const char *name, int64_t line, rd
     if (!gap || !base64_read(s, code, &bytes))
         RD_FAIL(RD_EINPUT, "%s:%lld: expected base64, a blank and a rank", name, (long long)line);
     if (whole_number(gap + 1, n - code - 1) != tok->n)
-        RD_FAIL(RD_EINPUT, "%s:%lld: expected rank %lld, got '%.*s'", name, (long long)line,
-                (long long)tok->n, (int)(n - code - 1 < 40 ? n - code - 1 : 40), gap + 1);
+        RD_FAIL(RD_EINPUT, "%s:%lld: expected rank %lld, got '%s'", name, (long long)line,
+                (long long)tok->n, rd_show(gap + 1, n - code - 1).text);
     rd_tok_put_token(tok, bytes.data, bytes.len, TOK_TEXT);
 done:
     rd_buf_free(&bytes);

@@ -46,6 +46,26 @@ bool rd_letters_read(const rd_letters *a, const char *s, size_t n, rd_buf *out)
 
 /* ---------------------------------------------------------------- strings and ids */
 
+rd_shown rd_show(const char *s, size_t n)
+{
+    enum { MOST = 40 };
+    rd_shown out = {{0}};
+    size_t used = 0, i = 0;
+    while (i < n && i < MOST) {
+        size_t len = rd_utf8_char((const unsigned char *)s + i, n - i);
+        if (len > 1 || (len == 1 && s[i] >= ' ' && s[i] != 0x7F)) {
+            memcpy(out.text + used, s + i, len);
+            used += len;
+            i += len;
+        } else {
+            snprintf(out.text + used, 5, "\\x%02X", (unsigned char)s[i++]);
+            used += 4;
+        }
+    }
+    if (i < n) memcpy(out.text + used, "...", 3);
+    return out;
+}
+
 bool rd_vocab_put(rd_vocab *v, const char *s, size_t n, int32_t id, int kind)
 {
     int64_t known = v->strings.n;
