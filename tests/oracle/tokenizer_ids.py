@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Token ids of full vocabularies against the reference tokenizers, on strings made here.
 
-    tokenizer_ids.py PROGRAM [PATH ...]
+    tokenizer_ids.py BUILD [PATH ...]
 
-PROGRAM is build/tests/test_tokenizer_golden.  PATH is what a tokenizer is read from: tokenizer.json
-or a byte-level .gguf (against the package `tokenizers`), tiktoken's rank file of Llama 3 (against `tiktoken`), a SentencePiece model (against `sentencepiece`).  Without paths
-nothing is compared.  TAP on standard output; ids and the decoded text of every string must be equal.
+Without paths: those that the variable TOKENIZERS names, and SmolLM2's file (SMOLLM2, fetched by
+inputs/get_smollm2.sh) if it is there.  PATH is what a tokenizer is read from: tokenizer.json or a
+byte-level .gguf (against the package `tokenizers`), tiktoken's rank file of Llama 3 (against
+`tiktoken`), a SentencePiece model (against `sentencepiece`).  TAP on standard output; ids and the
+decoded text of every string must be equal.
 """
+import os
 import random
 import struct
 import subprocess
@@ -160,10 +163,12 @@ def reference(path):
 
 
 def main():
-    program, paths = sys.argv[1], sys.argv[2:]
+    program = os.path.join(sys.argv[1] if len(sys.argv) > 1 else "build", "tests", "test_tokenizer_golden")
+    smollm2 = os.environ.get("SMOLLM2", "models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    paths = sys.argv[2:] or os.environ.get("TOKENIZERS", "").split() + [smollm2] * os.path.exists(smollm2)
     texts = strings()
     if not paths:
-        print("1..0 # SKIP no tokenizer was given")
+        print("1..0 # SKIP no tokenizer's files (TOKENIZERS, SMOLLM2, inputs/get_smollm2.sh)")
         return 0
     failed = 0
     for k, path in enumerate(paths):
@@ -175,7 +180,7 @@ def main():
             if wrong <= 5:
                 print(f"# {text!r}: {ids} {back!r}, want {want}")
         failed += wrong > 0
-        print(f"{'not ok' if wrong else 'ok'} {k + 1} - {path.rsplit('/', 1)[-1]}: {wrong} of {len(texts)} strings differ")
+        print(f"{'not ok' if wrong else 'ok'} {k + 1} - {'/'.join(path.split('/')[-2:])}: {wrong} of {len(texts)} strings differ")
     print(f"1..{len(paths)}")
     return failed > 0
 
