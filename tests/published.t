@@ -121,6 +121,26 @@ ok $? "the merged model exported"
 cmp -s "$T/merged/tokenizer.json" "$T/moved/tokenizer.json"
 ok $? "with the base's tokenizer"
 
+# A published adapter: evaluated as it is, and gone on with.
+third=(run 1 run "$T/second.json" --set model.base=moved --set run.dir="$T/third" --set sft.adapter.path=peft-tuned)
+cp -r "$T/second" "$T/third" && rm -rf "$T/third/arms"
+"${third[@]}"
+ok $status "a run that is given an adapter"
+logits 1 given "$T/second.json" --arm base --set model.base=moved --set sft.adapter.path=peft-tuned
+close tuned given 1e-4
+ok $? "the untuned arm has it"
+still=(--set model.base=moved --set run.dir="$T/fourth" --set sft.adapter.path=peft-tuned --set sft.lr=0)
+run 1 run "$T/second.json" "${still[@]}"
+logits 1 kept "$T/second.json" --arm tuned "${still[@]}"
+close tuned kept 1e-4
+ok $? "SFT begins where it was"
+"${third[@]}"
+[ "$(grep -c 'already done' "$T/out")" = 2 ]
+ok $? "the same command finds it done"
+"${third[@]}" --set sft.adapter.path=peft-redis
+[ $status = 0 ] && [ "$(grep -c 'already done' "$T/out")" = 0 ]
+ok $? "another adapter is another run"
+
 # One number of the base is another.
 size=$(stat -c %s "$T/moved/model.safetensors")
 printf '\x01' | dd of="$T/moved/model.safetensors" bs=1 seek=$((size - 2)) conv=notrunc status=none

@@ -663,13 +663,15 @@ void config_run_dir(const config *c, rd_buf *dir)
 }
 
 /* How often a run is saved changes nothing in it, nor who holds the moments: a stopped one may go
- * on another way.  Where the base and the tokenizer lie does not matter either: their contents have
- * hashes of their own. */
+ * on another way.  Where the base, the tokenizer and an adapter lie does not matter either: their
+ * contents have hashes of their own. */
 static bool is_harmless(const char *path)
 {
     static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap"};
     const char *dot = strrchr(path, '.');
-    if (strcmp(path, "model.base") == 0 || strcmp(path, "model.tokenizer.path") == 0) return true;
+    static const char *const places[] = {"model.base", "model.tokenizer.path", "sft.adapter.path"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (strcmp(path, places[i]) == 0) return true;
     for (size_t i = 0; dot && i < sizeof names / sizeof names[0]; i++)
         if (strcmp(dot, names[i]) == 0) return true;
     return false;

@@ -126,6 +126,7 @@ static const config_key run_keys[] = {
     {"sft.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, "each replica holds its share of the optimiser's moments"},
     {"sft.overlap", KEY_BOOL, "true", 0, 0, NULL, "sum gradients over replicas during the backward pass"},
     {"sft.adapter.kind", KEY_ENUM, "\"none\"", 0, 0, "none|lora|dora|pissa|olora", "train low-rank adapters beside frozen weights, by AdamW; align goes on with them"},
+    {"sft.adapter.path", KEY_TEXT, "\"\"", 0, 0, NULL, "a peft folder whose adapter SFT goes on with, or an untuned arm is evaluated with; it says what the other keys of sft.adapter would; empty: a new adapter"},
     {"sft.adapter.rank", KEY_INT, "8", 1, 1e6, NULL, "rank r of the adapters"},
     {"sft.adapter.alpha", KEY_REAL, "16", 0, 1e6, NULL, "their scale is alpha / r"},
     {"sft.adapter.dropout", KEY_REAL, "0", 0, 0.99, NULL, "dropout of the adapters' input"},

@@ -85,7 +85,11 @@ static int find_in_config(const convert_args *a, source *s)
         rd_free(base_path);
         RD_FAIL(RD_EINPUT, "%s: arm '%s' is neither trained nor has a base", a->file, arm->name);
     }
-    s->weights = job_is_untuned(arm) ? rd_strdup(base_path) : job_arm_weights(j, arm);
+    const char *given = config_text(&arm->keys, "sft.adapter.path");
+    if (!job_is_untuned(arm))
+        s->weights = job_arm_weights(j, arm);
+    else
+        s->weights = *given ? config_prompt_path(&j->cfg, given) : rd_strdup(base_path);
     if (*tokenizer)
         s->tokenizer = config_prompt_path(&j->cfg, tokenizer);
     else

@@ -66,6 +66,53 @@ done:
     return rc;
 }
 
+/* Root only. */
+static int read_adapter(const char *dir, rd_adapter_opts *o, uint64_t *content)
+{
+    int rc = RD_OK;
+    rd_weights *w = NULL;
+    rd_buf path = {0};
+    RD_TRY(rd_adapter_read_opts(dir, o));
+    rd_buf_printf(&path, "%s/adapter_model.safetensors", dir);
+    RD_TRY(rd_weights_open(path.data, &w));
+    RD_TRY(rd_weights_identity(w, 2, content));
+done:
+    rd_weights_close(&w);
+    rd_buf_free(&path);
+    return rc;
+}
+
+/* Adapters that arms are given.  Collective on world. */
+static int find_adapters(job *j)
+{
+    int rc = RD_OK;
+    rd_comm world = rd_comm_world();
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        const char *given = config_text(&j->cfg.arm[i].keys, "sft.adapter.path");
+        struct {
+            rd_adapter_opts o;
+            uint64_t content;
+        } found = {0};
+        if (!*given) continue;
+        j->arm[i].adapter_path = config_prompt_path(&j->cfg, given);
+        if (world.rank == 0) rc = read_adapter(j->arm[i].adapter_path, &found.o, &found.content);
+        RD_TRY(rd_agree(&world, rc));
+        rd_bcast(&world, &found, sizeof found, 0);
+        j->arm[i].adapter = found.o;
+        j->arm[i].adapter_content = found.content;
+    }
+done:
+    return rc;
+}
+
+bool job_adapter(const job *j, const config_arm *arm, rd_adapter_opts *o)
+{
+    const int64_t i = arm - j->cfg.arm;
+    if (j->arm[i].adapter_path == NULL) return options_adapter(&arm->keys, o);
+    *o = j->arm[i].adapter;
+    return true;
+}
+
 /* Of all arms, before anything is computed.  Collective on world. */
 static int find_published(job *j)
 {
@@ -178,12 +225,11 @@ static int check_models(const job *j)
     int rc = RD_OK;
     const config *c = &j->cfg;
     for (int i = 0; i < c->n_arms; i++) {
-        const config_scope *s = &c->arm[i].keys;
         rd_model_config mc;
         rd_adapter_opts adapter;
         const char *section = j->arm[i].published ? "model" : "model.init";
         rc = job_model(j, &c->arm[i], &mc);
-        if (rc == RD_OK && options_adapter(s, &adapter)) {
+        if (rc == RD_OK && job_adapter(j, &c->arm[i], &adapter)) {
             section = "sft.adapter";
             rc = rd_adapter_check(&mc, &adapter);
         }
@@ -286,6 +332,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
     RD_TRY(find_published(j));
+    RD_TRY(find_adapters(j));
     RD_TRY(find_tokenizer(j));
     RD_TRY(check_models(j));
     RD_TRY(chats_check(j));
@@ -337,7 +384,10 @@ void job_end(job *j)
     rd_free(j->dir);
     rd_free(j->teacher_path);
     rd_free(j->tok_path);
-    for (int i = 0; i < CONFIG_MAX_ARMS; i++) rd_free(j->arm[i].base_path);
+    for (int i = 0; i < CONFIG_MAX_ARMS; i++) {
+        rd_free(j->arm[i].base_path);
+        rd_free(j->arm[i].adapter_path);
+    }
     config_free(&j->cfg);
     if (j->grid) rd_la_detach(j->grid);
     rd_grid_free(&j->grid);

@@ -39,8 +39,11 @@ typedef struct job {
         bool published; /* model.base is a folder or a GGUF file: its shape is the model's */
         rd_model_config shape;
         bool have_base;
-        uint64_t base;   /* content of model.base; 0: none */
-        char *base_path; /* where it is, when published */
+        uint64_t base;      /* content of model.base; 0: none */
+        char *base_path;    /* where it is, when published */
+        char *adapter_path; /* of sft.adapter.path; NULL: no adapter is given */
+        uint64_t adapter_content;
+        rd_adapter_opts adapter;
         bool have_sft, have_align;
         rd_train_report sft, align;
         int64_t parameters;
@@ -69,6 +72,8 @@ int job_tokenizer(job *j);
 char *job_path(const job *j, const char *file); /* DIR/file; caller frees */
 char *job_arm_path(const job *j, const config_arm *arm, const char *file); /* DIR/arms/NAME/file */
 int job_manifest(job *j);
+/* The adapter of an arm: given, or as the config describes it; false: none.  Local. */
+bool job_adapter(const job *j, const config_arm *arm, rd_adapter_opts *o);
 /* The model of an arm, also before there is a tokenizer.  RD_EINPUT, worded "key: ...".  Local. */
 int job_model(const job *j, const config_arm *arm, rd_model_config *c);
 /* Is the arm to be evaluated as it begins, without training? */

@@ -169,7 +169,7 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->stage = stage;
     o->tokenizer = j->tok_key;
-    o->adapted = options_adapter(s, &o->adapter);
+    o->adapted = job_adapter(j, arm, &o->adapter);
     o->config = j->cfg.resolved;
     o->branch_at = align ? 0 : config_real(s, "align.branch_at");
     o->variant =

@@ -146,6 +146,8 @@ static int base_content(job *j, const config_arm *arm, uint64_t *content)
         RD_TRY(rd_checkpoint_base_hash(j->grid, path, &j->arm[i].base));
     j->arm[i].have_base = true;
     *content = j->arm[i].base;
+    if (j->arm[i].adapter_path)
+        *content = rd_hash(content, sizeof *content, j->arm[i].adapter_content);
 done:
     rd_free(path);
     return rc;
@@ -223,6 +225,7 @@ int stage_sft(job *j, int index)
     o.base_identity = j->arm[index].base;
     RD_TRY(model_create(j, arm, !o.adapted, &model));
     RD_TRY(start_weights(j, arm, model));
+    if (j->arm[index].adapter_path) RD_TRY(rd_model_adapt_from(model, j->arm[index].adapter_path));
     j->arm[index].parameters = rd_model_config_params(&model->cfg);
     RD_TRY(rd_train_sft(j->grid, model, chat, datasets, &o, &j->arm[index].sft));
     j->arm[index].have_sft = true;
@@ -254,7 +257,7 @@ int stage_align(job *j, int index)
     RD_TRY(train_key(j, from, "sft", 0, &parent));
     RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
     RD_TRY(job_chat(j, arm, &chat));
-    o.adapted = options_adapter(&from->keys, &o.adapter);
+    o.adapted = job_adapter(j, from, &o.adapter);
     o.base = frozen_base(j, from, &o);
     o.base_identity = j->arm[from - j->cfg.arm].base;
     RD_TRY(model_create(j, arm, !o.adapted, &model));
@@ -465,10 +468,13 @@ static int final_weights(const job *j, const config_arm *arm, uint64_t key, rd_m
                     "is there: evaluate it with `redistill eval` and sft among the stages, or name "
                     "the arm otherwise",
                     arm->name, path);
+        const char *given = j->arm[arm - j->cfg.arm].adapter_path;
         RD_TRY(start_weights(j, arm, model));
+        if (given) RD_TRY(rd_model_adapt_from(model, given));
+        if (given) RD_TRY(rd_agree(&j->grid->world, rd_model_merge(model, NULL, NULL)));
         goto done;
     }
-    o.adapted = options_adapter(&from->keys, &o.adapter);
+    o.adapted = job_adapter(j, from, &o.adapter);
     if (frozen_base(j, from, &o) != NULL) {
         RD_TRY(start_weights(j, from, model));
         RD_TRY(rd_checkpoint_load_adapter(j->grid, path, key, &o.adapter, model));
