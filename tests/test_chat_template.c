@@ -58,9 +58,12 @@ static void put_prompt(const rd_chat *chat, const char *text, rd_buf *ids)
 static void put_whole(const rd_chat *chat, const char *text, const char *response, rd_buf *ids)
 {
     int32_t end = rd_chat_end(chat);
+    rd_buf apart = {0}; /* as training has it */
     put_prompt(chat, text, ids);
-    if (rd_chat_response(chat, response, strlen(response), ids) != RD_OK)
+    if (rd_chat_response(chat, response, strlen(response), &apart) != RD_OK)
         rd_die("%s", rd_error_get()->message);
+    rd_buf_add(ids, apart.data, apart.len);
+    rd_buf_free(&apart);
     rd_buf_add(ids, &end, sizeof end);
 }
 
@@ -200,6 +203,27 @@ static void test_none(void)
           "a system message for none");
     is_rc(rd_chat_create(tok, "smollm2", NULL, NULL, &chat), RD_EINPUT, "no <|im_start|>");
     rd_buf_free(&ids);
+    rd_tok_free(&tok);
+}
+
+/* SentencePiece's tokenizers put a blank before a text: before a prompt, also behind BOS, and not
+ * before a response. */
+static void test_blank(void)
+{
+    rd_tok *tok = NULL;
+    rd_buf ids = {0};
+    is_rc(rd_tok_open("tests/golden/tokenizers/mistral.gguf", &tok), RD_OK, "SentencePiece's kind");
+    rd_chat *chat = make(tok, "none", NULL);
+    int32_t want[64] = {rd_tok_bos(tok)};
+    int64_t n = 1 + rd_tok_encode(tok, "the rule", 8, want + 1, 32);
+    n += rd_tok_encode_behind(tok, "a list", 6, want + n, 30);
+    want[n++] = rd_tok_eos(tok);
+    put_whole(chat, "the rule", "a list", &ids);
+    ok(want[0] >= 0 && count_ids(&ids) == n &&
+           memcmp(ids.data, want, (size_t)n * sizeof *want) == 0,
+       "none with a SentencePiece tokenizer");
+    rd_buf_free(&ids);
+    rd_chat_free(&chat);
     rd_tok_free(&tok);
 }
 
@@ -467,6 +491,7 @@ int main(int argc, char **argv)
     test_injection();
     test_bos();
     test_none();
+    test_blank();
     test_auto();
     test_find();
     test_composition();

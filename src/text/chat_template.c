@@ -96,15 +96,16 @@ struct rd_chat {
 
 /* ---------------------------------------------------------------- texts and ids */
 
-static int put_text(const rd_tok *tok, const char *text, size_t n, rd_buf *ids)
+/* behind: other tokens stand before it, whether ids holds them or not. */
+static int put_text(const rd_tok *tok, const char *text, size_t n, bool behind, rd_buf *ids)
 {
     int rc = RD_OK;
     int32_t *some = NULL;
     int64_t room = rd_tok_room(tok, n);
     if (n == 0) return RD_OK;
     some = rd_new(int32_t, room);
-    int64_t got = ids->len > 0 ? rd_tok_encode_behind(tok, text, n, some, room)
-                               : rd_tok_encode(tok, text, n, some, room);
+    int64_t got = behind ? rd_tok_encode_behind(tok, text, n, some, room)
+                         : rd_tok_encode(tok, text, n, some, room);
     if (got == -2) {
         rc = rd_error_get()->code;
         goto done;
@@ -254,7 +255,7 @@ static int cut(rd_chat *c, const char *prompt, const char *system, size_t system
                 ids = &c->tail;
                 in_stretch = false;
             } else {
-                RD_TRY(put_text(c->tok, text.data, text.len, ids));
+                RD_TRY(put_text(c->tok, text.data, text.len, c->head.len > 0, ids));
             }
             rd_buf_clear(&text);
             if (*p == '\0') break;
@@ -423,7 +424,8 @@ int rd_chat_prompt(const rd_chat *c, const char *text, size_t n, rd_buf *ids)
         text = stretch.data;
         n = stretch.len;
     }
-    RD_TRY(put_text(c->tok, text, n, ids));
+    /* With none the text itself begins behind BOS, as it would without one. */
+    RD_TRY(put_text(c->tok, text, n, c->f->end != NULL && c->head.len > 0, ids));
     rd_buf_add(ids, c->tail.data, c->tail.len);
 done:
     rd_buf_free(&stretch);
@@ -441,7 +443,7 @@ int rd_chat_response(const rd_chat *c, const char *text, size_t n, rd_buf *ids)
         text = led.data;
         n = led.len;
     }
-    RD_TRY(put_text(c->tok, text, n, ids));
+    RD_TRY(put_text(c->tok, text, n, true, ids));
 done:
     rd_buf_free(&led);
     return rc;

@@ -5,8 +5,9 @@
 
 FOLDER holds the models' own templates, NAME.jinja for each family below: the "chat_template" of
 SmolLM2-135M-Instruct, Qwen2.5-7B-Instruct, Meta-Llama-3-8B-Instruct, Llama-3.1-8B-Instruct and
-Mistral-7B-Instruct-v0.3 (the file says of which bytes, as SHA-256).  The tokenizers are small ones,
-trained here, with each family's special tokens and, but for mistral, its pre-tokenizer.
+Mistral-7B-Instruct-v0.3 (the file says of which bytes, as SHA-256).  The tokenizers are small ones
+with each family's special tokens and pre-tokenizer, trained here; mistral's is
+tokenizers/mistral_first.json.
 Needs: pip install transformers (the versions used stand in the file).
 """
 import hashlib
@@ -38,7 +39,7 @@ FAMILIES = {  # special tokens, those that come first as ids, pre-tokenizer, BOS
     "qwen2.5": (["<|endoftext|>", "<|im_start|>", "<|im_end|>"], False, split(tail("")), None, "<|im_end|>"),
     "llama3": (LLAMA, False, split(tail("{1,3}")), "<|begin_of_text|>", "<|eot_id|>"),
     "llama3.1": (LLAMA, False, split(tail("{1,3}")), "<|begin_of_text|>", "<|eot_id|>"),
-    "mistral": (["<unk>", "<s>", "</s>", "[INST]", "[/INST]"], True, BYTE_LEVEL, "<s>", "</s>"),
+    "mistral": (None, None, None, "<s>", "</s>"),
 }
 TEXTS = ["You are a helpful AI assistant named SmolLM, trained by Hugging Face", "system\nuser\nassistant\n\n",
          "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
@@ -53,6 +54,10 @@ SYSTEMS = [None, "Be brief.", " Answer\nwith a list. "]
 
 def make_tokenizer(name):
     specials, first, pre, bos, eos = FAMILIES[name]
+    if pre is None:
+        path = os.path.join(os.path.dirname(OUT), "tokenizers", "mistral_first.json")
+        with open(path, encoding="utf-8") as f:
+            return transformers.PreTrainedTokenizerFast(tokenizer_file=path, bos_token=bos, eos_token=eos), json.load(f)
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre
     tok.decoder = decoders.ByteLevel()
