@@ -59,7 +59,7 @@ BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 FUZZ ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart bench plan-check plan-table fuzz fuzz-run clean help
+.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart smollm2 bench plan-check plan-table fuzz fuzz-run clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -168,6 +168,13 @@ deps:
 quickstart: deps
 	$(MAKE) -j2 all
 	$(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json
+
+## smollm2: fetch SmolLM2-135M-Instruct and run inputs/smollm2.json on two ranks; RD_DATA: folder with
+##          the official task files
+smollm2: deps
+	$(MAKE) -j2 all
+	inputs/get_smollm2.sh
+	$(MPIRUN) -n 2 $(BIN) run inputs/smollm2.json --set data.dir=$(abspath $(RD_DATA))
 
 clean:
 	rm -rf $(BUILD)
