@@ -643,7 +643,29 @@ done:
     return rc;
 }
 
-/* Evenly spread chunks of the text pool, until the quota is reached.  Root only. */
+/* used[text]: does it stand in a column of the rows and pairs that are trained on? */
+static int find_used(rd_store *s, bool *used)
+{
+    static const char *const columns[] = {"sft/prompt", "sft/response", "pair/prompt",
+                                          "pair/chosen", "pair/rejected"};
+    int rc = RD_OK;
+    int64_t *ids = NULL;
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        int64_t rows = 0;
+        rd_free(ids);
+        ids = NULL;
+        RD_TRY(rd_store_rows(s, columns[i], &rows));
+        ids = rd_new(int64_t, rows);
+        RD_TRY(rd_store_read(s, columns[i], RD_I64, 0, rows, ids));
+        for (int64_t k = 0; k < rows; k++) used[ids[k]] = true;
+    }
+done:
+    rd_free(ids);
+    return rc;
+}
+
+/* Texts that are trained on, from evenly spread chunks of the pool, until the quota is reached.
+ * Root only. */
 static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
 {
     enum { CHUNK = 2048 };
@@ -651,9 +673,12 @@ static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
     rd_comm self = rd_comm_self();
     rd_store *s = NULL;
     rd_pool part = {0};
+    bool *used = NULL;
     int64_t n = 0;
     RD_TRY(rd_store_open(&self, path, "redistill.datasets", 1, &s));
     RD_TRY(rd_store_text_count(s, &n));
+    used = rd_new(bool, n);
+    RD_TRY(find_used(s, used));
     int64_t chunks = (n + CHUNK - 1) / CHUNK;
     /* A stride prime to the number of chunks visits each once, and far ones early. */
     int64_t stride = chunks > 0 && chunks % 7919 != 0 ? 7919 % chunks : 1;
@@ -662,11 +687,13 @@ static int read_corpus(const char *path, int64_t quota, rd_pool *pool)
         RD_TRY(rd_stop_poll("tokenizer"));
         RD_TRY(rd_store_read_text(s, first, count, &part));
         rd_pool_mark(pool);
-        for (int64_t k = 0; k < count; k++) rd_pool_add(pool, rd_pool_get(&part, k, NULL));
+        for (int64_t k = 0; k < count; k++)
+            if (used[first + k]) rd_pool_add(pool, rd_pool_get(&part, k, NULL));
         rd_pool_free(&part);
         at = (at + stride) % chunks;
     }
 done:
+    rd_free(used);
     rd_pool_free(&part);
     rd_store_close(&s);
     return rc;
