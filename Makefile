@@ -37,7 +37,7 @@ SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -f
 endif
 CFLAGS ?= $(OPT) -g
 CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fno-math-errno -ffp-contract=fast $(VECTORS) -MMD -MP
+ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fopenmp -fno-math-errno -ffp-contract=fast $(VECTORS) -MMD -MP
 SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
 LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
 

@@ -2,7 +2,8 @@
  *
  * Everything above stands on this layer and nothing here knows of MPI.  All functions are Local.
  * The only mutable state of the program below the command line lives here and in par: the error
- * record, the allocation counters, the log's rank, the section clocks and the armed fault. */
+ * record, the allocation counters, the log's rank, the section clocks, the armed fault and the
+ * number of threads. */
 #ifndef RD_BASE_H
 #define RD_BASE_H
 
@@ -201,5 +202,24 @@ double rd_rng_normal(rd_rng *r);
 bool rd_rng_chance(rd_rng *r, double p);
 void rd_rng_shuffle(rd_rng *r, int64_t *items, int64_t n);
 int64_t rd_rng_pick(rd_rng *r, const double *weights, int64_t n); /* index by weight */
+
+/* ---------------------------------------------------------------- threads and instruction sets */
+
+/* Threads that a rank's kernels share their work among (OpenMP), 1 at first.  No result depends on
+ * it, to the bit.  Set from the main thread; only the main thread calls other layers. */
+void rd_threads_set(int n);
+int rd_threads(void);
+
+/* Before the definition of a leaf kernel in plain C or vector types: it is compiled for several
+ * generations of x86-64, and the processor's own is taken when the program starts.  Inlined helpers
+ * go along.  It does nothing where the whole build is for one machine already (-march=native), on
+ * other architectures, and under sanitizers, which run before the choice could be made.
+ * An OpenMP region belongs into its caller: the body of one is not compiled again. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__AVX__) && \
+    !defined(__SANITIZE_ADDRESS__)
+#define RD_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define RD_CLONES
+#endif
 
 #endif

@@ -11,8 +11,8 @@
 
 #include "rd/par.h"
 
-/* BLACS context for g's replica (kept in g; none on 1 x 1) and the threads of the library under
- * PBLAS.  Collective on g->tp. */
+/* BLACS context for g's replica (kept in g; none on 1 x 1) and the threads of this rank
+ * (rd_threads_set) and of the library under PBLAS.  Collective on g->tp. */
 int rd_la_attach(rd_grid *g, int threads);
 void rd_la_detach(rd_grid *g);
 /* From now on products by our own panels where they fit (as after attach), or all through PBLAS

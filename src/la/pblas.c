@@ -23,6 +23,7 @@ enum { DESC_LEN = 9, DENSE_MATRIX = 1 };
 int rd_la_attach(rd_grid *g, int threads)
 {
     int rc = RD_OK;
+    rd_threads_set(threads);
     openblas_set_num_threads(threads > 0 ? threads : 1);
     if (g->rows * g->cols == 1) return RD_OK;
 

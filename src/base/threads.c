@@ -1,0 +1,14 @@
+/* threads.c: how many threads the kernels of a rank may use. */
+#include "rd/base.h"
+
+static int threads = 1;
+
+void rd_threads_set(int n)
+{
+    threads = n > 1 ? n : 1;
+}
+
+int rd_threads(void)
+{
+    return threads;
+}
