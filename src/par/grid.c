@@ -5,7 +5,10 @@
 
 int rd_par_begin(int *argc, char ***argv)
 {
-    MPI_Init(argc, argv);
+    /* Kernels have threads of their own, which never call MPI.  Where a library offers no more than
+     * MPI_THREAD_SINGLE that works as well. */
+    int provided;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     rd_comm w = rd_comm_world();
     rd_log_rank(w.rank, w.size);
     rd_die_handler(rd_par_abort);
