@@ -148,7 +148,8 @@ disturbed_run() {
         start run
         sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))"
         if ((RANDOM % 3 == 0)); then
-            while alive "$mpirun_pid" && ! being_written; do :; done
+            # Looked for now and then: without a pause this loop would take a core from the ranks.
+            while alive "$mpirun_pid" && ! being_written; do sleep 0.002; done
         fi
         strike "$whom" || break
         at=$(stage)

@@ -31,9 +31,10 @@ mini() { # ranks dir extra…
     mv "$T/run" "$T/$dir" 2>/dev/null
 }
 error_lines() { grep -c '^redistill: error: ' "$T/err"; }
-# One clear line, the wanted status, gone in time.
+# One clear line, the wanted status, and nobody waits for ever: it takes a second or two (said in the
+# line), but a loaded machine may be slow.
 fails_well() { # wanted-status what
-    [ "$status" = "$1" ] && [ "$(error_lines)" = 1 ] && [ "$seconds" -le 10 ]
+    [ "$status" = "$1" ] && [ "$(error_lines)" = 1 ] && [ "$seconds" -le 60 ]
     ok $? "$2: status $status, $(error_lines) line, $seconds s: $(grep -m 1 '^redistill: error' "$T/err")"
 }
 same() { h5diff -q "$1" "$2" >/dev/null 2>&1; }

@@ -227,6 +227,24 @@ static void test_blank(void)
     rd_tok_free(&tok);
 }
 
+/* A tokenizer that has a BOS, but puts none before a text (SmolLM2's). */
+static void test_no_bos(void)
+{
+    rd_tok *tok = NULL;
+    rd_buf ids = {0};
+    int32_t want[32];
+    is_rc(rd_tok_open("tests/golden/tokenizers/smollm.gguf", &tok), RD_OK, "SmolLM2's kind");
+    ok(rd_tok_bos(tok) >= 0 && !rd_tok_adds_bos(tok), "has a BOS, adds none");
+    rd_chat *chat = make(tok, "none", NULL);
+    int64_t n = rd_tok_encode(tok, "the rule", 8, want, 32);
+    put_prompt(chat, "the rule", &ids);
+    ok(count_ids(&ids) == n && memcmp(ids.data, want, (size_t)n * sizeof *want) == 0,
+       "none begins with the text there");
+    rd_buf_free(&ids);
+    rd_chat_free(&chat);
+    rd_tok_free(&tok);
+}
+
 /* ---------------------------------------------------------------- recognising */
 
 #define CHATML_TURN \
@@ -492,6 +510,7 @@ int main(int argc, char **argv)
     test_bos();
     test_none();
     test_blank();
+    test_no_bos();
     test_auto();
     test_find();
     test_composition();

@@ -100,8 +100,8 @@ const char *rd_tok_piece(const rd_tok *tok, int32_t id, size_t *len);
 /* How a prompt and a response become one sequence of tokens: the same for SFT rows, preference
  * pairs and generation, because all of them ask here.
  *
- *   none      BOS prompt | response EOS          our own models, base models; no BOS if the
- *                                                tokenizer has none
+ *   none      BOS prompt | response EOS          our own models, base models; a published
+ *                                                model's BOS only if its tokenizer puts it there
  *   smollm2   <|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n
  *             <|im_start|>assistant\n | R<|im_end|>     S: "You are a helpful AI assistant named …"
  *   qwen2.5   the same                                  S: "You are Qwen, created by …"

@@ -269,8 +269,8 @@ done:
     return rc;
 }
 
-/* The sequences of our own models: BOS, prompt, response, EOS.  SmolLM2 pads with its EOS, which
- * must be sampled. */
+/* The sequences of our own models: BOS, prompt, response, EOS; a published model has BOS only if
+ * its tokenizer puts it before a text.  SmolLM2 pads with its EOS, which must be sampled. */
 static int plain(rd_chat *c)
 {
     int rc = RD_OK;
@@ -279,7 +279,8 @@ static int plain(rd_chat *c)
     if (c->end < 0)
         RD_FAIL(RD_EINPUT,
                 "model.chat: none needs a token that ends a text; the tokenizer has no EOS");
-    if (ids[1] >= 0) put_id(&c->head, ids[1]);
+    bool begins = tok_is_ours(c->tok) || rd_tok_adds_bos(c->tok);
+    if (ids[1] >= 0 && begins) put_id(&c->head, ids[1]);
     for (int i = 0; i < 2; i++) c->barred[i] = rd_tok_is_end(c->tok, ids[i]) ? -1 : ids[i];
 done:
     return rc;
