@@ -29,7 +29,9 @@ STEPS = int(os.environ.get("STEPS", 3))
 
 def make_model(shape, folder):
     import torch
+    import transformers
     from transformers import LlamaConfig, LlamaForCausalLM
+    transformers.logging.disable_progress_bar()
     torch.manual_seed(1)
     config = LlamaConfig(**SHAPES[shape], max_position_embeddings=1024, rms_norm_eps=1e-5,
                          tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,

@@ -28,8 +28,8 @@ def call(command, **more):
 
 def write_config(path, model, problems, dtype):
     config = {
-        "run": {"name": "search", "seed": 1}, "prompts": os.path.join(ROOT, "prompts/instruct.json"),
-        "tasks": [{"family": "list_function", "file": "list_function.jsonl", "limit": problems}],
+        "run": {"name": "search", "seed": 1}, "prompts": os.path.join(ROOT, "inputs/prompts/instruct.json"),
+        "tasks": [{"family": "list_function", "file": "list_function.jsonl"}],
         "model": {"base": os.path.abspath(model)},
         "eval": {"methods": ["search"], "hypotheses": [10], "rule_temperature": 0.9,
                  "follow_temperature": 0, "max_rule_tokens": 80, "max_answer_tokens": 80,

@@ -49,9 +49,9 @@ done:
     return rc;
 }
 
-/* The rows as a datasets.h5; n: how many, texts: of each. */
-static int write_rows(const rd_comm *world, const char *from, const char *path, int64_t *n,
-                      int *texts)
+/* The rows as a datasets.h5; texts: of each; tokens: that are fed in all. */
+static int write_rows(const rd_comm *world, const char *from, const char *path, int *texts,
+                      int64_t *tokens)
 {
     int rc = RD_OK;
     static const char *const columns[2][3] = {{"sft/prompt", "sft/response"},
@@ -63,22 +63,28 @@ static int write_rows(const rd_comm *world, const char *from, const char *path, 
     uint8_t zero[BENCH_ROWS] = {0};
     char line[8 * BENCH_TEXT];
     FILE *f = fopen(from, "r");
-    *n = 0;
+    int64_t n = 0;
+    *tokens = 0;
     *texts = 0;
     if (f == NULL) RD_FAIL(RD_EINPUT, "%s: cannot be opened", from);
-    while (*n < BENCH_ROWS && fgets(line, sizeof line, f) != NULL) {
+    while (n < BENCH_ROWS && fgets(line, sizeof line, f) != NULL) {
         line[strcspn(line, "\n")] = 0;
         int k = 0;
+        int64_t prompt = 0;
         for (char *text = line, *next; text != NULL && k < 3; text = next, k++) {
             next = strchr(text, '\t');
             if (next != NULL) *next++ = 0;
-            if (world->rank == 0) ids[k][*n] = rd_pool_add(&pool, text);
+            if (world->rank == 0) ids[k][n] = rd_pool_add(&pool, text);
+            if (k == 0)
+                prompt = 1 + (int64_t)strlen(text);
+            else
+                *tokens += prompt + (int64_t)strlen(text);
         }
         *texts = k;
-        (*n)++;
+        n++;
     }
     if (*texts < 2) RD_FAIL(RD_EINPUT, "%s: two or three texts a line", from);
-    int64_t mine = world->rank == 0 ? *n : 0;
+    int64_t mine = world->rank == 0 ? n : 0;
     bool pairs = *texts == 3;
     RD_TRY(rd_store_create(world, path, &info, &store));
     RD_TRY(rd_store_write_pool(store, &pool, &base));
@@ -113,7 +119,7 @@ static double seconds_so_far(void)
 static int run(const rd_grid *g, const settings *s)
 {
     int rc = RD_OK, texts;
-    int64_t rows;
+    int64_t tokens;
     char datasets[300];
     rd_pretrained *published = NULL;
     rd_model *model = NULL;
@@ -124,7 +130,7 @@ static int run(const rd_grid *g, const settings *s)
     rd_chat *chat = bench_chat(tok);
     bool lora = strcmp(s->mode, "lora") == 0;
     snprintf(datasets, sizeof datasets, "%s/rows.h5", rd_test_dir());
-    RD_TRY(write_rows(&g->world, s->rows, datasets, &rows, &texts));
+    RD_TRY(write_rows(&g->world, s->rows, datasets, &texts, &tokens));
     RD_TRY(rd_pretrained_open(s->model, &published));
     for (int run = 0; run < 2; run++) { /* of one step, and of all */
         rd_train_defaults(&o);
@@ -132,8 +138,9 @@ static int run(const rd_grid *g, const settings *s)
         o.stage = run == 0 ? "first" : "all";
         o.max_len = 1024;
         o.micro_tokens = s->micro;
-        o.batch_tokens = 1 << 20; /* an epoch is a step */
+        o.batch_tokens = tokens; /* an epoch is a step */
         o.epochs = run == 0 ? 1 : (double)s->steps;
+        o.variant = RD_ORPO_FULL; /* as TRL */
         o.optim.lr = s->lr;
         o.optim.warmup = 0;
         o.optim.kind = "adamw";

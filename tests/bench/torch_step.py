@@ -14,6 +14,7 @@ import contextlib
 import resource
 import sys
 import time
+import warnings
 
 import torch
 import transformers
@@ -96,7 +97,9 @@ def make(s, rows):
 
 
 def main():
+    warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     s = settings()
     job, trained, optimizer = make(s, read_rows(sys.argv[2]))
     autocast = torch.autocast("cpu", torch.bfloat16) if s["dtype"] == "bf16" else contextlib.nullcontext()
