@@ -55,7 +55,7 @@ OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 LIB := $(BUILD)/libredistill.a
 BIN := $(BUILD)/redistill
 TESTS ?= $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
-BENCH := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
+BENCH_ALL := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 FUZZ ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
@@ -131,12 +131,11 @@ check-valgrind: deps
 	$(MAKE) -j2 OPT="-O2 $(if $(X86),-march=x86-64-v3)" BUILD=$(BUILD)/valgrind tests
 	BUILD=$(BUILD)/valgrind tests/valgrind.sh
 
-## bench: ratios against the measured machine, printed; a first line `/* bench ranks: 2 */` says at
-##        how many ranks
-bench: deps $(BENCH:%=$(BUILD)/tests/%) all
-	@set -e; for b in $(BENCH); do echo "== $$b"; \
-	  n=$$(sed -n '1s/.*bench ranks: *\([0-9]*\).*/\1/p' tests/$$b.c); \
-	  $(MPIRUN) -n $${n:-1} $(BUILD)/tests/$$b; done
+## bench: ratios against the measured machine (a first line `/* bench ranks: 2 */` of tests/bench_*.c says
+##        at how many ranks; BENCH="bench_a bench_b" for some), then training and search beside PyTorch,
+##        TRL and llama.cpp where they are installed (tests/bench.sh)
+bench: deps $(BENCH_ALL:%=$(BUILD)/tests/%) $(BUILD)/tests/bench/step $(BUILD)/tests/bench/requests all
+	@BUILD=$(BUILD) MPIRUN="$(MPIRUN)" BENCH="$(BENCH)" tests/bench.sh
 
 ## plan-check: plans against measured memory and time, on 1, 2 and 4 ranks of this machine
 plan-check: deps $(BUILD)/tests/bench_plan

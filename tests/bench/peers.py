@@ -67,8 +67,10 @@ def ours(build, ranks, threads, model, rows, mode, dtype):
 
 
 def parse(line):
-    tokens, seconds, peak, first, last = (float(x) for x in line.split("\t"))
-    return dict(rate=tokens / seconds, peak=peak, first=first, last=last)
+    """The line of step.c or torch_step.py; share: of the product rate, where it is said."""
+    tokens, seconds, peak, first, last, *more = (float(x) for x in line.split("\t"))
+    share = more[0] / seconds / more[1] if more else None
+    return dict(rate=tokens / seconds, peak=peak, first=first, last=last, share=share)
 
 
 class Torch:
@@ -107,15 +109,16 @@ def measure(build, cell, models, tmp):
     torch.end()
     best, theirs = max(median(two), median(one)), median(peer)
     print(f"{cell:24} {median(two):8.0f} {median(one):8.0f} {theirs:8.0f} {best / theirs:6.2f}  "
+          f"{100 * median(two, 'share'):4.0f} % {100 * median(one, 'share'):4.0f} %  "
           f"{median(two, 'peak') / 2**20:6.0f} {median(one, 'peak') / 2**20:6.0f} "
           f"{median(peer, 'peak') / 2**20:6.0f}   {two[0]['first']:.4f} {peer[0]['first']:.4f}", flush=True)
 
 
 def main():
     build, cells = sys.argv[1], sys.argv[2:] or CELLS
-    print(f"{'':24} {'tokens per second':26} {'ratio':6}  {'peak MiB of a process':20}   first loss\n"
-          f"{'':24} {'2 ranks':>8} {'2 thr.':>8} {'PyTorch':>8} {'':6}  {'2 ranks':>6} {'2 thr':>6} "
-          f"{'PyTorch':>6}   ours   PyTorch", flush=True)
+    print(f"{'':24} {'tokens per second':26} {'ratio':>6}  {'of products':14} {'peak MiB of a process':20}  first loss\n"
+          f"{'':24} {'2 ranks':>8} {'2 thr.':>8} {'PyTorch':>8} {'':6}  {'2 ranks':>6} {'2 thr.':>6}  "
+          f"{'2 ranks':>6} {'2 thr.':>6} {'PyTorch':>6}  ours   PyTorch", flush=True)
     models = {}
     with tempfile.TemporaryDirectory() as tmp:
         for cell in cells:

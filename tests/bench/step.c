@@ -9,7 +9,8 @@
  * steps, micro (tokens of a pass), lr, compute.
  *
  * Prints, tab-separated: tokens a step, seconds a step without the first, largest resident bytes of
- * a rank, and the losses of first and last step. */
+ * a rank, the losses of first and last step, flop a step, and the flop/s of square products on all
+ * ranks and threads together. */
 #include "../bench_rows.h"
 #include "../rd_test.h"
 
@@ -49,9 +50,13 @@ done:
     return rc;
 }
 
-/* The rows as a datasets.h5; texts: of each; tokens: that are fed in all. */
-static int write_rows(const rd_comm *world, const char *from, const char *path, int *texts,
-                      int64_t *tokens)
+typedef struct rows_file {
+    int texts;                          /* of a row: 2 or 3 */
+    int64_t tokens, targets, sequences; /* that a step feeds */
+} rows_file;
+
+/* The rows as a datasets.h5. */
+static int write_rows(const rd_comm *world, const char *from, const char *path, rows_file *rows)
 {
     int rc = RD_OK;
     static const char *const columns[2][3] = {{"sft/prompt", "sft/response"},
@@ -64,8 +69,7 @@ static int write_rows(const rd_comm *world, const char *from, const char *path, 
     char line[8 * BENCH_TEXT];
     FILE *f = fopen(from, "r");
     int64_t n = 0;
-    *tokens = 0;
-    *texts = 0;
+    *rows = (rows_file){0};
     if (f == NULL) RD_FAIL(RD_EINPUT, "%s: cannot be opened", from);
     while (n < BENCH_ROWS && fgets(line, sizeof line, f) != NULL) {
         line[strcspn(line, "\n")] = 0;
@@ -75,22 +79,26 @@ static int write_rows(const rd_comm *world, const char *from, const char *path, 
             next = strchr(text, '\t');
             if (next != NULL) *next++ = 0;
             if (world->rank == 0) ids[k][n] = rd_pool_add(&pool, text);
-            if (k == 0)
-                prompt = 1 + (int64_t)strlen(text);
-            else
-                *tokens += prompt + (int64_t)strlen(text);
+            int64_t letters = (int64_t)strlen(text);
+            if (k == 0) {
+                prompt = 1 + letters;
+                continue;
+            }
+            rows->tokens += prompt + letters;
+            rows->targets += letters + 1;
+            rows->sequences++;
         }
-        *texts = k;
+        rows->texts = k;
         n++;
     }
-    if (*texts < 2) RD_FAIL(RD_EINPUT, "%s: two or three texts a line", from);
+    if (rows->texts < 2) RD_FAIL(RD_EINPUT, "%s: two or three texts a line", from);
     int64_t mine = world->rank == 0 ? n : 0;
-    bool pairs = *texts == 3;
+    bool pairs = rows->texts == 3;
     RD_TRY(rd_store_create(world, path, &info, &store));
     RD_TRY(rd_store_write_pool(store, &pool, &base));
     if (!pairs) RD_TRY(rd_store_write(store, "sft/kind", RD_U8, zero, mine));
     RD_TRY(rd_store_write(store, pairs ? "pair/family" : "sft/family", RD_U8, zero, mine));
-    for (int k = 0; k < *texts; k++) {
+    for (int k = 0; k < rows->texts; k++) {
         for (int64_t i = 0; i < mine; i++) ids[k][i] += base;
         RD_TRY(rd_store_write(store, columns[pairs][k], RD_I64, ids[k], mine));
     }
@@ -116,10 +124,25 @@ static double seconds_so_far(void)
     return sum;
 }
 
+/* Of products and attention in a step: a frozen base's weights have no gradient, the head works
+ * for tokens with a target alone, and both passes of an adapter count. */
+static double step_flops(const rd_model_config *c, const rows_file *f, bool lora)
+{
+    double tokens = (double)f->tokens, targets = (double)f->targets;
+    double head = (double)(c->vocab * c->width), all = (double)rd_model_config_params(c);
+    double body = all - head * (c->tied ? 1 : 2), ways = lora ? 4 : 6;
+    double heads = (double)(c->heads * c->head_size), kv = (double)(c->kv_heads * c->head_size);
+    double widths = 2 * ((double)c->width + heads) + 2 * ((double)c->width + kv) +
+                    3 * (double)(c->width + c->ffn);
+    double attention = rd_model_config_flops(c, tokens / (double)f->sequences) - 6 * (body + head);
+    return tokens * (ways * body + attention + (lora ? 6 * 8 * widths * (double)c->layers : 0)) +
+           targets * ways * head;
+}
+
 static int run(const rd_grid *g, const settings *s)
 {
-    int rc = RD_OK, texts;
-    int64_t tokens;
+    int rc = RD_OK;
+    rows_file rows;
     char datasets[300];
     rd_pretrained *published = NULL;
     rd_model *model = NULL;
@@ -130,7 +153,7 @@ static int run(const rd_grid *g, const settings *s)
     rd_chat *chat = bench_chat(tok);
     bool lora = strcmp(s->mode, "lora") == 0;
     snprintf(datasets, sizeof datasets, "%s/rows.h5", rd_test_dir());
-    RD_TRY(write_rows(&g->world, s->rows, datasets, &texts, &tokens));
+    RD_TRY(write_rows(&g->world, s->rows, datasets, &rows));
     RD_TRY(rd_pretrained_open(s->model, &published));
     for (int run = 0; run < 2; run++) { /* of one step, and of all */
         rd_train_defaults(&o);
@@ -138,7 +161,7 @@ static int run(const rd_grid *g, const settings *s)
         o.stage = run == 0 ? "first" : "all";
         o.max_len = 1024;
         o.micro_tokens = s->micro;
-        o.batch_tokens = tokens; /* an epoch is a step */
+        o.batch_tokens = rows.tokens; /* an epoch is a step */
         o.epochs = run == 0 ? 1 : (double)s->steps;
         o.variant = RD_ORPO_FULL; /* as TRL */
         o.optim.lr = s->lr;
@@ -152,17 +175,21 @@ static int run(const rd_grid *g, const settings *s)
         RD_TRY(rd_model_create(g, rd_pretrained_config(published), !lora, &model));
         RD_TRY(rd_pretrained_load(published, model));
         rd_clock_reset();
-        RD_TRY(texts == 3 ? rd_train_orpo(g, model, chat, datasets, &o, &r[run])
-                          : rd_train_sft(g, model, chat, datasets, &o, &r[run]));
+        RD_TRY(rows.texts == 3 ? rd_train_orpo(g, model, chat, datasets, &o, &r[run])
+                               : rd_train_sft(g, model, chat, datasets, &o, &r[run]));
         seconds[run] = seconds_so_far();
         rd_model_free(&model);
     }
     int64_t peak = rd_mem_resident_peak();
     rd_max_i64(&g->world, &peak, 1);
+    rd_barrier(&g->world);
+    double rate = rd_gemm_rate(2048, 3);
+    rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0)
-        printf("%lld\t%.6f\t%lld\t%.6f\t%.6f\n", (long long)(r[1].tokens / r[1].steps),
+        printf("%lld\t%.6f\t%lld\t%.6f\t%.6f\t%.6g\t%.6g\n", (long long)(r[1].tokens / r[1].steps),
                (seconds[1] - seconds[0]) / (double)(r[1].steps - 1), (long long)peak,
-               r[0].first_loss, r[1].last_loss);
+               r[0].first_loss, r[1].last_loss,
+               step_flops(rd_pretrained_config(published), &rows, lora), rate);
 done:
     rd_model_free(&model);
     rd_pretrained_close(&published);
