@@ -4,6 +4,36 @@
 
 #include "rd/nn.h"
 #include <math.h>
+#include <string.h>
+
+/* A batch of sequences of all lengths, and of no length, for models with a vocabulary of UNEVEN_V.
+ */
+enum { UNEVEN_V = 301, UNEVEN_T = 700, UNEVEN_SEQUENCES = 9, UNEVEN_LEN = 330 };
+typedef struct uneven_batch {
+    rd_batch b;
+    int64_t start[UNEVEN_SEQUENCES + 1];
+    int32_t tokens[UNEVEN_T], target[UNEVEN_T];
+    float coef[UNEVEN_T];
+} uneven_batch;
+
+static inline void uneven_batch_make(uneven_batch *u)
+{
+    static const int64_t length[UNEVEN_SEQUENCES] = {40, 1, 0, 330, 7, 120, 120, 50, 32};
+    rd_rng r = rd_rng_make(3, "batch", 0, 0);
+    for (int s = 0; s < UNEVEN_SEQUENCES; s++) u->start[s + 1] = u->start[s] + length[s];
+    for (int i = 0; i < UNEVEN_T; i++) {
+        u->tokens[i] = (int32_t)rd_rng_below(&r, UNEVEN_V);
+        u->target[i] = i % 5 == 2 ? -1 : (int32_t)rd_rng_below(&r, UNEVEN_V);
+        u->coef[i] = (float)(0.01 * rd_rng_normal(&r));
+    }
+    u->b = (rd_batch){UNEVEN_T, UNEVEN_SEQUENCES, u->start, u->tokens, u->target};
+}
+
+/* Its first four sequences. */
+static inline rd_batch uneven_batch_half(const uneven_batch *u)
+{
+    return (rd_batch){u->start[4], 4, u->b.start, u->b.tokens, u->b.target};
+}
 
 /* The largest difference of A from a matrix of one rank; *size: the largest value of the latter. */
 static inline double rd_test_apart(const rd_mat *A, const rd_mat *want, double *size)
@@ -18,6 +48,33 @@ static inline double rd_test_apart(const rd_mat *A, const rd_mat *want, double *
             if (!(d <= worst)) worst = d;
         }
     return worst;
+}
+
+/* The largest difference of parameters (or gradients) on a grid from those of one rank, relative to
+ * the largest value of each; *where: whose.  Of this rank's share. */
+static inline double rd_test_params_apart(const rd_params *a, const rd_params *want, bool grads,
+                                          const char **where)
+{
+    double worst = 0;
+    *where = "";
+    for (int64_t i = 0; i < want->n; i++) {
+        const rd_param *p = &a->item[i], *q = &want->item[i];
+        double size, d = rd_test_apart(grads ? &p->g : &p->w, grads ? &q->g : &q->w, &size);
+        d = size > 0 ? d / size : d;
+        if (!(d <= worst)) worst = d, *where = p->name;
+    }
+    return worst;
+}
+
+/* Are n bytes at x the same on all ranks of the replica?  Collective on it. */
+static inline bool rd_test_same_bytes(const rd_grid *g, const void *x, size_t n)
+{
+    char *first = rd_new(char, n);
+    memcpy(first, x, n);
+    rd_bcast(&g->tp, first, (int64_t)n, 0);
+    bool same = memcmp(first, x, n) == 0;
+    rd_free(first);
+    return same;
 }
 
 /* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */

@@ -1,10 +1,10 @@
 /* ranks: 1 2 3 4 6 */
 /* Adapters on rows x cols grids against the same on one rank: initial values, log-probabilities,
  * every gradient, with dropout on, for the uneven model of test_grid_model.c. */
+#include "grid_model.h"
 #include "rd_test.h"
-#include "rd/nn.h"
 
-enum { V = 301, T = 700, SEQUENCES = 9, MAX_LEN = 330, ALL = (1 << RD_TARGETS) - 1 };
+enum { V = UNEVEN_V, T = UNEVEN_T, ALL = (1 << RD_TARGETS) - 1 };
 
 static const struct {
     const char *name;
@@ -37,65 +37,15 @@ typedef struct bed {
     rd_model_config cfg;
     const rd_adapter_opts *o;
     rd_model *model; /* on this rank alone */
-    rd_batch b;
-    int64_t start[SEQUENCES + 1];
-    int32_t tokens[T], target[T];
-    float coef[T];
+    uneven_batch in;
     double logp[T];
 } bed;
 
-static void make_batch(bed *t)
-{
-    static const int64_t length[SEQUENCES] = {40, 1, 0, 330, 7, 120, 120, 50, 32};
-    rd_rng r = rd_rng_make(3, "batch", 0, 0);
-    for (int s = 0; s < SEQUENCES; s++) t->start[s + 1] = t->start[s] + length[s];
-    for (int i = 0; i < T; i++) {
-        t->tokens[i] = (int32_t)rd_rng_below(&r, V);
-        t->target[i] = i % 5 == 2 ? -1 : (int32_t)rd_rng_below(&r, V);
-        t->coef[i] = (float)(0.01 * rd_rng_normal(&r));
-    }
-    t->b = (rd_batch){T, SEQUENCES, t->start, t->tokens, t->target};
-}
-
-/* The largest difference of A from a matrix of one rank, relative to the largest value. */
-static double apart(const rd_mat *A, const rd_mat *want)
-{
-    double worst = 0, size = 0;
-    for (int64_t i = 0; i < want->m * want->n; i++) size = fmax(size, fabs((double)want->a[i]));
-    for (int64_t j = 0; j < A->ln; j++)
-        for (int64_t i = 0; i < A->lm; i++) {
-            int64_t at = rd_mat_global_col(A, j) * want->m + rd_mat_global_row(A, i);
-            double d = fabs((double)A->a[j * A->ld + i] - want->a[at]);
-            if (!(d <= worst)) worst = d;
-        }
-    return size > 0 ? worst / size : worst;
-}
-
 static double adapters_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
 {
-    double worst = 0;
-    *where = "";
-    for (int64_t i = 0; i < a->adapter.n; i++) {
-        const rd_param *p = &a->adapter.item[i], *q = &b->adapter.item[i];
-        double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
-        if (!(d <= worst)) worst = d, *where = p->name;
-    }
+    double worst = rd_test_params_apart(&a->adapter, &b->adapter, grads, where);
     rd_max_f64(&a->grid->world, &worst, 1);
     return worst;
-}
-
-/* Larger weights than the start's, so that nothing is nearly linear; norms unlike each other. */
-static void enlarge(rd_model *m)
-{
-    for (int64_t k = 0; k < m->base.n; k++) {
-        rd_mat *w = &m->base.item[k].w;
-        for (int64_t j = 0; j < w->ln; j++)
-            for (int64_t i = 0; i < w->lm; i++) {
-                float *x = w->a + j * w->ld + i;
-                int64_t row = rd_mat_global_row(w, i);
-                *x = m->base.item[k].decay ? 8 * *x : 1 + 0.3f * (float)((row * 7 + k) % 5 - 2);
-            }
-    }
 }
 
 /* Away from the start: where B was 0, far, so that A has a gradient; magnitudes are no longer
@@ -124,7 +74,7 @@ static rd_model *make_model(const rd_grid *g, const bed *t)
     rd_model *m = NULL;
     is_rc(rd_model_create(g, &t->cfg, false, &m), RD_OK, "model");
     rd_model_init(m, 3);
-    enlarge(m);
+    rd_test_enlarge(m);
     is_rc(rd_model_adapt(m, t->o), RD_OK, "adapted");
     is_rc(rd_model_adapter_init(m, 4), RD_OK, "initial values");
     return m;
@@ -133,19 +83,19 @@ static rd_model *make_model(const rd_grid *g, const bed *t)
 static void run(rd_model *m, const bed *t, double *logp)
 {
     rd_work *w = NULL;
-    is_rc(rd_work_create(m, T, MAX_LEN, &w), RD_OK, "work");
+    is_rc(rd_work_create(m, T, UNEVEN_LEN, &w), RD_OK, "work");
     rd_mem_guard("pass");
     rd_model_dropout(m, 21);
     /* A larger batch first: what it leaves behind must not matter. */
-    rd_batch half = {t->start[4], 4, t->b.start, t->b.tokens, t->b.target};
-    int rc = rd_model_fwd(m, w, &t->b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, t->coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->b);
+    rd_batch half = uneven_batch_half(&t->in);
+    int rc = rd_model_fwd(m, w, &t->in.b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, t->in.coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->in.b);
     if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->in.coef, logp);
     if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, NULL, logp);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->in.b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, NULL, logp);
     rd_mem_guard(NULL);
     is_rc(rc, RD_OK, "passes");
     rd_work_free(&w);
@@ -153,24 +103,9 @@ static void run(rd_model *m, const bed *t, double *logp)
 
 static double bases_apart(const rd_model *a, const rd_model *b, const char **where)
 {
-    double worst = 0;
-    *where = "";
-    for (int64_t i = 0; i < a->base.n; i++) {
-        double d = apart(&a->base.item[i].w, &b->base.item[i].w);
-        if (!(d <= worst)) worst = d, *where = a->base.item[i].name;
-    }
+    double worst = rd_test_params_apart(&a->base, &b->base, false, where);
     rd_max_f64(&a->grid->world, &worst, 1);
     return worst;
-}
-
-static bool same_bytes(const rd_grid *g, const void *x, size_t n)
-{
-    char *first = rd_new(char, n);
-    memcpy(first, x, n);
-    rd_bcast(&g->tp, first, (int64_t)n, 0);
-    bool same = memcmp(first, x, n) == 0;
-    rd_free(first);
-    return same;
 }
 
 static void test_grid(const bed *t, int rows, int cols)
@@ -196,12 +131,12 @@ static void test_grid(const bed *t, int rows, int cols)
     for (int i = 0; i < T; i++) {
         off = fmax(off, fabs(logp[i] - t->logp[i]));
         size = fmax(size, fabs(t->logp[i]));
-        loss += t->coef[i] * logp[i];
-        want += t->coef[i] * t->logp[i];
+        loss += t->in.coef[i] * logp[i];
+        want += t->in.coef[i] * t->logp[i];
     }
     ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
     ok(fabs(loss / want - 1) < 1e-5, "loss (%.1e)", fabs(loss / want - 1));
-    ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
+    ok(rd_test_same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
     double worst = adapters_apart(m, t->model, true, &where);
     ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
     double largest = -1, change = 0;
@@ -209,11 +144,11 @@ static void test_grid(const bed *t, int rows, int cols)
     ok(change < 1e-6, "the base (%.1e, %s)", change, where);
     move(one, t->o);
     is_rc(rd_model_merge(one, NULL, NULL), RD_OK, "merged on one rank");
-    is_rc(rd_model_merge(m, &t->b, &largest), RD_OK, "merged");
+    is_rc(rd_model_merge(m, &t->in.b, &largest), RD_OK, "merged");
     ok(largest >= 0 && largest < 2e-4, "the largest logit difference (%.1e)", largest);
     change = bases_apart(m, one, &where);
     ok(change < 2e-6, "the same weights (%.1e, %s)", change, where);
-    ok(same_bytes(g, &largest, sizeof(largest)), "the same on every rank");
+    ok(rd_test_same_bytes(g, &largest, sizeof(largest)), "the same on every rank");
     rd_model_free(&m), rd_model_free(&one);
     rd_la_detach(g);
     rd_grid_free(&g);
@@ -238,7 +173,7 @@ static void test_kind(int kind, int64_t width, int64_t heads, int64_t kv_heads, 
                               .tied = true};
     if (kind != 0) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
     t.cfg.qkv_bias = kind != 0;
-    make_batch(&t);
+    uneven_batch_make(&t.in);
     rd_grid_self(&t.self);
     t.model = make_model(t.self, &t);
     move(t.model, t.o);

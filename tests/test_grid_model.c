@@ -5,61 +5,17 @@
 #include "grid_model.h"
 #include "rd_test.h"
 
-enum { V = 301, T = 700, SEQUENCES = 9, MAX_LEN = 330, SLOTS = 5, STEPS = 12 };
+enum { V = UNEVEN_V, T = UNEVEN_T, SLOTS = 5, STEPS = 12 };
 
 typedef struct bed {
     rd_grid *self;
     rd_model_config cfg;
     rd_model *model; /* on this rank alone */
-    rd_batch b;
-    int64_t start[SEQUENCES + 1];
-    int32_t tokens[T], target[T];
-    float coef[T];
+    uneven_batch in;
     double logp[T];
     int32_t greedy[SLOTS][STEPS];
     float logits[V * SLOTS]; /* of the last step */
 } bed;
-
-static void make_batch(bed *t)
-{
-    static const int64_t length[SEQUENCES] = {40, 1, 0, 330, 7, 120, 120, 50, 32};
-    rd_rng r = rd_rng_make(3, "batch", 0, 0);
-    for (int s = 0; s < SEQUENCES; s++) t->start[s + 1] = t->start[s] + length[s];
-    for (int i = 0; i < T; i++) {
-        t->tokens[i] = (int32_t)rd_rng_below(&r, V);
-        t->target[i] = i % 5 == 2 ? -1 : (int32_t)rd_rng_below(&r, V);
-        t->coef[i] = (float)(0.01 * rd_rng_normal(&r));
-    }
-    t->b = (rd_batch){T, SEQUENCES, t->start, t->tokens, t->target};
-}
-
-/* Relative to the largest value. */
-static double apart(const rd_mat *A, const rd_mat *want)
-{
-    double size, worst = rd_test_apart(A, want, &size);
-    return size > 0 ? worst / size : worst;
-}
-
-static double models_apart(const rd_model *a, const rd_model *b, bool grads, const char **where)
-{
-    double worst = 0;
-    for (int64_t i = 0; i < a->base.n; i++) {
-        const rd_param *p = &a->base.item[i], *q = &b->base.item[i];
-        double d = grads ? apart(&p->g, &q->g) : apart(&p->w, &q->w);
-        if (!(d <= worst)) worst = d, *where = p->name;
-    }
-    return worst;
-}
-
-static bool same_bytes(const rd_grid *g, const void *x, size_t n)
-{
-    char *first = rd_new(char, n);
-    memcpy(first, x, n);
-    rd_bcast(&g->tp, first, (int64_t)n, 0);
-    bool same = memcmp(first, x, n) == 0;
-    rd_free(first);
-    return same;
-}
 
 /* What the backward pass said to be final, as it was then. */
 typedef struct heard {
@@ -83,31 +39,32 @@ static void run(rd_model *m, const bed *t, double *logp)
     rd_work *w = NULL;
     int64_t storage = m->trained->storage;
     heard h = {.trained = m->trained, .grads = rd_new(float, storage), .from = storage};
-    is_rc(rd_work_create(m, T, MAX_LEN, &w), RD_OK, "work");
+    is_rc(rd_work_create(m, T, UNEVEN_LEN, &w), RD_OK, "work");
     rd_mem_guard("pass");
     /* A larger batch first: what it leaves behind must not matter. */
-    rd_batch half = {t->start[4], 4, t->b.start, t->b.tokens, t->b.target};
-    int rc = rd_model_fwd(m, w, &t->b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, t->coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->b);
+    rd_batch half = uneven_batch_half(&t->in);
+    int rc = rd_model_fwd(m, w, &t->in.b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, t->in.coef, logp);
+    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->in.b);
     if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->coef, logp);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->in.coef, logp);
     rd_work_on_gradients(w, hear, &h);
     if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
     rd_work_on_gradients(w, NULL, NULL);
     bool same = memcmp(h.grads, m->trained->grads, (size_t)storage * sizeof(float)) == 0;
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->b, NULL, logp);
+    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->in.b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, NULL, logp);
     rd_mem_guard(NULL);
     is_rc(rc, RD_OK, "passes");
     ok(same && h.from == 0 && h.gaps == 0 && h.calls >= 2 * m->cfg.layers,
        "gradients that were said to be final are (%d times)", h.calls);
     rd_free(h.grads);
-    int32_t keep = t->b.target[0];
-    t->b.target[0] = V;
-    is_rc(rd_model_head(m, w, &t->b, NULL, logp), RD_EINTERNAL, "a target outside the vocabulary");
-    t->b.target[0] = keep;
-    rd_model_head(m, w, &t->b, NULL, logp);
+    int32_t keep = t->in.b.target[0];
+    t->in.b.target[0] = V;
+    is_rc(rd_model_head(m, w, &t->in.b, NULL, logp), RD_EINTERNAL,
+          "a target outside the vocabulary");
+    t->in.b.target[0] = keep;
+    rd_model_head(m, w, &t->in.b, NULL, logp);
     rd_work_free(&w);
 }
 
@@ -126,7 +83,7 @@ static void decode(rd_model *m, const bed *t, int32_t out[SLOTS][STEPS], float *
     int64_t slot[SLOTS] = {3, 0, 1}, count[SLOTS] = {5, 21, 40};
     int32_t next[SLOTS];
     is_rc(rd_kv_create(m, SLOTS, 60, 70, &kv), RD_OK, "cache");
-    int rc = rd_model_extend(m, kv, 3, slot, count, t->tokens, z);
+    int rc = rd_model_extend(m, kv, 3, slot, count, t->in.tokens, z);
     rd_kv_fork(kv, 1, 4, 33);
     rd_kv_fork(kv, 0, 2, 20);
     for (int i = 0; i < SLOTS; i++) slot[i] = i, count[i] = 1, next[i] = 17 + i;
@@ -158,8 +115,8 @@ static void test_files(const bed *t, rd_model *m, const rd_model_config *cfg)
         is_rc(rd_store_open(&to->world, path, "redistill.test", 1, &s), RD_OK, "opened");
         is_rc(rd_params_read(back[alone]->grid, &back[alone]->base, s, "weights/"), RD_OK, "read");
         rd_store_close(&s);
-        ok(models_apart(back[alone], t->model, false, &where) == 0, "the same weights %s",
-           alone ? "on one rank" : "on the grid");
+        ok(rd_test_params_apart(&back[alone]->base, &t->model->base, false, &where) == 0,
+           "the same weights %s", alone ? "on one rank" : "on the grid");
         rd_model_free(&back[alone]);
     }
 }
@@ -181,7 +138,8 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
     if (!is_rc(rd_model_create(g, &t->cfg, true, &m), RD_OK, "model")) return;
     rd_model_init(m, 3);
     rd_test_enlarge(m);
-    ok(models_apart(m, t->model, false, &where) == 0, "the same initial weights");
+    ok(rd_test_params_apart(&m->base, &t->model->base, false, &where) == 0,
+       "the same initial weights");
     int64_t held = 0, all = rd_model_config_params(&t->cfg);
     for (int64_t i = 0; i < m->base.n; i++) held += m->base.item[i].w.lm * m->base.item[i].w.ln;
     rd_sum_i64(&g->tp, &held, 1);
@@ -193,8 +151,8 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
         size = fmax(size, fabs(t->logp[i]));
     }
     ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
-    ok(same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
-    double worst = models_apart(m, t->model, true, &where);
+    ok(rd_test_same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
+    double worst = rd_test_params_apart(&m->base, &t->model->base, true, &where);
     rd_max_f64(&g->world, &worst, 1);
     ok(worst < 1e-5, "all gradients (%.1e, %s)", worst, where);
 
@@ -204,7 +162,7 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
     is_i64(wrong, 0, "the same greedy tokens");
     for (int i = 0; i < V * SLOTS; i++) zoff = fmax(zoff, fabs((double)z[i] - t->logits[i]));
     ok(zoff < 1e-4, "the same logits (%.1e)", zoff);
-    ok(same_bytes(g, z, sizeof(z)), "the same bits on every rank");
+    ok(rd_test_same_bytes(g, z, sizeof(z)), "the same bits on every rank");
     test_files(t, m, &t->cfg);
     rd_model_free(&m);
     rd_la_detach(g);
@@ -229,7 +187,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
                               .tied = tied};
     if (rich) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
     t.cfg.qkv_bias = rich;
-    make_batch(&t);
+    uneven_batch_make(&t.in);
     rd_grid_self(&t.self);
     rd_model_create(t.self, &t.cfg, true, &t.model);
     rd_model_init(t.model, 3);

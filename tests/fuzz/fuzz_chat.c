@@ -1,11 +1,9 @@
 /* fuzz_chat: whatever a server sends, reading it ends with texts that are UTF-8 without NUL, or
  * with one line about what is wrong.
  *
- * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER).  The main below needs no such tool: it
- * feeds the files that it is given, or, without arguments, mutations of the seeds (-n N of them).
- */
+ * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER); fuzz_text.h needs no such tool. */
 #include "teacher/chat.h"
-#include "fuzz_run.h"
+#include "fuzz_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
@@ -58,53 +56,15 @@ static const char *const seeds[] = {
     "{\"error\":{\"message\":\"over\\nloaded\",\"code\":429},\"detail\":\"x\"}",
     "<html><body>Bad gateway</body></html>"};
 
-static size_t mutate(rd_rng *r, char *text, size_t n, size_t cap)
-{
-    static const char tokens[] = "{}[]\",:\\u0ed8-1 \n\xc3\xff\x01<n";
-    for (int64_t k = rd_rng_range(r, 0, 4); k > 0; k--) {
-        const size_t at = n > 0 ? (size_t)rd_rng_below(r, (int64_t)n) : 0;
-        const char c = tokens[rd_rng_below(r, (int64_t)sizeof(tokens))];
-        switch (rd_rng_below(r, 5)) {
-        case 0:
-            if (n > 0) text[at] = c;
-            break;
-        case 1:
-            if (n > 0) memmove(text + at, text + at + 1, --n - at);
-            break;
-        case 2:
-            if (n < cap) memmove(text + at + 1, text + at, n++ - at), text[at] = c;
-            break;
-        case 3: n = rd_rng_chance(r, 0.1) ? at : n; break;
-        default: /* repeat a piece */
-            if (n > at && 2 * n - at <= cap) memmove(text + n, text + at, n - at), n += n - at;
-        }
-    }
-    return n;
-}
-
 int main(int argc, char **argv)
 {
-    const fuzz_run f = fuzz_options(argc, argv, 20000);
-    char text[8192];
-    if (f.file < argc) {
-        for (int i = f.file; i < argc; i++) {
-            rd_buf b = {0};
-            if (rd_file_read(argv[i], &b) != RD_OK) return 1;
-            const size_t len = b.len < sizeof(text) ? b.len : sizeof(text);
-            memcpy(text, b.data, len);
-            rd_buf_free(&b);
-            LLVMFuzzerTestOneInput((const uint8_t *)text, len);
-        }
-        return 0;
-    }
-    for (int64_t i = f.first; fuzz_goes_on(&f, i); i++) {
-        rd_rng r = rd_rng_make(1, "fuzz_chat", (uint64_t)i, 0);
-        const char *seed = seeds[rd_rng_below(&r, 4)];
-        size_t len = strlen(seed);
-        memcpy(text, seed, len);
-        len = mutate(&r, text, len, sizeof(text));
-        LLVMFuzzerTestOneInput((const uint8_t *)text, len);
-    }
-    return 0;
+    static const char bytes[] = "{}[]\",:\\u0ed8-1 \n\xc3\xff\x01<n";
+    const fuzz_texts t = {.name = "fuzz_chat",
+                          .n_seeds = sizeof seeds / sizeof seeds[0],
+                          .seeds = seeds,
+                          .bytes = bytes,
+                          .n_bytes = sizeof bytes, /* NUL, too */
+                          .feed = LLVMFuzzerTestOneInput};
+    return fuzz_text_main(argc, argv, &t);
 }
 #endif
