@@ -52,6 +52,9 @@ export RD_DATA ?= ../shared/data/redis
 
 SRC := $(filter-out src/cli/main.c,$(wildcard $(LAYERS:%=src/%/*.c)))
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
+# The local product is compiled once more for each of these; the processor's own is taken at run time.
+TILES := $(if $(X86),$(if $(filter la,$(LAYERS)),$(patsubst %,$(BUILD)/obj/la/tiles_%.o,v3 v4 bf16)))
+OBJ += $(TILES)
 LIB := $(BUILD)/libredistill.a
 BIN := $(BUILD)/redistill
 TESTS ?= $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
@@ -64,6 +67,12 @@ all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
 VECTORS := $(NARROW)
+$(BUILD)/obj/la/tiles_v3.o: VECTORS := $(WIDE) -march=x86-64-v3 -DRD_TILES=rd_tiles_v3 -DRD_TILES_NAME='"avx2"'
+$(BUILD)/obj/la/tiles_v4.o: VECTORS := $(WIDE) -march=x86-64-v4 -DRD_TILES=rd_tiles_v4 -DRD_TILES_NAME='"avx512"'
+$(BUILD)/obj/la/tiles_bf16.o: VECTORS := $(WIDE) -march=x86-64-v4 -mavx512bf16 -DRD_PAIRS
+$(TILES): src/la/tiles.c | $(BUILD)/git.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
 $(BUILD)/obj/%.o: src/%.c | $(BUILD)/git.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@

@@ -18,6 +18,11 @@ void rd_la_detach(rd_grid *g);
 /* From now on products by our own panels where they fit (as after attach), or all through PBLAS
  * (psgemm).  Local, to be called on every rank of the replica. */
 void rd_la_use_panels(rd_grid *g, bool on);
+/* Mixed products (rd_gemm_mixed and those that say so) from now on with factors rounded to bfloat16
+ * and sums in float32, or all in float32 (at first).  Local, the same on every rank. */
+void rd_la_use_bf16(rd_grid *g, bool on);
+/* What computes them on this processor: "bf16, avx512_bf16". */
+const char *rd_la_kernels(const rd_grid *g);
 const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 ... Cooperlake ...", as the library says */
 
 /* A block-cyclic m x n matrix of float32, column-major, first block on process (0, 0): rows in
@@ -57,15 +62,30 @@ int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
  * and m n (for N N, T N, N T), the first times (C - 1) / (R C), the second times (R - 1) / (R C);
  * for N T the other way round. */
 int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C);
-/* dX = W dY + beta dX and dW += X dY^T: what a linear layer does on the way back.  On larger grids
- * than 1 x 1 dY is gathered once for both.  Collective on the replica. */
+/* The same in the arithmetic of C's grid (rd_la_use_bf16): for a model's passes, in training and in
+ * inference.  Where PBLAS computes it is float32 in any case. */
+int rd_gemm_mixed(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
+                  rd_mat *C);
+/* dX = W dY + beta dX and dW += X dY^T, mixed: what a linear layer does on the way back.  On larger
+ * grids than 1 x 1 dY is gathered once for both.  Collective on the replica. */
 int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
                  rd_mat *dW);
 
-/* The local kernel on plain column-major arrays, single-threaded.  Local.  An element of C depends
- * on its row of op(A), its column of op(B) and k alone, bit for bit: not on m, n or its place. */
+/* The local kernel on plain column-major arrays.  Local.  An element of C depends on its row of
+ * op(A), its column of op(B) and k alone, bit for bit: not on m, n, its place or rd_threads(),
+ * which share the work unless this is called from a parallel region. */
 void rd_gemm_local(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
                    int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+/* The same with A and B rounded to bfloat16 (nearest, ties to even) and sums in float32.  Numbers
+ * below 2^-126 may count as 0. */
+void rd_gemm_bf16(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
+                  int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+/* One of the two, as g says. */
+void rd_gemm_local_mixed(const rd_grid *g, char ta, char tb, int64_t m, int64_t n, int64_t k,
+                         float alpha, const float *A, int64_t lda, const float *B, int64_t ldb,
+                         float beta, float *C, int64_t ldc);
+void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y); /* that rounding */
+void rd_halves_to_f32(int64_t n, const uint16_t *x, float *y);
 /* Reference kernel in plain loops with float64 sums: what the fast one is tested against. */
 void rd_gemm_reference(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
                        const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
@@ -97,8 +117,9 @@ int rd_svd_leading(const rd_mat *A, int64_t r, rd_mat *U, double *s, rd_mat *V);
  * and as much as A twice more while it is redistributed. */
 int rd_lq_leading(const rd_mat *A, int64_t r, rd_mat *L, rd_mat *Q);
 
-/* Measured local sgemm rate in flop/s at m = n = k = size (best of repeats).  Local. */
+/* Measured local rate in flop/s at m = n = k = size with rd_threads() (best of repeats).  Local. */
 double rd_gemm_rate(int64_t size, int repeats);
+double rd_gemm_bf16_rate(int64_t size, int repeats);
 double rd_gemm_library_rate(int64_t size, int repeats); /* of the linked BLAS, for comparison */
 
 #endif

@@ -27,6 +27,7 @@ typedef struct rd_grid {
     rd_comm over_rows;           /* my replica, my column: sums over grid rows */
     rd_comm over_cols;           /* my replica, my row */
     int blacs_context;           /* owned by la (rd_la_attach); -1 before */
+    bool bf16;                   /* set by la (rd_la_use_bf16): the arithmetic of mixed products */
     struct rd_panels *panels;    /* owned by la; NULL: products through PBLAS */
 } rd_grid;
 

@@ -29,6 +29,7 @@ static void header(const job *j)
             g->world.size == 1 ? "" : "s", (long long)config_int(&j->cfg.keys, "grid.threads"),
             config_int(&j->cfg.keys, "grid.threads") == 1 ? "" : "s", g->data, g->rows, g->cols,
             (long long)config_int(&j->cfg.keys, "run.seed"));
+    rd_info("products: %s, own kernel", rd_la_kernels(g));
 }
 
 static int make_dirs(const job *j)
@@ -143,6 +144,11 @@ static int find_published(job *j)
 done:
     rd_free(path);
     return rc;
+}
+
+uint64_t job_compute_key(const job *j, uint64_t key)
+{
+    return j->grid->bf16 ? rd_hash(&key, sizeof key, rd_hash_str("bf16", 0)) : key;
 }
 
 uint64_t job_tokenizer_key(const rd_tok *tok)
@@ -339,6 +345,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     const config_scope *s = &j->cfg.keys;
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
+    rd_la_use_bf16(j->grid, strcmp(config_text(s, "compute"), "bf16") == 0);
     rd_la_use_panels(j->grid, strcmp(config_text(s, "grid.products"), "panels") == 0);
     const char *prompts = config_text(s, "prompts");
     if (*prompts) {

@@ -78,6 +78,8 @@ bool job_adapter(const job *j, const config_arm *arm, rd_adapter_opts *o);
 int job_model(const job *j, const config_arm *arm, rd_model_config *c);
 /* Is the arm to be evaluated as it begins, without training? */
 bool job_is_untuned(const config_arm *arm);
+/* What a result of that key depends on once it comes from a model: on `compute` too. */
+uint64_t job_compute_key(const job *j, uint64_t key);
 /* A tokenizer's key: the hash of its tokenizer.json, whatever file it came from.  Local. */
 uint64_t job_tokenizer_key(const rd_tok *tok);
 /* The arm whose SFT an arm starts from, and the file of its final weights (caller frees).  Local.

@@ -153,8 +153,9 @@ done:
     return rc;
 }
 
-/* What a stage's weights depend on: the datasets, the tokenizer and the arm's own keys.  Stage
- * "untuned": what it is before any of them. */
+/* What a stage's weights depend on: the datasets, the tokenizer, the arm's own keys and the
+ * arithmetic (nothing is added for float32, so that files from before there was another stay good).
+ * Stage "untuned": what it is before any of them. */
 static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t parent,
                      uint64_t *key)
 {
@@ -179,7 +180,7 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
                         rd_chat_hash(chat),
                         (uint64_t)config_int(&j->cfg.keys, "run.seed"),
                         config_hash(&arm->keys, prefixes)};
-    *key = rd_hash(parts, sizeof parts, rd_hash_str(stage, 1));
+    *key = job_compute_key(j, rd_hash(parts, sizeof parts, rd_hash_str(stage, 1)));
 done:
     return rc;
 }

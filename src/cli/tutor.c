@@ -40,6 +40,7 @@ static int find_shape(tutor *t)
         RD_TRY(rd_checkpoint_config(g, t->path, &t->shape));
         RD_TRY(rd_checkpoint_base_hash(g, t->path, &t->identity));
     }
+    t->identity = job_compute_key(t->j, t->identity);
 done:
     return rc;
 }

@@ -1,228 +1,185 @@
-/* kernel.c: the local matrix product.
+/* kernel.c: local matrix products: which kernel computes them, and the threads that share one.
  *
  * A sampled sequence must not depend on its neighbours in the batch.  With OpenBLAS 0.3.21 it
  * would: a column of C changes in the last bits with the number of columns beside it (Haswell
- * kernels: for nearly every number; AVX-512 kernels: for small ones).  Hence a kernel of our own,
- * about as fast as the library's best on the shapes of a small transformer, and independent of
- * which kernels the library picks for a processor it does not know:
- *
- *   - C is computed in tiles of up to MV vectors x NR columns held in registers,
- *   - every element of C is one chain of multiply-adds in the order of k, cut every KC, whatever
- * the shape of its tile: it depends on its row of A, its column of B and k alone,
- *   - A panels are copied once per column block to contiguous memory (transposed where needed),
- *     B is read in place.
- *
- * The vector types are GCC's (also Clang's); the compiler maps them to what the machine has. */
-#include "rd/la.h"
+ * kernels: for nearly every number; AVX-512 kernels: for small ones).  Hence a kernel of our own
+ * (tiles.c), about as fast as the library's best on the shapes of a small transformer, and
+ * independent of which kernels the library picks for a processor it does not know. */
+#include "tiles.h"
 
 #include <cblas.h>
+#include <omp.h>
 #include <string.h>
 
-/* The tile leaves several registers free: where one is short, the compiler spills sums and loses up
- * to half of the speed. */
-#ifdef __AVX512F__
-enum { LANES = 16, MV = 3, NR = 6 };
-#else
-enum { LANES = 8, MV = 2, NR = 5 };
+/* Below this a thread is not worth waking. */
+static const double LEAST_FLOPS = 2e6;
+
+/* ---------------------------------------------------------------- instruction sets */
+
+int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX])
+{
+    int n = 0;
+#ifdef RD_TILES_X86
+    __builtin_cpu_init();
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (v4 && __builtin_cpu_supports("avx512bf16")) list[n++] = &rd_tiles_bf16;
+    if (v4) list[n++] = &rd_tiles_v4;
+    if (v3) list[n++] = &rd_tiles_v3;
 #endif
-enum {
-    MR = MV * LANES, /* rows per tile */
-    KC = 512,        /* depth of a packed panel: MR * KC floats on the stack */
-    NC = 512         /* columns of B that stay in the second-level cache */
-};
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-/* Where B lies: element (p, j) at b[p * bk + j * bj]. */
-typedef struct operand {
-    const float *b;
-    int64_t bk, bj;
-} operand;
-
-/* One tile: mv vectors x nr columns.  mv, nr and which stride of B is 1 are compile-time constants
- * at every call, so that acc lives in registers. */
-static inline __attribute__((always_inline)) void tile(const int mv, const int nr,
-                                                       const bool b_rows, int64_t k, const float *a,
-                                                       int64_t lda, operand B, float alpha,
-                                                       float beta, float *c, int64_t ldc)
-{
-    vec acc[MV][NR];
-    const float *b = B.b;
-    const int64_t bk = b_rows ? 1 : B.bk, bj = b_rows ? B.bj : 1;
-#pragma GCC unroll 8
-    for (int j = 0; j < nr; j++)
-#pragma GCC unroll 4
-        for (int i = 0; i < mv; i++) acc[i][j] = (vec){0};
-    for (int64_t p = 0; p < k; p++) {
-        vec av[MV];
-#pragma GCC unroll 4
-        for (int i = 0; i < mv; i++) av[i] = *(const vec *)(a + i * LANES);
-#pragma GCC unroll 8
-        for (int j = 0; j < nr; j++) {
-            float s = b[j * bj];
-#pragma GCC unroll 4
-            for (int i = 0; i < mv; i++) acc[i][j] += av[i] * s;
-        }
-        a += lda;
-        b += bk;
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < nr; j++)
-#pragma GCC unroll 4
-        for (int i = 0; i < mv; i++) {
-            vec *out = (vec *)(c + j * ldc + i * LANES);
-            *out = beta == 0 ? acc[i][j] * alpha : acc[i][j] * alpha + *out * beta;
-        }
+    list[n++] = &rd_tiles_base;
+    return n;
 }
 
-/* The tile with nr at run time. */
-static inline __attribute__((always_inline)) void
-tile_columns(const int mv, const bool b_rows, int64_t nr, int64_t k, const float *a, int64_t lda,
-             operand B, float alpha, float beta, float *c, int64_t ldc)
+static const rd_tiles *best(void)
 {
-    if (nr == NR) {
-        tile(mv, NR, b_rows, k, a, lda, B, alpha, beta, c, ldc);
+    const rd_tiles *list[RD_TILES_MAX];
+    rd_tiles_list(list);
+    return list[0];
+}
+
+/* ---------------------------------------------------------------- threads */
+
+static int64_t tiles_of(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
+/* Into how many parts the rows of C are cut, the columns into threads / that: the largest part is
+ * the smallest, and so is what is brought for it. */
+static int cut_rows(const rd_product *p, const rd_tiles *t, int threads)
+{
+    int64_t m = tiles_of(p->m, t->rows), n = tiles_of(p->n, t->cols);
+    double least = 0;
+    int found = 1;
+    for (int down = 1; down <= threads; down++) {
+        if (threads % down != 0) continue;
+        double rows = (double)(tiles_of(m, down) * t->rows);
+        double cols = (double)(tiles_of(n, threads / down) * t->cols);
+        double cost = rows * cols + 16 * (rows + cols);
+        if (down > 1 && cost >= least) continue;
+        least = cost;
+        found = down;
+    }
+    return found;
+}
+
+/* Part i of n of the tiles that cover `total`, in rows or columns. */
+static int64_t part_begin(int64_t total, int64_t size, int i, int n)
+{
+    int64_t at = tiles_of(total, size) * i / n * size;
+    return at < total ? at : total;
+}
+
+static const void *moved(const rd_factor *f, int64_t elements)
+{
+    return (const char *)f->a + elements * (f->half ? 2 : 4);
+}
+
+/* Every thread computes a part of C by itself: nothing is summed over threads. */
+static void run(const rd_product *p, const rd_tiles *t, void (*product)(const rd_product *))
+{
+    double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k;
+    int threads = rd_threads();
+    if (flops < threads * LEAST_FLOPS) threads = (int)(flops / LEAST_FLOPS);
+    if (threads <= 1 || omp_in_parallel()) {
+        product(p);
         return;
     }
-    for (; nr >= 4; nr -= 4) {
-        tile(mv, 4, b_rows, k, a, lda, B, alpha, beta, c, ldc);
-        B.b += 4 * B.bj;
-        c += 4 * ldc;
-    }
-    for (; nr > 0; nr--) {
-        tile(mv, 1, b_rows, k, a, lda, B, alpha, beta, c, ldc);
-        B.b += B.bj;
-        c += ldc;
-    }
-}
-
-typedef void tile_fn(int64_t nr, int64_t k, const float *a, int64_t lda, operand B, float alpha,
-                     float beta, float *c, int64_t ldc);
-
-/* One function per number of vectors and direction of B, each with the registers to itself. */
-#define TILE(name, mv, b_rows)                                                                     \
-    static __attribute__((noinline)) void name(int64_t nr, int64_t k, const float *a, int64_t lda, \
-                                               operand B, float alpha, float beta, float *c,       \
-                                               int64_t ldc)                                        \
-    {                                                                                              \
-        tile_columns(mv, b_rows, nr, k, a, lda, B, alpha, beta, c, ldc);                           \
-    }
-TILE(tile_1_rows, 1, true)
-TILE(tile_2_rows, 2, true)
-TILE(tile_3_rows, MV, true)
-TILE(tile_1_cols, 1, false)
-TILE(tile_2_cols, 2, false)
-TILE(tile_3_cols, MV, false)
-
-/* A panel of rows against n columns of B.  A ragged panel (rows not a multiple of LANES; A is then
- * padded with zeros) goes through a tile of its own so that nothing beyond C is touched. */
-static void panel(int64_t rows, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  operand B, float beta, float *c, int64_t ldc)
-{
-    static tile_fn *const with_rows[] = {tile_1_rows, tile_2_rows, tile_3_rows};
-    static tile_fn *const with_cols[] = {tile_1_cols, tile_2_cols, tile_3_cols};
-    int64_t mv = (rows + LANES - 1) / LANES;
-    tile_fn *compute = B.bk == 1 ? with_rows[mv - 1] : with_cols[mv - 1];
-    bool ragged = rows % LANES != 0;
-    float edge[MR * NR];
-    for (int64_t j = 0; j < n; j += NR) {
-        int64_t nr = n - j < NR ? n - j : NR;
-        operand Bj = {B.b + j * B.bj, B.bk, B.bj};
-        float *out = ragged ? edge : c + j * ldc;
-        int64_t ldo = ragged ? MR : ldc;
-        float scale = ragged ? 0 : beta;
-        compute(nr, k, a, lda, Bj, alpha, scale, out, ldo);
-        if (!ragged) continue;
-        for (int64_t jj = 0; jj < nr; jj++)
-            for (int64_t i = 0; i < rows; i++) {
-                float *o = &c[(j + jj) * ldc + i];
-                *o = edge[jj * MR + i] + (beta == 0 ? 0 : beta * *o);
-            }
+    int down = cut_rows(p, t, threads), across = threads / down;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int i = 0; i < threads; i++) {
+        rd_product part = *p;
+        int64_t row = part_begin(p->m, t->rows, i % down, down);
+        int64_t col = part_begin(p->n, t->cols, i / down, across);
+        part.m = part_begin(p->m, t->rows, i % down + 1, down) - row;
+        part.n = part_begin(p->n, t->cols, i / down + 1, across) - col;
+        part.A.a = moved(&p->A, p->A.transposed ? row * p->A.ld : row);
+        part.B.a = moved(&p->B, p->B.transposed ? col : col * p->B.ld);
+        part.C += col * p->ldc + row;
+        if (part.m > 0 && part.n > 0) product(&part);
     }
 }
 
-/* Transpose LANES x LANES in registers, log2(LANES) rounds of exchanging halves. */
-static inline __attribute__((always_inline)) void transpose_block(const float *src, int64_t ld,
-                                                                  float *dst, int64_t ldd)
+/* ---------------------------------------------------------------- products */
+
+void rd_tiles_f32(const rd_product *p)
 {
-    typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-    vec r[LANES], t[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) r[i] = *(const vec *)(src + i * ld);
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        ivec lo, hi;
-#pragma GCC unroll 16
-        for (int l = 0; l < LANES; l++) {
-            lo[l] = (l & half) ? LANES + l - half : l;
-            hi[l] = (l & half) ? LANES + l : l + half;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            int x = i & ~half, y = i | half;
-            t[i] = __builtin_shuffle(r[x], r[y], (i & half) ? hi : lo);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) r[i] = t[i];
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) *(vec *)(dst + i * ldd) = r[i];
+    const rd_tiles *t = best();
+    if (p->m > 0 && p->n > 0) run(p, t, t->f32);
 }
 
-/* Copy op(A)[0:rows, 0:k] to a panel with leading dimension ld (a multiple of LANES), zero-padded.
- */
-static void pack(bool transposed, int64_t rows, int64_t k, const float *a, int64_t lda, float *to,
-                 int64_t ld)
+void rd_tiles_half(const rd_product *p)
 {
-    if (!transposed) {
-        for (int64_t p = 0; p < k; p++) {
-            memcpy(to + p * ld, a + p * lda, (size_t)rows * sizeof(float));
-            for (int64_t i = rows; i < ld; i++) to[p * ld + i] = 0;
-        }
-        return;
-    }
-    int64_t full = rows / LANES * LANES, kfull = k / LANES * LANES;
-    for (int64_t i = 0; i < full; i += LANES)
-        for (int64_t p = 0; p < kfull; p += LANES)
-            transpose_block(a + i * lda + p, lda, to + p * ld + i, ld);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t p = i < full ? kfull : 0; p < k; p++) to[p * ld + i] = a[i * lda + p];
-    for (int64_t i = rows; i < ld; i++)
-        for (int64_t p = 0; p < k; p++) to[p * ld + i] = 0;
+    const rd_tiles *t = best();
+    if (p->m > 0 && p->n > 0) run(p, t, t->bf16);
 }
 
-static void scale_only(int64_t m, int64_t n, float beta, float *C, int64_t ldc)
+static rd_product plain(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
+                        const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
+                        float *C, int64_t ldc)
 {
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t i = 0; i < m; i++) C[j * ldc + i] = beta == 0 ? 0 : beta * C[j * ldc + i];
+    return (rd_product){.m = m,
+                        .n = n,
+                        .k = k,
+                        .alpha = alpha,
+                        .beta = beta,
+                        .A = {.a = A, .ld = lda, .transposed = ta == 'T'},
+                        .B = {.a = B, .ld = ldb, .transposed = tb == 'T'},
+                        .C = C,
+                        .ldc = ldc};
 }
 
 void rd_gemm_local(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
                    int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc)
 {
-    float packed[MR * KC] __attribute__((aligned(64)));
-    if (k == 0) scale_only(m, n, beta, C, ldc);
-    for (int64_t j = 0; j < n; j += NC) {
-        int64_t nc = n - j < NC ? n - j : NC;
-        for (int64_t p = 0; p < k; p += KC) {
-            int64_t kc = k - p < KC ? k - p : KC;
-            operand Bj =
-                tb == 'N' ? (operand){B + p + j * ldb, 1, ldb} : (operand){B + p * ldb + j, ldb, 1};
-            float keep = p == 0 ? beta : 1;
-            for (int64_t i = 0, rows; i < m; i += rows) {
-                /* Four vectors left are better cut 2 + 2 than 3 + 1. */
-                int64_t left = m - i;
-                rows = left > MR && left <= 4 * LANES ? 2 * LANES : left < MR ? left : MR;
-                const float *a = ta == 'N' ? A + i + p * lda : A + i * lda + p;
-                int64_t ld = (rows + LANES - 1) / LANES * LANES;
-                if (ta == 'T' || rows % LANES != 0 || nc > 2 * NR) {
-                    pack(ta == 'T', rows, kc, a, lda, packed, ld);
-                    panel(rows, nc, kc, alpha, packed, ld, Bj, keep, C + i + j * ldc, ldc);
-                } else {
-                    panel(rows, nc, kc, alpha, a, lda, Bj, keep, C + i + j * ldc, ldc);
-                }
-            }
-        }
+    rd_product p = plain(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    rd_tiles_f32(&p);
+}
+
+void rd_gemm_bf16(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *A,
+                  int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc)
+{
+    rd_product p = plain(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    rd_tiles_half(&p);
+}
+
+void rd_gemm_local_mixed(const rd_grid *g, char ta, char tb, int64_t m, int64_t n, int64_t k,
+                         float alpha, const float *A, int64_t lda, const float *B, int64_t ldb,
+                         float beta, float *C, int64_t ldc)
+{
+    if (g->bf16)
+        rd_gemm_bf16(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    else
+        rd_gemm_local(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
+void rd_la_use_bf16(rd_grid *g, bool on)
+{
+    g->bf16 = on;
+}
+
+const char *rd_la_kernels(const rd_grid *g)
+{
+    return g->bf16 ? best()->says_bf16 : best()->says_f32;
+}
+
+void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof(u));
+        uint32_t nearest = (u + 0x7fff + ((u >> 16) & 1)) >> 16, nan = (u | 0x400000) >> 16;
+        y[i] = (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? nan : nearest);
+    }
+}
+
+void rd_halves_to_f32(int64_t n, const uint16_t *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = (uint32_t)x[i] << 16;
+        memcpy(&y[i], &u, sizeof(u));
     }
 }
 
@@ -246,6 +203,11 @@ void rd_gemm_reference(char ta, char tb, int64_t m, int64_t n, int64_t k, float 
 static void product_own(int64_t n, const float *A, const float *B, float *C)
 {
     rd_gemm_local('N', 'N', n, n, n, 1, A, n, B, n, 0, C, n);
+}
+
+static void product_bf16(int64_t n, const float *A, const float *B, float *C)
+{
+    rd_gemm_bf16('N', 'N', n, n, n, 1, A, n, B, n, 0, C, n);
 }
 
 static void product_library(int64_t n, const float *A, const float *B, float *C)
@@ -280,6 +242,11 @@ static double measure(void (*product)(int64_t, const float *, const float *, flo
 double rd_gemm_rate(int64_t size, int repeats)
 {
     return measure(product_own, size, repeats);
+}
+
+double rd_gemm_bf16_rate(int64_t size, int repeats)
+{
+    return measure(product_bf16, size, repeats);
 }
 
 double rd_gemm_library_rate(int64_t size, int repeats)

@@ -177,8 +177,15 @@ static float *part_of(const rd_mat *C, bool rows, const span *s, int64_t *m, int
     return rows ? C->a + s->in_row : C->a + s->in_col * C->ld;
 }
 
+static void local(bool bf16, char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *A, int64_t lda, const float *B, int64_t ldb, float beta, float *C,
+                  int64_t ldc)
+{
+    (bf16 ? rd_gemm_bf16 : rd_gemm_local)(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
 /* Partial products of the panel, each summed at the owner of its span; rows: of C, or columns. */
-static void product_summed(struct rd_panels *p, bool rows, float alpha, const rd_mat *A,
+static void product_summed(struct rd_panels *p, bool bf16, bool rows, float alpha, const rd_mat *A,
                            const rd_mat *B, float beta, rd_mat *C)
 {
     const rd_comm *c = rows ? &C->grid->over_rows : &C->grid->over_cols;
@@ -193,11 +200,11 @@ static void product_summed(struct rd_panels *p, bool rows, float alpha, const rd
             bool here = r == c->rank;
             float *out = here ? own : to;
             if (rows)
-                rd_gemm_local('T', 'N', m, n, A->lm, alpha, s->a, s->lda, B->a, B->ld,
-                              here ? beta : 0, out, here ? C->ld : m);
+                local(bf16, 'T', 'N', m, n, A->lm, alpha, s->a, s->lda, B->a, B->ld,
+                      here ? beta : 0, out, here ? C->ld : m);
             else
-                rd_gemm_local('N', 'T', m, n, A->ln, alpha, A->a, A->ld, s->b, s->ldb,
-                              here ? beta : 0, out, here ? C->ld : m);
+                local(bf16, 'N', 'T', m, n, A->ln, alpha, A->a, A->ld, s->b, s->ldb,
+                      here ? beta : 0, out, here ? C->ld : m);
             if (here) {
                 mine += m * n;
             } else {
@@ -219,13 +226,13 @@ static void product_summed(struct rd_panels *p, bool rows, float alpha, const rd
         }
 }
 
-static void product_gathered(struct rd_panels *p, float alpha, float beta, rd_mat *C)
+static void product_gathered(struct rd_panels *p, bool bf16, float alpha, float beta, rd_mat *C)
 {
     for (int q = 0; q < p->ways; q++) {
         const span *s = &p->span[q];
         if (s->n == 0) continue;
-        rd_gemm_local('N', 'N', C->lm, C->ln, s->n, alpha, s->a, s->lda, s->b, s->ldb, beta, C->a,
-                      C->ld);
+        local(bf16, 'N', 'N', C->lm, C->ln, s->n, alpha, s->a, s->lda, s->b, s->ldb, beta, C->a,
+              C->ld);
         beta = 1;
     }
 }
@@ -255,8 +262,8 @@ static bool next(const rd_grid *g, const cutting *c, int64_t *round, int64_t *of
     return false;
 }
 
-void rd_panels_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
-                    rd_mat *C)
+void rd_panels_gemm(bool bf16, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
+                    float beta, rd_mat *C)
 {
     const rd_grid *g = C->grid;
     struct rd_panels *p = g->panels;
@@ -267,9 +274,9 @@ void rd_panels_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat
         if (!nt) gather_a(p, A);
         if (!tn) gather_b(p, B);
         if (tn || nt) {
-            product_summed(p, tn, alpha, A, B, beta, C);
+            product_summed(p, bf16, tn, alpha, A, B, beta, C);
         } else {
-            product_gathered(p, alpha, beta, C);
+            product_gathered(p, bf16, alpha, beta, C);
             beta = 1;
         }
     }
@@ -292,8 +299,8 @@ void rd_panels_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, c
     while (next(g, &c, &round, &off)) {
         gather_a(p, W);
         gather_b(p, dY);
-        product_gathered(p, 1, beta, dX);
-        product_summed(p, false, 1, X, dY, 1, dW);
+        product_gathered(p, g->bf16, 1, beta, dX);
+        product_summed(p, g->bf16, false, 1, X, dY, 1, dW);
         beta = 1;
     }
 }

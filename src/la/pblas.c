@@ -65,7 +65,7 @@ const char *rd_la_describe(void)
 /* Fortran's name for the product of one process, for those under psgemm.  A symbol of the program
  * goes before that of a shared library, so PBLAS computes with our kernel as well, whichever
  * kernels the library picks for this processor; other callers of the Fortran symbol (LAPACK) too.
- * With threads the work stays the library's: cblas_sgemm does not come back here. */
+ */
 void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k,
             const float *alpha, const float *A, const int *lda, const float *B, const int *ldb,
             const float *beta, float *C, const int *ldc);
@@ -76,12 +76,6 @@ void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const in
 {
     bool a_as_is = *ta == 'N' || *ta == 'n', b_as_is = *tb == 'N' || *tb == 'n'; /* 'C' is 'T' */
     if (*m <= 0 || *n <= 0) return;
-    if (openblas_get_num_threads() > 1) {
-        cblas_sgemm(CblasColMajor, a_as_is ? CblasNoTrans : CblasTrans,
-                    b_as_is ? CblasNoTrans : CblasTrans, *m, *n, *k, *alpha, A, *lda, B, *ldb,
-                    *beta, C, *ldc);
-        return;
-    }
     /* With alpha = 0 the factors are not looked at, be they NaN. */
     rd_gemm_local(a_as_is ? 'N' : 'T', b_as_is ? 'N' : 'T', *m, *n, *alpha == 0 ? 0 : *k, *alpha, A,
                   *lda, B, *ldb, *beta, C, *ldc);
@@ -100,7 +94,8 @@ static void describe(const rd_mat *A, int desc[DESC_LEN])
     desc[8] = rd_int(A->ld);
 }
 
-int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C)
+static int product(bool bf16, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
+                   float beta, rd_mat *C)
 {
     int rc = RD_OK;
     int64_t m = ta == 'N' ? A->m : A->n, k = ta == 'N' ? A->n : A->m;
@@ -115,12 +110,13 @@ int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, flo
     if (m == 0 || n == 0) return RD_OK;
 
     if (g->rows * g->cols == 1) {
-        rd_gemm_local(ta, tb, m, n, k, alpha, A->a, A->ld, B->a, B->ld, beta, C->a, C->ld);
+        (bf16 ? rd_gemm_bf16 : rd_gemm_local)(ta, tb, m, n, k, alpha, A->a, A->ld, B->a, B->ld,
+                                              beta, C->a, C->ld);
         return RD_OK;
     }
     if (g->blacs_context < 0) RD_FAIL(RD_EINTERNAL, "the grid has no BLACS context");
     if (rd_panels_fit(ta, tb, A, B, C)) {
-        rd_panels_gemm(ta, tb, alpha, A, B, beta, C);
+        rd_panels_gemm(bf16, ta, tb, alpha, A, B, beta, C);
         return RD_OK;
     }
     int da[DESC_LEN], db[DESC_LEN], dc[DESC_LEN];
@@ -134,6 +130,17 @@ done:
     return rc;
 }
 
+int rd_gemm(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta, rd_mat *C)
+{
+    return product(false, ta, tb, alpha, A, B, beta, C);
+}
+
+int rd_gemm_mixed(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B, float beta,
+                  rd_mat *C)
+{
+    return product(C->grid->bf16, ta, tb, alpha, A, B, beta, C);
+}
+
 int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
                  rd_mat *dW)
 {
@@ -145,8 +152,8 @@ int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, cons
         rd_panels_pair(W, dY, beta, dX, X, dW);
         return RD_OK;
     }
-    RD_TRY(rd_gemm('N', 'N', 1, W, dY, beta, dX));
-    RD_TRY(rd_gemm('N', 'T', 1, X, dY, 1, dW));
+    RD_TRY(rd_gemm_mixed('N', 'N', 1, W, dY, beta, dX));
+    RD_TRY(rd_gemm_mixed('N', 'T', 1, X, dY, 1, dW));
 done:
     return rc;
 }

@@ -374,8 +374,8 @@ static int target_fwd(const rd_model *model, rd_work *w, int64_t l, rd_target t,
     RD_TRY(rd_view(model, in_kind[t], x, w->deal.width, &X));
     RD_TRY(rd_view(model, RD_RANK, w->act[l].u[t], w->deal.width, &U));
     RD_TRY(rd_view_target(model, t, y, w->deal.width, &Y));
-    RD_TRY(rd_gemm('T', 'N', 1, &p->a, &X, 0, &U));
-    RD_TRY(rd_gemm('T', 'N', (float)model->parts->scale, &p->b, &U, 1, &Y));
+    RD_TRY(rd_gemm_mixed('T', 'N', 1, &p->a, &X, 0, &U));
+    RD_TRY(rd_gemm_mixed('T', 'N', (float)model->parts->scale, &p->b, &U, 1, &Y));
     if (rd_adapter_scales(model)) apply_gain(w->adapter.gain + p->first_local, &Y, &Y);
 done:
     return rc;
@@ -443,11 +443,11 @@ int rd_adapter_bwd_input(const rd_model *model, rd_work *w, int64_t layer, rd_ta
     RD_TRY(rd_view_target(model, t, dy, w->deal.width, &dY));
     RD_TRY(rd_view(model, RD_RANK, w->act[layer].u[t], w->deal.width, &U));
     RD_TRY(rd_view(model, RD_RANK, u->du, w->deal.width, &dU));
-    RD_TRY(rd_gemm('N', 'N', s, &p->b, &dY, 0, &dU));
-    RD_TRY(rd_gemm('N', 'T', s, &U, &dY, 1, &p->db));
+    RD_TRY(rd_gemm_mixed('N', 'N', s, &p->b, &dY, 0, &dU));
+    RD_TRY(rd_gemm_mixed('N', 'T', s, &U, &dY, 1, &p->db));
     if (dx == NULL) return RD_OK;
     RD_TRY(rd_view(model, in_kind[t], dropping ? u->input : dx, w->deal.width, &dX));
-    RD_TRY(rd_gemm('N', 'N', 1, &p->a, &dU, dropping ? 0 : 1, &dX));
+    RD_TRY(rd_gemm_mixed('N', 'N', 1, &p->a, &dU, dropping ? 0 : 1, &dX));
     if (dropping) drop(model, w, layer, t, u->input, true, dx);
 done:
     return rc;
@@ -466,7 +466,7 @@ int rd_adapter_bwd_weight(const rd_model *model, rd_work *w, int64_t layer, rd_t
     }
     RD_TRY(rd_view(model, in_kind[t], x, w->deal.width, &X));
     RD_TRY(rd_view(model, RD_RANK, u->du, w->deal.width, &dU));
-    RD_TRY(rd_gemm('N', 'T', 1, &X, &dU, 1, &p->da));
+    RD_TRY(rd_gemm_mixed('N', 'T', 1, &X, &dU, 1, &p->da));
 done:
     return rc;
 }

@@ -205,12 +205,15 @@ static void shared_chunk(rd_model *model, rd_work *w, const rd_batch *b, int64_t
     const rd_mat *head = &model->layers->head, *dhead = &model->layers->dhead;
     int64_t D = head->lm, V = head->ln, n = width * model->grid->cols;
     gather_hidden(model, w, from, width);
-    rd_gemm_local('T', 'N', V, n, D, 1, head->a, head->ld, w->gathered, D, 0, w->logits, V);
+    rd_gemm_local_mixed(model->grid, 'T', 'N', V, n, D, 1, head->a, head->ld, w->gathered, D, 0,
+                        w->logits, V);
     share_softmax(model, w, b, n, coef, logp);
     if (coef == NULL) return;
-    rd_gemm_local('N', 'N', D, n, V, 1, head->a, head->ld, w->logits, V, 0, w->dgathered, D);
+    rd_gemm_local_mixed(model->grid, 'N', 'N', D, n, V, 1, head->a, head->ld, w->logits, V, 0,
+                        w->dgathered, D);
     if (model->base.grads != NULL)
-        rd_gemm_local('N', 'T', D, V, n, 1, w->gathered, D, w->logits, V, 1, dhead->a, dhead->ld);
+        rd_gemm_local_mixed(model->grid, 'N', 'T', D, V, n, 1, w->gathered, D, w->logits, V, 1,
+                            dhead->a, dhead->ld);
     return_hidden(model, w, from, width);
 }
 

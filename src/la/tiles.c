@@ -1,0 +1,522 @@
+/* tiles.c: the product of one thread.  Compiled several times, for several instruction sets.
+ *
+ * The order of Goto and van de Geijn (2008): of k at most KC at a time, a block of op(A) is brought
+ * into the second-level cache, laid out as the tiles read it; beside it op(B) goes through the
+ * first-level cache, NR columns at a time.  A tile of MV vectors x NR columns of C lives in
+ * registers. Every element of C is one chain of multiply-adds in the order of k, cut every KC or
+ * less, evenly, whatever the shape of its tile: it depends on its row of A, its column of B and k
+ * alone.
+ *
+ * All of this is in units of 32 bits.  One is a float, or, with RD_PAIRS, two bfloat16 that follow
+ * each other along k, whose two products one instruction adds to a float32 sum.  Without that
+ * instruction bfloat16 factors are floats that are rounded when they are brought.
+ *
+ * The vector types are GCC's (also Clang's); the compiler maps them to what the machine has. */
+#include "tiles.h"
+
+#include <string.h>
+
+#ifdef RD_PAIRS
+#include <immintrin.h>
+#endif
+
+/* PASS: columns of B that are brought at a time beside a block of A.
+ * The tile leaves several registers free: where one is short, the compiler spills sums and loses up
+ * to half of the speed. */
+#ifdef __AVX512F__
+enum { LANES = 16, MV = 3, NR = 6, PASS = 48, BLOCK_BYTES = 576 << 10 };
+#elif defined(__AVX__)
+enum { LANES = 8, MV = 2, NR = 5, PASS = 40, BLOCK_BYTES = 240 << 10 };
+#elif defined(__aarch64__)
+enum { LANES = 4, MV = 3, NR = 6, PASS = 48, BLOCK_BYTES = 240 << 10 };
+#else
+enum { LANES = 4, MV = 2, NR = 5, PASS = 40, BLOCK_BYTES = 240 << 10 };
+#endif
+#ifdef RD_PAIRS
+enum { STEP = 2 }; /* indices of k in a unit */
+#else
+enum { STEP = 1 };
+#endif
+enum {
+    MR = MV * LANES, /* rows per tile */
+    KC = 768 / STEP, /* units of k at a time, at most */
+    BLOCK = BLOCK_BYTES / 4
+};
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+
+/* What becomes of a factor when it is brought. */
+typedef enum { AS_IS, ROUNDED, FROM_HALVES } source;
+
+/* Where a part of B lies: unit (p, j) at b[p * bk + j * bj]. */
+typedef struct operand {
+    const float *b;
+    int64_t bk, bj;
+} operand;
+
+/* ---------------------------------------------------------------- the tile */
+
+INLINE vec multiply_add(vec a, float b, vec sum)
+{
+#ifdef RD_PAIRS
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)_mm512_set1_ps(b));
+#else
+    return sum + a * b;
+#endif
+}
+
+/* One tile: mv vectors x nr columns.  mv, nr and which stride of B is 1 are compile-time constants
+ * at every call, so that sum lives in registers. */
+INLINE void tile(const int mv, const int nr, const bool along_k, int64_t k, const float *a,
+                 int64_t lda, operand B, float alpha, float beta, float *c, int64_t ldc)
+{
+    vec sum[MV][NR];
+    const float *b = B.b;
+    const int64_t bk = along_k ? 1 : B.bk, bj = along_k ? B.bj : 1;
+#pragma GCC unroll 8
+    for (int j = 0; j < nr; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < mv; i++) {
+            sum[i][j] = (vec){0};
+            if (LANES == 16) __builtin_prefetch(c + j * ldc + i * LANES, 1);
+        }
+    for (int64_t p = 0; p < k; p++) {
+        vec av[MV];
+#pragma GCC unroll 4
+        for (int i = 0; i < mv; i++) av[i] = *(const vec *)(a + i * LANES);
+#pragma GCC unroll 8
+        for (int j = 0; j < nr; j++) {
+            float s = b[j * bj];
+#pragma GCC unroll 4
+            for (int i = 0; i < mv; i++) sum[i][j] = multiply_add(av[i], s, sum[i][j]);
+        }
+        a += lda;
+        b += bk;
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < nr; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < mv; i++) {
+            vec *out = (vec *)(c + j * ldc + i * LANES);
+            *out = beta == 0 ? sum[i][j] * alpha : sum[i][j] * alpha + *out * beta;
+        }
+}
+
+/* The tile with nr <= NR at run time. */
+INLINE void tile_columns(const int mv, const bool along_k, int64_t nr, int64_t k, const float *a,
+                         int64_t lda, operand B, float alpha, float beta, float *c, int64_t ldc)
+{
+    if (nr == NR) {
+        tile(mv, NR, along_k, k, a, lda, B, alpha, beta, c, ldc);
+        return;
+    }
+    for (int64_t done = 0, next; done < nr; done += next) {
+        operand rest = {B.b + done * B.bj, B.bk, B.bj};
+        float *out = c + done * ldc;
+        next = nr - done >= 4 ? 4 : nr - done >= 2 ? 2 : 1;
+        if (next == 4)
+            tile(mv, 4, along_k, k, a, lda, rest, alpha, beta, out, ldc);
+        else if (next == 2)
+            tile(mv, 2, along_k, k, a, lda, rest, alpha, beta, out, ldc);
+        else
+            tile(mv, 1, along_k, k, a, lda, rest, alpha, beta, out, ldc);
+    }
+}
+
+typedef void tile_fn(int64_t nr, int64_t k, const float *a, int64_t lda, operand B, float alpha,
+                     float beta, float *c, int64_t ldc);
+
+/* One function per number of vectors and direction of B, each with the registers to itself. */
+#define TILE(name, mv, along_k)                                                                    \
+    static __attribute__((noinline)) void name(int64_t nr, int64_t k, const float *a, int64_t lda, \
+                                               operand B, float alpha, float beta, float *c,       \
+                                               int64_t ldc)                                        \
+    {                                                                                              \
+        tile_columns(mv, along_k, nr, k, a, lda, B, alpha, beta, c, ldc);                          \
+    }
+TILE(tile_1_along, 1, true)
+TILE(tile_2_along, 2, true)
+TILE(tile_3_along, MV, true)
+TILE(tile_1_across, 1, false)
+TILE(tile_2_across, 2, false)
+TILE(tile_3_across, MV, false)
+
+/* One tile of a panel.  A ragged one (rows not a multiple of LANES; A is then padded with zeros)
+ * goes through a tile of its own so that nothing beyond C is touched. */
+static void panel_tile(int64_t rows, int64_t nr, int64_t k, float alpha, const float *a,
+                       int64_t lda, operand B, float beta, float *c, int64_t ldc)
+{
+    static tile_fn *const along[] = {tile_1_along, tile_2_along, tile_3_along};
+    static tile_fn *const across[] = {tile_1_across, tile_2_across, tile_3_across};
+    int64_t mv = (rows + LANES - 1) / LANES;
+    tile_fn *compute = B.bk == 1 ? along[mv - 1] : across[mv - 1];
+    float edge[MR * NR];
+    if (rows % LANES == 0) {
+        compute(nr, k, a, lda, B, alpha, beta, c, ldc);
+        return;
+    }
+    compute(nr, k, a, lda, B, alpha, 0, edge, MR);
+    for (int64_t j = 0; j < nr; j++)
+        for (int64_t i = 0; i < rows; i++) {
+            float *o = &c[j * ldc + i];
+            *o = edge[j * MR + i] + (beta == 0 ? 0 : beta * *o);
+        }
+}
+
+/* ---------------------------------------------------------------- bringing factors */
+
+/* Up to LANES numbers from memory; beyond `left` of them zeros. */
+INLINE vec load(const float *from, int64_t left)
+{
+    vec v = {0};
+    if (left >= LANES) return *(const vec *)from;
+    if (left > 0) memcpy(&v, from, (size_t)left * sizeof(float));
+    return v;
+}
+
+INLINE halves load_halves(const uint16_t *from, int64_t left)
+{
+    halves v = {0};
+    if (left >= LANES) return *(const halves *)from;
+    if (left > 0) memcpy(&v, from, (size_t)left * sizeof(uint16_t));
+    return v;
+}
+
+#ifndef RD_PAIRS
+/* To the nearest bfloat16, halfway to the even one; what is not a number stays so. */
+INLINE vec rounded(vec x)
+{
+    bits u = (bits)x;
+    bits nearest = (u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000;
+    bits nan = (bits)((u & 0x7fffffff) > 0x7f800000);
+    return (vec)((nan & (u | 0x400000)) | (~nan & nearest));
+}
+
+/* LANES units of a factor from element `at` of its memory. */
+INLINE vec bring(const source s, const rd_factor *f, int64_t at, int64_t left)
+{
+    if (s == FROM_HALVES) {
+        halves h = load_halves((const uint16_t *)f->a + at, left);
+        return (vec)(__builtin_convertvector(h, bits) << 16);
+    }
+    vec x = load((const float *)f->a + at, left);
+    return s == ROUNDED ? rounded(x) : x;
+}
+#endif
+
+/* Units that follow each other in memory, where that is the direction of k; left: numbers. */
+INLINE vec bring_along(const source s, const rd_factor *f, int64_t at, int64_t left)
+{
+#ifdef RD_PAIRS
+    if (s == FROM_HALVES) {
+        const uint16_t *h = (const uint16_t *)f->a + at;
+        vec v = {0};
+        if (left >= 2 * LANES) return *(const vec *)h;
+        if (left > 0) memcpy(&v, h, (size_t)left * sizeof(uint16_t));
+        return v;
+    }
+    const float *x = (const float *)f->a + at;
+    vec lo = load(x, left), hi = load(x + LANES, left - LANES);
+    return (vec)_mm512_cvtne2ps_pbh((__m512)hi, (__m512)lo);
+#else
+    return bring(s, f, at, left);
+#endif
+}
+
+/* Units of neighbouring rows or columns at one place of k; second: k goes on at least one more. */
+INLINE vec bring_across(const source s, const rd_factor *f, int64_t at, bool second, int64_t left)
+{
+#ifdef RD_PAIRS
+    if (s == FROM_HALVES) {
+        const uint16_t *h = (const uint16_t *)f->a + at;
+        bits lo = __builtin_convertvector(load_halves(h, left), bits);
+        bits hi = __builtin_convertvector(load_halves(h + f->ld, second ? left : 0), bits);
+        return (vec)(lo | hi << 16);
+    }
+    const float *x = (const float *)f->a + at;
+    vec lo = load(x, left), hi = load(x + f->ld, second ? left : 0);
+    const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512bh both = _mm512_cvtne2ps_pbh((__m512)hi, (__m512)lo);
+    return (vec)_mm512_permutexvar_epi16(zip, (__m512i)both);
+#else
+    (void)second;
+    return bring(s, f, at, left);
+#endif
+}
+
+/* Transpose LANES x LANES in registers: log2(LANES) times, the first half of the rows is
+ * interleaved with the second.  Each time the number of an entry, row before lane, turns by one
+ * bit. */
+INLINE void transpose(vec r[LANES])
+{
+    typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+    ivec lo, hi;
+    vec t[LANES];
+#pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++) {
+        lo[l] = l / 2 + (l & 1) * LANES;
+        hi[l] = lo[l] + LANES / 2;
+    }
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 2], lo);
+            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 2], hi);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) r[i] = t[i];
+    }
+}
+
+/* LANES units of k by as many rows of op(A), or columns of op(B), turned over: to[l * ld] gets
+ * those of l < n.  along: k is the direction of memory, and the factor has `left` indices of it and
+ * `size` rows; else the other way round. */
+INLINE void turn(const source s, const rd_factor *f, bool along, int64_t at, int64_t left,
+                 int64_t size, float *to, int64_t ld, int64_t n)
+{
+    vec r[LANES];
+    if (along && size >= LANES && left >= STEP * LANES) {
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++) r[l] = bring_along(s, f, at + l * f->ld, STEP * LANES);
+    } else if (along) {
+        for (int l = 0; l < LANES; l++)
+            r[l] = l < size ? bring_along(s, f, at + l * f->ld, left) : (vec){0};
+    } else if (size >= LANES && left >= STEP * LANES) {
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++)
+            r[l] = bring_across(s, f, at + l * STEP * f->ld, true, LANES);
+    } else {
+        for (int l = 0; l < LANES; l++)
+            r[l] = l * STEP < left
+                       ? bring_across(s, f, at + l * STEP * f->ld, l * STEP + 1 < left, size)
+                       : (vec){0};
+    }
+    transpose(r);
+    if (n >= LANES) {
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++) *(vec *)(to + l * ld) = r[l];
+        return;
+    }
+    for (int l = 0; l < n; l++) *(vec *)(to + l * ld) = r[l];
+}
+
+/* Rows of the next panel.  Four vectors left are better cut 2 + 2 than 3 + 1. */
+INLINE int64_t panel_rows(int64_t left)
+{
+    if (left > MR && left <= 4 * LANES) return 2 * LANES;
+    return left < MR ? left : MR;
+}
+
+INLINE int64_t panel_width(int64_t rows)
+{
+    return (rows + LANES - 1) / LANES * LANES;
+}
+
+/* Units [q, q + units) of rows [i, i + rows) of op(A) to panels, filled up with zeros. */
+INLINE void pack(const source s, const rd_factor *A, int64_t i, int64_t rows, int64_t q,
+                 int64_t units, int64_t k, float *to)
+{
+    for (int64_t r = 0, n; r < rows && A->transposed; r += n) {
+        n = panel_rows(rows - r);
+        int64_t ld = panel_width(n);
+        for (int64_t v = 0; v < ld; v += LANES)
+            for (int64_t u = 0; u < units; u += LANES)
+                turn(s, A, true, (i + r + v) * A->ld + (q + u) * STEP, k - (q + u) * STEP, n - v,
+                     to + r * units + u * ld + v, ld, units - u);
+    }
+    for (int64_t u = 0; u < units && !A->transposed; u++) {
+        int64_t p = (q + u) * STEP, at = p * A->ld + i;
+        for (int64_t r = 0, n; r < rows; r += n) {
+            n = panel_rows(rows - r);
+            int64_t ld = panel_width(n);
+            float *out = to + r * units + u * ld;
+            for (int64_t v = 0; v < ld; v += LANES)
+                *(vec *)(out + v) = bring_across(s, A, at + r + v, p + 1 < k, n - v);
+        }
+    }
+}
+
+/* Units [q, q + units) of columns [j, j + cols) of op(B), each column along k. */
+INLINE operand group(const source s, const rd_factor *B, int64_t j, int64_t cols, int64_t q,
+                     int64_t units, int64_t k, float *to)
+{
+    int64_t ld = (units + LANES - 1) / LANES * LANES;
+    for (int64_t c = 0; c < cols && B->transposed; c += LANES)
+        for (int64_t u = 0; u < units; u += LANES)
+            turn(s, B, false, (q + u) * STEP * B->ld + j + c, k - (q + u) * STEP, cols - c,
+                 to + c * ld + u, ld, LANES);
+    for (int64_t c = 0; c < cols && !B->transposed; c++)
+        for (int64_t u = 0; u < units; u += LANES)
+            *(vec *)(to + c * ld + u) =
+                bring_along(s, B, (j + c) * B->ld + (q + u) * STEP, k - (q + u) * STEP);
+    return (operand){to, 1, ld};
+}
+
+/* ---------------------------------------------------------------- the product */
+
+/* The part of B that is brought next, asked for while tiles are computed, which need little from
+ * memory: `runs` stretches of `bytes`, `step` apart. */
+typedef struct ahead {
+    const char *at;
+    int64_t step, bytes, runs;
+    int64_t done, each; /* bytes of the first; lines for each tile */
+} ahead;
+
+/* Columns [j, j + cols) of op(B), np indices of k from first, while `tiles` tiles are computed. */
+static ahead look_ahead(const rd_factor *B, int64_t j, int64_t cols, int64_t first, int64_t np,
+                        int64_t tiles)
+{
+    int64_t size = B->half ? 2 : 4;
+    bool along = !B->transposed;
+    ahead next = {.step = B->ld * size};
+    if (cols <= 0) return next;
+    next.at = (const char *)B->a + (along ? j * B->ld + first : first * B->ld + j) * size;
+    next.runs = along ? cols : np;
+    next.bytes = (along ? np : cols) * size;
+    next.each = next.runs * (next.bytes / 64 + 1) / tiles + 1;
+    return next;
+}
+
+INLINE void ask_for(ahead *next)
+{
+    for (int64_t i = 0; i < next->each && next->runs > 0; i++) {
+        __builtin_prefetch(next->at + next->done, 0, 2);
+        next->done += 64;
+        if (next->done < next->bytes) continue;
+        next->done = 0;
+        next->at += next->step;
+        next->runs--;
+    }
+}
+
+/* A part of op(A): panels one after the other, each as wide as panel_width says; or, with lda > 0,
+ * where it lies. */
+typedef struct block {
+    const float *a;
+    int64_t rows, lda;
+} block;
+
+/* The block's rows of C from c by `cols` columns. */
+static void multiply(const rd_product *p, const block *A, operand B, int64_t cols, int64_t units,
+                     float beta, float *C, ahead *next)
+{
+    for (int64_t c = 0; c < cols; c += NR) {
+        int64_t nr = cols - c < NR ? cols - c : NR;
+        operand Bc = {B.b + c * B.bj, B.bk, B.bj};
+        for (int64_t r = 0, rows; r < A->rows; r += rows) {
+            rows = panel_rows(A->rows - r);
+            const float *a = A->lda > 0 ? A->a + r : A->a + r * units;
+            ask_for(next);
+            panel_tile(rows, nr, units, p->alpha, a, A->lda > 0 ? A->lda : panel_width(rows), Bc,
+                       beta, C + c * p->ldc + r, p->ldc);
+        }
+    }
+}
+
+/* A stretch of k: units [q, q + n), and how C counts in it. */
+typedef struct stretch {
+    int64_t q, n;
+    float beta;
+} stretch;
+
+/* Rows [i, i + rows) of op(A) in reach. */
+INLINE block bring_rows(const source s, const rd_product *p, const stretch *k, int64_t i,
+                        int64_t rows, bool in_place, float *to)
+{
+    if (in_place) return (block){(const float *)p->A.a + k->q * p->A.ld + i, rows, p->A.ld};
+    pack(s, &p->A, i, rows, k->q, k->n, p->k, to);
+    return (block){to, rows, 0};
+}
+
+INLINE operand bring_columns(const source s, const rd_product *p, const stretch *k, int64_t j,
+                             int64_t cols, bool in_place, float *to)
+{
+    const rd_factor *B = &p->B;
+    if (!in_place) return group(s, B, j, cols, k->q, k->n, p->k, to);
+    const float *b = (const float *)B->a;
+    if (B->transposed) return (operand){b + k->q * B->ld + j, B->ld, 1};
+    return (operand){b + j * B->ld + k->q, 1, B->ld};
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+INLINE void product(const source sa, const source sb, const rd_product *p)
+{
+    float stay[BLOCK] __attribute__((aligned(64))), pass[PASS * KC] __attribute__((aligned(64)));
+    int64_t units = (p->k + STEP - 1) / STEP, chunks = (units + KC - 1) / KC;
+    int64_t kc = (units + chunks - 1) / chunks, mc = BLOCK / kc / MR * MR;
+    bool a_in_place = sa == AS_IS && !p->A.transposed && p->m % LANES == 0 && p->n <= 2 * NR;
+    bool b_in_place = sb == AS_IS && (!p->B.transposed || p->m <= MR);
+    for (stretch k = {0, kc, p->beta}; k.q < units; k.q += kc, k.beta = 1) {
+        k.n = least(kc, units - k.q);
+        int64_t first = k.q * STEP, np = least(k.n * STEP, p->k - first);
+        for (int64_t i = 0; i < p->m; i += mc) {
+            block A = bring_rows(sa, p, &k, i, least(mc, p->m - i), a_in_place, stay);
+            int64_t panels = (A.rows + MR - 1) / MR;
+            for (int64_t j = 0, cols; j < p->n; j += cols) {
+                cols = least(PASS, p->n - j);
+                operand B = bring_columns(sb, p, &k, j, cols, b_in_place, pass);
+                ahead next = look_ahead(&p->B, j + cols, least(PASS, p->n - j - cols), first, np,
+                                        panels * ((cols + NR - 1) / NR));
+                multiply(p, &A, B, cols, k.n, k.beta, p->C + j * p->ldc + i, &next);
+            }
+        }
+    }
+}
+
+static void scale_only(const rd_product *p)
+{
+    for (int64_t j = 0; j < p->n; j++)
+        for (int64_t i = 0; i < p->m; i++) {
+            float *c = &p->C[j * p->ldc + i];
+            *c = p->beta == 0 ? 0 : p->beta * *c;
+        }
+}
+
+static source source_of(const rd_factor *f)
+{
+    return f->half ? FROM_HALVES : ROUNDED;
+}
+
+static void bf16(const rd_product *p)
+{
+    if (p->k == 0) {
+        scale_only(p);
+        return;
+    }
+    source a = source_of(&p->A), b = source_of(&p->B);
+    if (a == ROUNDED && b == ROUNDED) product(ROUNDED, ROUNDED, p);
+    if (a == ROUNDED && b == FROM_HALVES) product(ROUNDED, FROM_HALVES, p);
+    if (a == FROM_HALVES && b == ROUNDED) product(FROM_HALVES, ROUNDED, p);
+    if (a == FROM_HALVES && b == FROM_HALVES) product(FROM_HALVES, FROM_HALVES, p);
+}
+
+#ifdef RD_PAIRS
+static void f32(const rd_product *p)
+{
+    rd_tiles_v4.f32(p);
+}
+const rd_tiles rd_tiles_bf16 = {"f32, avx512", "bf16, avx512_bf16", MR, NR, f32, bf16};
+#else
+static void f32(const rd_product *p)
+{
+    if (p->k == 0)
+        scale_only(p);
+    else
+        product(AS_IS, AS_IS, p);
+}
+#ifndef RD_TILES
+#define RD_TILES rd_tiles_base
+#define RD_TILES_NAME "the build's own instructions"
+#endif
+const rd_tiles RD_TILES = {
+    "f32, " RD_TILES_NAME, "bf16, rounded for " RD_TILES_NAME, MR, NR, f32, bf16};
+#endif

@@ -1,0 +1,51 @@
+/* tiles.h: private to la: products of one thread, compiled for several instruction sets. */
+#ifndef RD_LA_TILES_H
+#define RD_LA_TILES_H
+
+#include "rd/la.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define RD_TILES_X86 /* the Makefile adds these */
+#endif
+
+/* A factor as it lies in memory, column-major: float32, or bfloat16 where half. */
+typedef struct rd_factor {
+    const void *a;
+    int64_t ld;
+    bool transposed, half;
+} rd_factor;
+
+/* C = alpha op(A) op(B) + beta C, m x n with k products summed. */
+typedef struct rd_product {
+    int64_t m, n, k;
+    float alpha, beta;
+    rd_factor A, B;
+    float *C;
+    int64_t ldc;
+} rd_product;
+
+/* The kernels of one instruction set.  An element of C depends, bit for bit, on its row of op(A),
+ * its column of op(B), k, alpha and beta alone. */
+typedef struct rd_tiles {
+    const char *says_f32, *says_bf16;  /* "f32, avx512" */
+    int rows, cols;                    /* of a tile: threads share a product between tiles */
+    void (*f32)(const rd_product *p);  /* float32 factors as they are */
+    void (*bf16)(const rd_product *p); /* float32 factors rounded to bfloat16; sums in float32 */
+} rd_tiles;
+
+extern const rd_tiles rd_tiles_base; /* what the whole build is compiled for */
+#ifdef RD_TILES_X86
+extern const rd_tiles rd_tiles_v3;   /* AVX2 and FMA */
+extern const rd_tiles rd_tiles_v4;   /* AVX-512 */
+extern const rd_tiles rd_tiles_bf16; /* AVX-512 with bfloat16; its f32 is v4's */
+#endif
+
+/* Those that this processor can run, best first.  Returns their number. */
+enum { RD_TILES_MAX = 4 };
+int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX]);
+
+/* By the best kernels, shared by threads.  half: factors are rounded to bfloat16. */
+void rd_tiles_f32(const rd_product *p);
+void rd_tiles_half(const rd_product *p);
+
+#endif
