@@ -147,19 +147,35 @@ static void test_descent(bed *t)
        "descent from %.3f: to %.4f, float32 %.4f", first, loss[1], loss[0]);
 }
 
-/* A slot's logits are the same bits one token at a time or all at once, alone or beside another. */
-static void test_decode(bed *t)
+/* A slot's logits are the same bits one token at a time or all at once, alone or beside another,
+ * and with packed weights. */
+static void test_decode(bed *t, bool half, bool tied)
 {
     enum { LEN = 40 };
     float *once = rd_new(float, 2 * V), *step = rd_new(float, V);
-    rd_model *m = make_model(t->self, false);
+    rd_model_config c = shape;
+    rd_model *m;
     rd_kv *kv;
+    c.tied = tied;
+    c.qkv_bias = !tied;
     const int64_t slots[2] = {1, 0}, counts[2] = {23, LEN}, slot = 2, one = 1;
-    rd_la_use_bf16(t->self, true);
+    rd_la_use_bf16(t->self, half);
+    rd_model_create(t->self, &c, false, &m);
+    rd_model_init(m, 1);
     rd_kv_create(m, 3, LEN, 2 * LEN, &kv);
     rd_model_extend(m, kv, 2, slots, counts, t->tokens, once);
     for (int i = 0; i < LEN; i++) rd_model_extend(m, kv, 1, &slot, &one, t->tokens + 23 + i, step);
     ok(memcmp(step, once + V, V * sizeof(float)) == 0, "decode = prefill, bit for bit");
+    int64_t before = rd_mem_used(), floats = m->base.storage;
+    is_rc(rd_model_pack(m), RD_OK, "weights are packed");
+    rd_kv_truncate(kv, 2, LEN - 1);
+    rd_model_extend(m, kv, 1, &slot, &one, t->tokens + 23 + LEN - 1, step);
+    ok(memcmp(step, once + V, V * sizeof(float)) == 0, "and say the same");
+    /* The embedding stays; panels are whole vectors. */
+    int64_t size = rd_mem_used() - (before - 4 * floats);
+    int64_t want = half ? 2 * floats + 4 * V * c.width : 4 * floats;
+    ok(size < want + want / 8, "weights take %lld bytes, %lld before", (long long)size,
+       (long long)(4 * floats));
     rd_la_use_bf16(t->self, false);
     rd_kv_free(&kv);
     rd_model_free(&m);
@@ -182,7 +198,10 @@ int main(int argc, char **argv)
         rd_grid_free(&g);
     }
     test_descent(&t);
-    test_decode(&t);
+    for (int i = 0; i < 4; i++) test_decode(&t, i & 1, i & 2);
+    rd_model *trained = make_model(t.self, false);
+    is_rc(rd_model_pack(trained), RD_EINTERNAL, "what is trained is not packed");
+    rd_model_free(&trained);
     rd_grid_free(&t.self);
     return rd_test_end();
 }

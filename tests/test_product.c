@@ -127,6 +127,34 @@ static bool same_from_halves(const problem *p, const rd_tiles *t)
     return same;
 }
 
+/* And when A has been packed, from A's first row and from a later one where panels begin? */
+static bool same_packed(const problem *p, const rd_tiles *t, bool half)
+{
+    rd_factor A = {.packed = true};
+    int64_t size = t->pack_size(p->m, p->k, half, &A.ld);
+    float *panels = rd_new(float, size), *C = rd_new(float, p->nc);
+    rd_product q = product_of(p);
+    t->pack(&q.A, p->m, p->k, half, panels);
+    A.a = panels;
+    q.A = A;
+    q.C = C;
+    memcpy(C, p->before, (size_t)p->nc * sizeof(float));
+    (half ? t->bf16 : t->f32)(&q);
+    bool same = memcmp(C, p->C, (size_t)p->nc * sizeof(float)) == 0;
+    if (p->m > 2 * t->rows) {
+        memcpy(C, p->before, (size_t)p->nc * sizeof(float));
+        q.m = t->rows;
+        (half ? t->bf16 : t->f32)(&q);
+        q.m = p->m - t->rows;
+        q.A.first = t->rows;
+        q.C = C + t->rows;
+        (half ? t->bf16 : t->f32)(&q);
+        same = same && memcmp(C, p->C, (size_t)p->nc * sizeof(float)) == 0;
+    }
+    rd_free(panels), rd_free(C);
+    return same;
+}
+
 static const int64_t shapes[][3] = {{1, 1, 1},      {61, 50, 37},     {96, 33, 96},   {16, 7, 100},
                                     {23, 1, 600},   {65, 530, 20},    {49, 12, 1031}, {5, 3, 0},
                                     {1000, 9, 777}, {130, 101, 1600}, {48, 8, 2},     {64, 64, 64}};
@@ -137,7 +165,7 @@ static void test_kernels(const rd_tiles *t, bool half)
     void (*f)(const rd_product *) = half ? t->bf16 : t->f32;
     const char *name = half ? t->says_bf16 : t->says_f32;
     double worst = 0;
-    bool column = true, row = true, halves = true;
+    bool column = true, row = true, halves = true, packed = true;
     for (int s = 0; s < SHAPES; s++)
         for (int type = 0; type < 4; type++) {
             problem p;
@@ -148,11 +176,13 @@ static void test_kernels(const rd_tiles *t, bool half)
             column = column && last_alone(&p, f);
             row = row && row_alone(&p, f);
             if (half) halves = halves && same_from_halves(&p, t);
+            if (p.k > 0) packed = packed && same_packed(&p, t, half);
             problem_free(&p);
         }
     ok(worst < 3e-6, "%s: all shapes and types, nothing beyond C touched (%.1e)", name, worst);
     ok(column, "%s: a column alone is the same, bit for bit", name);
     ok(row, "%s: and a row", name);
+    ok(packed, "%s: and from a packed factor", name);
     ok(halves, "%s: and from factors stored as bfloat16", name);
 }
 
@@ -234,6 +264,35 @@ static void test_not_finite(const rd_tiles *t)
        t->says_bf16);
 }
 
+/* A packed matrix on threads, alone and in the place of its original. */
+static void test_packed(bool half)
+{
+    enum { IN = 200, OUT = 1000, N = 21 };
+    rd_grid *g;
+    rd_mat W, X, Y, Z;
+    rd_packed *packed;
+    rd_rng r = rd_rng_make(7, "packed", 0, 0);
+    rd_grid_self(&g);
+    rd_la_use_bf16(g, half);
+    rd_mat_create(g, IN, OUT, 0, 0, &W), rd_mat_create(g, IN, N, 0, 0, &X);
+    rd_mat_create(g, OUT, N, 0, 0, &Y), rd_mat_create(g, OUT, N, 0, 0, &Z);
+    for (int i = 0; i < IN * OUT; i++) W.a[i] = (float)rd_rng_normal(&r);
+    for (int i = 0; i < IN * N; i++) X.a[i] = (float)rd_rng_normal(&r);
+    rd_gemm_mixed('T', 'N', 1, &W, &X, 0, &Y);
+    is_rc(rd_mat_pack(&W, &packed), RD_OK, "packed");
+    rd_mat bare = W;
+    bare.a = NULL;
+    bare.packed = packed;
+    rd_threads_set(3);
+    is_rc(rd_gemm_mixed('T', 'N', 1, &bare, &X, 0, &Z), RD_OK, "and used");
+    rd_threads_set(1);
+    ok(memcmp(Y.a, Z.a, sizeof(float) * OUT * N) == 0, "with the same bits");
+    is_rc(rd_gemm('N', 'N', 1, &bare, &Y, 0, &X), RD_EINTERNAL, "in W^T X alone");
+    rd_packed_free(&packed);
+    rd_mat_free(&W), rd_mat_free(&X), rd_mat_free(&Y), rd_mat_free(&Z);
+    rd_grid_free(&g);
+}
+
 int main(int argc, char **argv)
 {
     const rd_tiles *list[RD_TILES_MAX];
@@ -247,5 +306,7 @@ int main(int argc, char **argv)
     }
     test_threads(false);
     test_threads(true);
+    test_packed(false);
+    test_packed(true);
     return rd_test_end();
 }

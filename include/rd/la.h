@@ -33,8 +33,9 @@ typedef struct rd_mat {
     int64_t mb, nb; /* block sizes */
     int64_t lm, ln; /* local part: lm x ln, leading dimension ld >= max(1, lm) */
     int64_t ld;
-    float *a;   /* local data */
-    bool owned; /* false for a view */
+    float *a;                       /* local data */
+    bool owned;                     /* false for a view */
+    const struct rd_packed *packed; /* what rd_mat_pack made of it, in whose place a may be NULL */
 } rd_mat;
 
 /* Zeroed.  Local (the shape must be equal on all ranks of the replica).  mb, nb = 0: a default. */
@@ -70,6 +71,15 @@ int rd_gemm_mixed(char ta, char tb, float alpha, const rd_mat *A, const rd_mat *
  * grids than 1 x 1 dY is gathered once for both.  Collective on the replica. */
 int rd_gemm_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, const rd_mat *X,
                  rd_mat *dW);
+
+/* W, of a 1 x 1 grid, as the kernels read it in W^T X, in the arithmetic that its grid has now:
+ * half the bytes in bfloat16.  With W.packed set to it rd_gemm and rd_gemm_mixed compute W^T X from
+ * that, with the same bits as rd_gemm_mixed without; other products need W.a.  Decoding a few
+ * tokens, which takes as long as its weights are read, is what this is for.  Local.  Free it after
+ * the last use. */
+typedef struct rd_packed rd_packed;
+int rd_mat_pack(const rd_mat *W, rd_packed **packed);
+void rd_packed_free(rd_packed **packed);
 
 /* The local kernel on plain column-major arrays.  Local.  An element of C depends on its row of
  * op(A), its column of op(B) and k alone, bit for bit: not on m, n, its place or rd_threads(),

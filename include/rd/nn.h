@@ -77,6 +77,12 @@ int rd_model_create(const rd_grid *g, const rd_model_config *cfg, bool with_grad
  * 1/sqrt(2 L)), ones for norms, zeros for biases; keyed by (seed, parameter, global index): the
  * same on any grid. */
 int rd_model_init(rd_model *model, uint64_t seed);
+/* From now on the model only runs forward, as in decoding: on 1 x 1 its matrices are packed
+ * (rd_mat_pack), with the same results, and only the embedding and vectors stay as they were.
+ * Memory of the matrices: as before in float32, half of it in bfloat16, where a head that is the
+ * embedding comes on top; while this runs, both.  Nothing happens on larger grids.  Local.
+ * RD_EINTERNAL: something is trained. */
+int rd_model_pack(rd_model *model);
 void rd_model_free(rd_model **model);
 rd_param *rd_model_param(rd_model *model, const char *name); /* NULL if absent */
 

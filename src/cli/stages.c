@@ -515,6 +515,7 @@ int stage_eval(job *j, int index)
     RD_TRY(job_chat(j, arm, &chat));
     RD_TRY(final_weights(j, arm, key, model));
     if (job_is_untuned(arm)) j->arm[index].parameters = rd_model_config_params(&model->cfg);
+    RD_TRY(rd_model_pack(model));
     RD_TRY(rd_eval_run(j->grid, model, chat, j->prompts, &test, key, &o, &j->results));
 done:
     rd_clock_end("eval");

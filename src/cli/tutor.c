@@ -118,6 +118,7 @@ int tutor_load(void *context, const rd_model **model)
             RD_TRY(rd_pretrained_load(t->pretrained, t->model));
         else
             RD_TRY(rd_checkpoint_load_base(t->j->grid, t->path, t->tok_key, t->model));
+        RD_TRY(rd_model_pack(t->model));
         rd_info("teacher  %.1f million parameters from %s in %.1f s, the template %s",
                 1e-6 * (double)rd_model_config_params(&t->shape), t->path, rd_time() - begun,
                 rd_chat_name(t->chat));

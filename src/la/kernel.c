@@ -95,7 +95,10 @@ static void run(const rd_product *p, const rd_tiles *t, void (*product)(const rd
         int64_t col = part_begin(p->n, t->cols, i / down, across);
         part.m = part_begin(p->m, t->rows, i % down + 1, down) - row;
         part.n = part_begin(p->n, t->cols, i / down + 1, across) - col;
-        part.A.a = moved(&p->A, p->A.transposed ? row * p->A.ld : row);
+        if (p->A.packed)
+            part.A.first += row;
+        else
+            part.A.a = moved(&p->A, p->A.transposed ? row * p->A.ld : row);
         part.B.a = moved(&p->B, p->B.transposed ? col : col * p->B.ld);
         part.C += col * p->ldc + row;
         if (part.m > 0 && part.n > 0) product(&part);
@@ -163,6 +166,60 @@ void rd_la_use_bf16(rd_grid *g, bool on)
 const char *rd_la_kernels(const rd_grid *g)
 {
     return g->bf16 ? best()->says_bf16 : best()->says_f32;
+}
+
+/* ---------------------------------------------------------------- packed matrices */
+
+struct rd_packed {
+    const rd_tiles *tiles; /* which have made it and read it */
+    rd_factor A;
+    float *panels;
+    int64_t m, k; /* of op(A) = W^T */
+    bool half;
+};
+
+int rd_mat_pack(const rd_mat *W, rd_packed **packed)
+{
+    int rc = RD_OK;
+    const rd_grid *g = W->grid;
+    *packed = NULL;
+    if (g->rows * g->cols > 1)
+        RD_FAIL(RD_EINTERNAL, "a matrix of %d x %d ranks cannot be packed", g->rows, g->cols);
+    rd_packed *p = rd_new(rd_packed, 1);
+    const rd_factor from = {.a = W->a, .ld = W->ld, .transposed = true};
+    p->tiles = best();
+    p->m = W->n, p->k = W->m;
+    p->half = g->bf16;
+    int64_t size = p->tiles->pack_size(p->m, p->k, p->half, &p->A.ld);
+    p->panels = rd_new(float, size);
+    p->A.a = p->panels;
+    p->A.packed = true;
+    p->tiles->pack(&from, p->m, p->k, p->half, p->panels);
+    *packed = p;
+done:
+    return rc;
+}
+
+void rd_packed_free(rd_packed **packed)
+{
+    if (*packed == NULL) return;
+    rd_free((*packed)->panels);
+    RD_FREE(*packed);
+}
+
+void rd_packed_product(const rd_packed *W, int64_t n, float alpha, const float *X, int64_t ldx,
+                       float beta, float *Y, int64_t ldy)
+{
+    const rd_product p = {.m = W->m,
+                          .n = n,
+                          .k = W->k,
+                          .alpha = alpha,
+                          .beta = beta,
+                          .A = W->A,
+                          .B = {.a = X, .ld = ldx},
+                          .C = Y,
+                          .ldc = ldy};
+    if (n > 0) run(&p, W->tiles, W->half ? W->tiles->bf16 : W->tiles->f32);
 }
 
 void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y)

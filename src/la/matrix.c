@@ -39,6 +39,7 @@ static void set_shape(const rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_
     A->ld = A->lm > 0 ? A->lm : 1;
     A->a = NULL;
     A->owned = false;
+    A->packed = NULL;
 }
 
 int rd_mat_create(const rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_t nb, rd_mat *A)
@@ -73,6 +74,7 @@ int rd_mat_view_cols(const rd_mat *A, int64_t j, int64_t n, rd_mat *view)
     view->n = n;
     view->ln = rd_dealt_count(n, A->nb, A->grid->my_col, A->grid->cols);
     view->a = A->a + j / A->grid->cols * A->ld;
+    view->packed = NULL;
     view->owned = false;
 done:
     return rc;

@@ -4,6 +4,7 @@
  * The one place where descriptors, contexts and Fortran symbols exist.  On a 1 x 1 grid none of
  * them is touched: the product is a direct call of the local kernel. */
 #include "panels.h"
+#include "tiles.h"
 
 #include <cblas.h>
 
@@ -108,6 +109,12 @@ static int product(bool bf16, char ta, char tb, float alpha, const rd_mat *A, co
         RD_FAIL(RD_EINTERNAL, "product %lld x %lld by %lld x %lld into %lld x %lld", (long long)m,
                 (long long)k, (long long)kb, (long long)n, (long long)C->m, (long long)C->n);
     if (m == 0 || n == 0) return RD_OK;
+    if (A->packed != NULL && ta == 'T' && tb == 'N') {
+        rd_packed_product(A->packed, n, alpha, B->a, B->ld, beta, C->a, C->ld);
+        return RD_OK;
+    }
+    if (g->rows * g->cols == 1 && (A->a == NULL || B->a == NULL))
+        RD_FAIL(RD_EINTERNAL, "a packed matrix W takes part in W^T X alone");
 
     if (g->rows * g->cols == 1) {
         (bf16 ? rd_gemm_bf16 : rd_gemm_local)(ta, tb, m, n, k, alpha, A->a, A->ld, B->a, B->ld,

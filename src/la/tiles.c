@@ -424,11 +424,13 @@ typedef struct stretch {
     float beta;
 } stretch;
 
-/* Rows [i, i + rows) of op(A) in reach. */
+/* Rows [i, i + rows) of op(A) in reach.  Packed, those of each stretch of k lie together. */
 INLINE block bring_rows(const source s, const rd_product *p, const stretch *k, int64_t i,
                         int64_t rows, bool in_place, float *to)
 {
     if (in_place) return (block){(const float *)p->A.a + k->q * p->A.ld + i, rows, p->A.ld};
+    if (p->A.packed)
+        return (block){(const float *)p->A.a + k->q * p->A.ld + (p->A.first + i) * k->n, rows, 0};
     pack(s, &p->A, i, rows, k->q, k->n, p->k, to);
     return (block){to, rows, 0};
 }
@@ -448,12 +450,20 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Units of k > 0 in a stretch: all are of even size but the last, which may be shorter. */
+static int64_t stretch_units(int64_t k)
+{
+    int64_t units = (k + STEP - 1) / STEP, stretches = (units + KC - 1) / KC;
+    return (units + stretches - 1) / stretches;
+}
+
 INLINE void product(const source sa, const source sb, const rd_product *p)
 {
     float stay[BLOCK] __attribute__((aligned(64))), pass[PASS * KC] __attribute__((aligned(64)));
-    int64_t units = (p->k + STEP - 1) / STEP, chunks = (units + KC - 1) / KC;
-    int64_t kc = (units + chunks - 1) / chunks, mc = BLOCK / kc / MR * MR;
-    bool a_in_place = sa == AS_IS && !p->A.transposed && p->m % LANES == 0 && p->n <= 2 * NR;
+    int64_t units = (p->k + STEP - 1) / STEP, kc = stretch_units(p->k);
+    int64_t mc = BLOCK / kc / MR * MR;
+    bool a_in_place =
+        sa == AS_IS && !p->A.transposed && !p->A.packed && p->m % LANES == 0 && p->n <= 2 * NR;
     bool b_in_place = sb == AS_IS && (!p->B.transposed || p->m <= MR);
     for (stretch k = {0, kc, p->beta}; k.q < units; k.q += kc, k.beta = 1) {
         k.n = least(kc, units - k.q);
@@ -481,6 +491,21 @@ static void scale_only(const rd_product *p)
         }
 }
 
+/* ---------------------------------------------------------------- packing for later */
+
+static int64_t own_pack_size(int64_t m, int64_t k, int64_t *width)
+{
+    *width = panel_width(m);
+    return *width * ((k + STEP - 1) / STEP);
+}
+
+INLINE void pack_all(const source s, const rd_factor *A, int64_t m, int64_t k, float *to)
+{
+    int64_t units = (k + STEP - 1) / STEP, kc = stretch_units(k), width = panel_width(m);
+    for (int64_t q = 0; q < units; q += kc)
+        pack(s, A, 0, m, q, least(kc, units - q), k, to + q * width);
+}
+
 static source source_of(const rd_factor *f)
 {
     return f->half ? FROM_HALVES : ROUNDED;
@@ -504,7 +529,24 @@ static void f32(const rd_product *p)
 {
     rd_tiles_v4.f32(p);
 }
-const rd_tiles rd_tiles_bf16 = {"f32, avx512", "bf16, avx512_bf16", MR, NR, f32, bf16};
+
+static int64_t pack_size(int64_t m, int64_t k, bool half, int64_t *width)
+{
+    return half ? own_pack_size(m, k, width) : rd_tiles_v4.pack_size(m, k, half, width);
+}
+
+static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float *to)
+{
+    if (!half)
+        rd_tiles_v4.pack(A, m, k, half, to);
+    else if (A->half)
+        pack_all(FROM_HALVES, A, m, k, to);
+    else
+        pack_all(ROUNDED, A, m, k, to);
+}
+
+const rd_tiles rd_tiles_bf16 = {"f32, avx512", "bf16, avx512_bf16", MR,      NR, f32,
+                                bf16,          pack_size,           pack_for};
 #else
 static void f32(const rd_product *p)
 {
@@ -513,10 +555,33 @@ static void f32(const rd_product *p)
     else
         product(AS_IS, AS_IS, p);
 }
+
+static int64_t pack_size(int64_t m, int64_t k, bool half, int64_t *width)
+{
+    (void)half;
+    return own_pack_size(m, k, width);
+}
+
+static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float *to)
+{
+    if (A->half)
+        pack_all(FROM_HALVES, A, m, k, to);
+    else if (half)
+        pack_all(ROUNDED, A, m, k, to);
+    else
+        pack_all(AS_IS, A, m, k, to);
+}
+
 #ifndef RD_TILES
 #define RD_TILES rd_tiles_base
 #define RD_TILES_NAME "the build's own instructions"
 #endif
-const rd_tiles RD_TILES = {
-    "f32, " RD_TILES_NAME, "bf16, rounded for " RD_TILES_NAME, MR, NR, f32, bf16};
+const rd_tiles RD_TILES = {"f32, " RD_TILES_NAME,
+                           "bf16, rounded for " RD_TILES_NAME,
+                           MR,
+                           NR,
+                           f32,
+                           bf16,
+                           pack_size,
+                           pack_for};
 #endif

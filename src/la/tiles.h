@@ -8,11 +8,14 @@
 #define RD_TILES_X86 /* the Makefile adds these */
 #endif
 
-/* A factor as it lies in memory, column-major: float32, or bfloat16 where half. */
+/* A factor as it lies in memory, column-major: float32, or bfloat16 where half.  packed (only A):
+ * what rd_tiles.pack has made of it, with ld the width that it says, from row `first` on. */
 typedef struct rd_factor {
     const void *a;
     int64_t ld;
     bool transposed, half;
+    bool packed;
+    int64_t first;
 } rd_factor;
 
 /* C = alpha op(A) op(B) + beta C, m x n with k products summed. */
@@ -31,6 +34,9 @@ typedef struct rd_tiles {
     int rows, cols;                    /* of a tile: threads share a product between tiles */
     void (*f32)(const rd_product *p);  /* float32 factors as they are */
     void (*bf16)(const rd_product *p); /* float32 factors rounded to bfloat16; sums in float32 */
+    /* All of op(A), m x k, as f32 or bf16 (half) read it.  pack_size: floats, and *width. */
+    int64_t (*pack_size)(int64_t m, int64_t k, bool half, int64_t *width);
+    void (*pack)(const rd_factor *A, int64_t m, int64_t k, bool half, float *to);
 } rd_tiles;
 
 extern const rd_tiles rd_tiles_base; /* what the whole build is compiled for */
@@ -47,5 +53,8 @@ int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX]);
 /* By the best kernels, shared by threads.  half: factors are rounded to bfloat16. */
 void rd_tiles_f32(const rd_product *p);
 void rd_tiles_half(const rd_product *p);
+/* Y = alpha W^T X + beta Y; X: k x n, Y: m x n of W^T's m x k. */
+void rd_packed_product(const rd_packed *W, int64_t n, float alpha, const float *X, int64_t ldx,
+                       float beta, float *Y, int64_t ldy);
 
 #endif

@@ -218,6 +218,8 @@ struct rd_model_layers {
     rd_mat head, dhead;    /* D x V; the embedding's when tied */
     float **norm, **dnorm; /* [2 layers + 1] the model's own, on the first grid column */
     float **bias, **dbias; /* [layers] likewise, of q, k and v together; NULL: none */
+    rd_packed **packed;    /* [4 layers + 1] after rd_model_pack: of qkv, o, gate_up, down of each
+                              layer, then the head */
     int64_t *begin;        /* [2 layers + 1] where in the trained storage the part of each norm
                               begins: the norm and the matrices up to the next, or their adapters */
 };

@@ -161,15 +161,20 @@ typedef struct layout {
     rd_model *model; /* NULL: count */
     const rd_split *split;
     bool bias;
+    bool packed; /* matrices have no storage */
 } layout;
 
 static void place_matrix(layout *l, const char *name, rd_feature in, rd_feature out, bool hidden,
                          bool fused, rd_mat *w, rd_mat *g)
 {
     const rd_split *s = l->split;
+    int64_t before = l->l.next;
+    bool gone = l->packed && l->l.n > 0; /* the first is the embedding, which is looked up */
     rd_param *p =
         rd_layout_place(&l->l, name, s->size[in], s->size[out], s->block[in], s->block[out], fused);
+    if (gone) l->l.next = before;
     if (p == NULL) return;
+    if (gone) p->w.a = NULL;
     p->is_matrix = hidden;
     p->decay = true;
     *w = p->w;
@@ -300,10 +305,68 @@ done:
     return rc;
 }
 
+/* The matrices of a layer as rd_model_layers.packed numbers them. */
+enum { PACKED_IN_LAYER = 4 };
+
+static rd_mat *matrix(struct rd_model_layers *m, int64_t layers, int64_t i)
+{
+    if (i == PACKED_IN_LAYER * layers) return &m->head;
+    rd_layer *p = &m->layer[i / PACKED_IN_LAYER];
+    rd_mat *list[PACKED_IN_LAYER] = {&p->qkv[0], &p->o, &p->gate_up[0], &p->down};
+    return list[i % PACKED_IN_LAYER];
+}
+
+/* Storage without the matrices: the same walk, and what is left moves there. */
+static void drop_matrices(rd_model *model)
+{
+    rd_params old = model->base;
+    layout count = {.l = {.grid = model->grid},
+                    .split = &model->layers->split,
+                    .bias = model->cfg.qkv_bias,
+                    .packed = true};
+    place_all(&count, &model->cfg);
+    rd_params_create(&count.l, false, &model->base);
+    layout fill = count;
+    fill.l = (rd_layout){.params = &model->base, .grid = model->grid};
+    fill.model = model;
+    place_all(&fill, &model->cfg);
+    for (int64_t i = 0; i < old.n; i++) {
+        const rd_mat *to = &model->base.item[i].w;
+        if (to->a != NULL) memcpy(to->a, old.item[i].w.a, (size_t)(to->m * to->n) * sizeof(float));
+    }
+    rd_params_free(&old);
+}
+
+int rd_model_pack(rd_model *model)
+{
+    int rc = RD_OK;
+    struct rd_model_layers *m = model->layers;
+    int64_t layers = model->cfg.layers, n = PACKED_IN_LAYER * layers + 1;
+    if (model->trained != NULL) RD_FAIL(RD_EINTERNAL, "weights that are trained are not packed");
+    if (model->grid->rows * model->grid->cols > 1 || m->packed != NULL) return RD_OK;
+    m->packed = rd_new(rd_packed *, n);
+    /* A head that is the embedding would be in memory twice, which only pays in half the bytes. */
+    int64_t packed = model->cfg.tied && !model->grid->bf16 ? n - 1 : n;
+    for (int64_t i = 0; i < packed; i++) RD_TRY(rd_mat_pack(matrix(m, layers, i), &m->packed[i]));
+    drop_matrices(model);
+    for (int64_t i = 0; i < n; i++) matrix(m, layers, i)->packed = m->packed[i];
+done:
+    return rc;
+}
+
+static void free_packed(rd_model *m)
+{
+    int64_t n = PACKED_IN_LAYER * m->cfg.layers + 1;
+    for (int64_t i = 0; i < n && m->layers->packed != NULL; i++)
+        rd_packed_free(&m->layers->packed[i]);
+    rd_free(m->layers->packed);
+}
+
 void rd_model_free(rd_model **model)
 {
     rd_model *m = *model;
     if (m == NULL) return;
+    free_packed(m);
     rd_model_adapter_free(m); /* which still writes to layers */
     rd_free(m->layers->layer);
     rd_free(m->layers->norm);
@@ -381,6 +444,7 @@ int rd_param_slab(const rd_grid *g, const rd_param *p, bool mine, int64_t dims[2
 {
     const rd_mat *A = &p->w;
     int rank = p->is_vector ? 1 : 2;
+    RD_ASSERT(A->a != NULL); /* after rd_model_pack there is nothing to write */
     RD_ASSERT(A->ld == A->lm || A->lm == 0 || A->ln <= 1);
     dims[0] = A->n;
     dims[1] = A->m;
