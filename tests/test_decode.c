@@ -112,6 +112,96 @@ static void test_fork(bed *t)
     ok(memcmp(want, t->z, sizeof(want)) == 0, "the original is untouched by its fork");
 }
 
+/* All sequences in one call, and then token by token. */
+static void feed(bed *t, rd_kv *kv, float *z, float *z_next)
+{
+    int64_t slot[SLOTS], count[SLOTS], one[SLOTS];
+    int32_t tokens[SLOTS * LEN], next[SLOTS];
+    for (int64_t s = 0; s < SLOTS; s++) {
+        slot[s] = s;
+        count[s] = LEN - 1;
+        one[s] = 1;
+        memcpy(tokens + s * (LEN - 1), t->b.tokens + s * LEN, (LEN - 1) * sizeof(int32_t));
+        next[s] = t->b.tokens[s * LEN + LEN - 1];
+        rd_kv_truncate(kv, s, 0);
+    }
+    if (rd_model_extend(t->model, kv, SLOTS, slot, count, tokens, z) != RD_OK ||
+        rd_model_extend(t->model, kv, SLOTS, slot, one, next, z_next) != RD_OK)
+        rd_die("%s", rd_error_get()->message);
+}
+
+static void test_all(bed *t)
+{
+    float one[V], *z = rd_new(float, V *LEN);
+    int same = 0;
+    rd_kv_truncate(t->kv, 2, 0);
+    is_rc(rd_model_extend_all(t->model, t->kv, 2, 5, t->b.tokens, z), RD_OK, "all logits");
+    rd_model_extend_all(t->model, t->kv, 2, LEN - 5, t->b.tokens + 5, z + 5 * V);
+    rd_kv_truncate(t->kv, 2, 0);
+    for (int64_t i = 0; i < LEN; i++) {
+        append(t, 2, 0, i, i + 1);
+        memcpy(one, t->z, sizeof one);
+        same += memcmp(one, z + i * V, sizeof one) == 0;
+    }
+    is_i64(same, LEN, "of all tokens of a call: the bits of one after the other");
+    rd_free(z);
+}
+
+static void test_threads(bed *t)
+{
+    float want[2][V * SLOTS], got[2][V * SLOTS];
+    feed(t, t->kv, want[0], want[1]);
+    for (int n = 2; n <= 5; n += 3) {
+        rd_kv *kv;
+        rd_threads_set(n);
+        if (rd_kv_create(t->model, SLOTS, MAX_LEN, SLOTS * LEN, &kv) != RD_OK) rd_die("cache");
+        int same = 0;
+        for (int i = 0; i < 50; i++) {
+            feed(t, kv, got[0], got[1]);
+            same += memcmp(want, got, sizeof want) == 0;
+        }
+        is_i64(same, 50, "threads change no bit");
+        rd_threads_set(1);
+        feed(t, kv, got[0], got[1]);
+        ok(memcmp(want, got, sizeof want) == 0, "fewer threads than the cache was made for");
+        rd_kv_free(&kv);
+    }
+}
+
+/* A pool that has room for one sequence and a little more: forks share its blocks. */
+static void test_pool(bed *t)
+{
+    enum { BLOCK = 16 };
+    rd_kv *kv, *own = t->kv;
+    float want[V];
+    int64_t slot[2] = {5, 6}, count[2] = {LEN, 1};
+    rd_kv_truncate(t->kv, 1, 0);
+    append(t, 1, 1, 0, LEN);
+    memcpy(want, t->z, sizeof want);
+    is_rc(rd_kv_create_pooled(t->model, SLOTS, MAX_LEN, LEN, 4 * BLOCK, &kv), RD_OK, "pooled");
+    t->kv = kv;
+    append(t, 0, 1, 0, LEN - 1); /* 36 tokens: three blocks of four */
+    for (int64_t s = 1; s < SLOTS; s++) rd_kv_fork(kv, 0, s, LEN - 1);
+    ok(!rd_kv_fits(kv, 1, slot, count), "not another sequence");
+    ok(rd_kv_fits(kv, 1, slot, count + 1), "a token more costs a copy of the last block");
+    count[0] = 1;
+    ok(!rd_kv_fits(kv, 2, slot, count), "and two of them two");
+    is_rc(rd_model_extend(t->model, kv, 2, slot, count, t->b.tokens, t->z), RD_EINTERNAL, "full");
+    is_i64(rd_kv_length(kv, 5), LEN - 1, "nothing was appended");
+    append(t, 5, 2, 0, 1); /* another token: not the origin's */
+    for (int64_t s = SLOTS - 1; s > 0; s--) rd_kv_truncate(kv, s, s == 3 ? 20 : 0);
+    append(t, 0, 1, LEN - 1, LEN);
+    ok(memcmp(want, t->z, sizeof want) == 0, "who shares sees nothing of the others' tokens");
+    rd_kv_truncate(kv, 0, 0);
+    append(t, 3, 1, 20, LEN);
+    ok(memcmp(want, t->z, sizeof want) == 0, "what is left of a fork outlives its origin");
+    rd_kv_truncate(kv, 3, 0);
+    count[0] = MAX_LEN, count[1] = BLOCK;
+    ok(rd_kv_fits(kv, 2, slot, count), "all blocks came back");
+    rd_kv_free(&kv);
+    t->kv = own;
+}
+
 static void test_refusals(bed *t)
 {
     int64_t slot[2] = {2, 2}, one[2] = {1, 1}, before = rd_kv_length(t->kv, 2);
@@ -143,6 +233,9 @@ static void test_model(const rd_grid *g, const rd_model_config *c)
     test_single(&t);
     test_mixed(&t);
     test_fork(&t);
+    test_all(&t);
+    test_threads(&t);
+    test_pool(&t);
     test_refusals(&t);
     rd_kv_free(&t.kv);
     rd_free(t.full);

@@ -76,6 +76,28 @@ static int32_t best(const float *z)
     return at;
 }
 
+/* A slot on the second grid column (if there is one): more tokens than fit a piece of the head. */
+static void all_logits(rd_model *m, rd_kv *kv, const int32_t *tokens)
+{
+    enum { N = 4 * SLOTS };
+    float *z = rd_new(float, V *N), *one = rd_new(float, V);
+    const int64_t slot = 1, count = 1;
+    double worst = 0;
+    rd_kv_truncate(kv, slot, 0);
+    is_rc(rd_model_extend_all(m, kv, slot, N, tokens, z), RD_OK, "all logits");
+    rd_kv_truncate(kv, slot, 0);
+    for (int i = 0; i < N; i++) {
+        if (rd_model_extend(m, kv, 1, &slot, &count, tokens + i, one) != RD_OK) worst = NAN;
+        for (int v = 0; v < V; v++) {
+            double d = fabs((double)one[v] - z[i * V + v]);
+            if (!(d <= worst)) worst = d;
+        }
+    }
+    ok(worst < 1e-5, "of all tokens of a call = one after the other (%.1e)", worst);
+    rd_free(z);
+    rd_free(one);
+}
+
 /* Prompts of several lengths; slot 4 is a fork of slot 1, slot 2 of slot 0. */
 static void decode(rd_model *m, const bed *t, int32_t out[SLOTS][STEPS], float *z)
 {
@@ -94,6 +116,7 @@ static void decode(rd_model *m, const bed *t, int32_t out[SLOTS][STEPS], float *
         for (int i = 0; i < SLOTS; i++) next[i] = out[i][s] = best(z + i * V);
     }
     is_rc(rc, RD_OK, "decoding");
+    all_logits(m, kv, t->in.tokens);
     rd_kv_free(&kv);
 }
 

@@ -241,16 +241,26 @@ int rd_adapter_read_opts(const char *dir, rd_adapter_opts *o); /* Local */
 
 /* ---------------------------------------------------------------- inference passes */
 
-/* Keys and values of `slots` sequences of up to max_len tokens; max_T: tokens of one extend.
- * 2 layers kv_heads max_len head_size floats per slot, slots dealt over grid columns in turn, heads
- * over grid rows.  All calls on a cache are equal on all ranks of the replica. */
+/* Keys and values of `slots` sequences of up to max_len tokens; max_T: tokens of one extend.  Slots
+ * are dealt over grid columns in turn, heads over grid rows.  What a slot holds are blocks of 16
+ * tokens, 2 layers kv_heads head_size floats a token, from a pool on each grid column.  create
+ * makes room for max_len tokens in every slot; create_pooled for `tokens` on each grid column, and
+ * then an extend or a fork to another column that does not fit is refused.  Attention uses as many
+ * threads as rd_threads says at creation.  All calls on a cache are equal on all ranks of the
+ * replica. */
 typedef struct rd_kv rd_kv;
 int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **kv);
+int rd_kv_create_pooled(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T,
+                        int64_t tokens, rd_kv **kv);
 void rd_kv_free(rd_kv **kv);
 int64_t rd_kv_length(const rd_kv *kv, int64_t slot);
-void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len);         /* forget tokens from len on */
-void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len); /* copy the first len tokens;
-                                                                      Collective */
+void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len); /* forget tokens from len on */
+/* `to` becomes the first len tokens of `from`, in the same blocks: nothing is copied but, when one
+ * of them is continued, the block in which they part; and everything to another grid column.
+ * Collective. */
+void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len);
+/* Are there blocks for count[i] more tokens in slot[i], i < n? */
+bool rd_kv_fits(const rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count);
 /* Append count[i] tokens to slot[i] for i < n (slots distinct, sum of counts <= max_T) and give the
  * logits after the last token of each: logits V x n column-major.  Prefill and decode are both
  * this.  On every rank of the replica all logits.  On 1 x 1 a slot's logits depend on its tokens
@@ -259,5 +269,10 @@ void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len); /* copy the f
  * was appended. */
 int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
                     const int64_t *count, const int32_t *tokens, float *logits);
+
+/* Append n tokens to one slot and give the logits after each of them, V x n: what extend would give
+ * token by token, in the same bits.  Collective. */
+int rd_model_extend_all(const rd_model *model, rd_kv *kv, int64_t slot, int64_t n,
+                        const int32_t *tokens, float *logits);
 
 #endif

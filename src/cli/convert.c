@@ -506,14 +506,15 @@ int convert_logits(const convert_args *a)
     int32_t *tokens = NULL;
     float *z = NULL;
     int64_t T = 0;
-    const int64_t slot = 0, one = 1;
+    enum { CHUNK = 64 }; /* tokens that are computed together */
     RD_TRY(begin(a, &s, &g));
     RD_TRY(source_open(g, &s, false, &m));
     RD_TRY(rd_agree(&g->world, read_tokens(a->tokens, m->cfg.vocab, &tokens, &T)));
-    RD_TRY(rd_kv_create(m, 1, T, 1, &kv));
+    RD_TRY(rd_kv_create_pooled(m, CHUNK, T, CHUNK, T, &kv));
     z = rd_new(float, T * m->cfg.vocab);
-    for (int64_t t = 0; t < T; t++)
-        RD_TRY(rd_model_extend(m, kv, 1, &slot, &one, tokens + t, z + t * m->cfg.vocab));
+    for (int64_t t = 0; t < T; t += CHUNK)
+        RD_TRY(rd_model_extend_all(m, kv, 0, T - t < CHUNK ? T - t : CHUNK, tokens + t,
+                                   z + t * m->cfg.vocab));
     if (g->world.rank == 0)
         rc = rd_file_write_atomic(a->to, z, (size_t)(T * m->cfg.vocab) * sizeof *z);
     RD_TRY(rd_agree(&g->world, rc));

@@ -1,24 +1,48 @@
 /* decode.c: the transformer with a key-value cache: prefill and decoding of many sequences at once.
  *
  * All tokens of a call, whatever slots they belong to, go through one product per linear layer;
- * attention is per token over its slot's cache.  Every column of a product and every token's
- * attention is computed by the same chain of operations whatever is beside it (kernel.c), so a
- * sequence comes out the same, bit for bit, in any batch and for any split into prefill and decode.
+ * attention is over each token's slot.  Every column of a product and every token's attention is
+ * computed by the same chain of operations whatever is beside it (kernel.c), so a sequence comes
+ * out the same, bit for bit, in any batch and for any split into prefill and decode.
  *
- * Cache layout, per slot and layer: blocks of 16 tokens one after the other; in a block, per
- * key-value head, the keys feature by feature (a vector of scores is then a sum of whole vectors),
- * then the values token by token, padded to whole vectors.  What a token attends to is one piece of
- * memory without holes.
+ * The cache is a pool of blocks of 16 tokens; a slot is a list of blocks.  A fork shares the blocks
+ * of its origin, and who writes to a block that others hold takes a copy of it first: a prompt that
+ * many sequences begin with is in memory once, and near the processor while their attention reads
+ * it.  In a block, per key-value head, lie the keys feature by feature (a vector of scores is then
+ * a sum of whole vectors), then the values token by token, padded to whole vectors.
  *
- * Slots are dealt over grid columns in turn, heads over grid rows as everywhere; a rank keeps the
- * cache of its heads of its slots. */
+ * Slots are dealt over grid columns in turn, each with a pool of its own, heads over grid rows as
+ * everywhere; a rank keeps the cache of its heads of its slots.  Which blocks a slot has is known
+ * on every rank. */
 #include "ops.h"
 
 #include <math.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
-enum { LANES = 16, UNROLL = 4 };
+#pragma GCC diagnostic ignored "-Wpsabi" /* see ops.c */
+
+enum {
+    LANES = 16, /* tokens of a block; floats of a vector */
+    SUMS = 4,   /* partial sums of weighted values */
+    TILE = 4,   /* queries that go over the cache together */
+    PIECE = 16  /* tokens of a slot whose attention is one thread's */
+};
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+
+/* The blocks of one grid column's slots. */
+typedef struct pool {
+    int64_t n_free;
+    int32_t *free;    /* [blocks] the first n_free are to be had, the last of them first */
+    int32_t *holders; /* [blocks] slots that have it */
+} pool;
+
+/* Tokens of one slot in a call whose attention is computed together. */
+typedef struct stretch {
+    int64_t slot, first, count; /* first: among this column's tokens */
+} stretch;
 
 struct rd_kv {
     rd_model_config cfg;
@@ -29,19 +53,25 @@ struct rd_kv {
     int64_t padded;    /* head size rounded up to whole vectors */
     int64_t head_step; /* floats of one head in a block: keys, then values */
     int64_t block;     /* floats of one block, all heads */
+    int64_t blocks;    /* of a pool */
     int64_t *length;   /* [slots] */
+    int64_t *same;     /* [slots] the slot of extend_all, over and over */
     int64_t *seen;     /* [slots] the call that used the slot last */
     int64_t calls;
-    float *cache;
+    int32_t *table; /* [slots][cap / LANES] its blocks */
+    pool *pools;    /* [grid columns] */
+    float *cache;   /* [layers][blocks][block] of this column's pool */
+    int64_t n_pieces;
+    stretch *pieces;    /* [max_T] */
+    int threads;        /* for which there is scratch */
     rd_deal deal;       /* of the call's segments */
     int64_t *start;     /* [slots + 1] first token of each segment */
     int32_t *position;  /* [max_T] of each token here in its slot */
-    int64_t *owner;     /* [max_T] its slot */
     double *sum;        /* [max_T] */
     float *arena;       /* the rest, for max_T tokens */
     float *x, *n, *inv; /* D x T, D x T, T */
     float *qkv, *att, *gu, *ffn;
-    float *scores;  /* [cap] */
+    float *scores;  /* [threads][TILE][cap + head size]: scores, queries */
     float *rope;    /* [max_len][S] */
     float *vectors; /* [rd_vectors_size] */
     float *logits;  /* V x slots, this rank's part; 1 x 1 uses the caller's */
@@ -54,18 +84,42 @@ static int64_t round_up(int64_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
-int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **out)
+static int64_t blocks_for(int64_t tokens)
+{
+    return (tokens + LANES - 1) / LANES;
+}
+
+/* Floats of one thread's scratch. */
+static int64_t scratch_of(const rd_kv *kv)
+{
+    return TILE * (kv->cap + round_up(kv->cfg.head_size));
+}
+
+static void create_pools(rd_kv *kv)
+{
+    kv->table = rd_new(int32_t, kv->slots * (kv->cap / LANES));
+    kv->pools = rd_new(pool, kv->grid->cols);
+    for (int c = 0; c < kv->grid->cols; c++) {
+        pool *p = &kv->pools[c];
+        p->free = rd_new(int32_t, kv->blocks);
+        p->holders = rd_new(int32_t, kv->blocks);
+        for (int64_t b = kv->blocks; b > 0; b--) p->free[p->n_free++] = (int32_t)(b - 1);
+    }
+    kv->cache = rd_new(float, kv->cfg.layers * kv->blocks * kv->block);
+}
+
+int rd_kv_create_pooled(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T,
+                        int64_t tokens, rd_kv **out)
 {
     int rc = RD_OK;
     const rd_model_config *c = &model->cfg;
     *out = NULL;
-    if (slots < 1 || max_len < 1 || max_T < 1)
+    if (slots < 1 || max_len < 1 || max_T < 1 || tokens < 1)
         RD_FAIL(RD_EINTERNAL, "a cache of %lld slots, %lld tokens each, %lld tokens a call",
                 (long long)slots, (long long)max_len, (long long)max_T);
     if (model->parts != NULL) RD_FAIL(RD_EINTERNAL, "decoding wants an adapter merged");
     const rd_grid *g = model->grid;
     const rd_split *p = &model->layers->split;
-    int64_t here = rd_dealt_count(slots, 1, g->my_col, g->cols);
     rd_kv *kv = rd_new(rd_kv, 1);
     kv->cfg = *c;
     kv->grid = g;
@@ -78,12 +132,15 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
     kv->padded = round_up(c->head_size);
     kv->head_step = LANES * (c->head_size + kv->padded);
     kv->block = kv->head_step * kv->kv_heads;
+    kv->blocks = blocks_for(tokens);
+    kv->threads = rd_threads();
     kv->length = rd_new(int64_t, slots);
+    kv->same = rd_new(int64_t, slots);
     kv->seen = rd_new(int64_t, slots);
-    kv->cache = rd_new(float, here * c->layers * (kv->cap / LANES) * kv->block);
+    create_pools(kv);
+    kv->pieces = rd_new(stretch, max_T);
     kv->start = rd_new(int64_t, slots + 1);
     kv->position = rd_new(int32_t, max_T);
-    kv->owner = rd_new(int64_t, max_T);
     kv->sum = rd_new(double, max_T);
     rd_deal_create(g, max_T, &kv->deal);
     rd_lookup_create(model, &kv->lookup);
@@ -100,7 +157,7 @@ int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t 
                 {&kv->att, p->local[RD_QUERY] * max_T},
                 {&kv->gu, 2 * F * max_T},
                 {&kv->ffn, F * max_T},
-                {&kv->scores, kv->cap},
+                {&kv->scores, kv->threads * scratch_of(kv)},
                 {&kv->rope, max_len * c->head_size},
                 {&kv->vectors, rd_vectors_size(model)},
                 {&kv->logits, part * most},
@@ -121,22 +178,37 @@ done:
     return rc;
 }
 
+int rd_kv_create(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T, rd_kv **out)
+{
+    int64_t cols = model->grid->cols, each = (slots + cols - 1) / cols;
+    return rd_kv_create_pooled(model, slots, max_len, max_T, each * round_up(max_len), out);
+}
+
 void rd_kv_free(rd_kv **out)
 {
     rd_kv *kv = *out;
     if (kv == NULL) return;
+    for (int c = 0; c < kv->grid->cols; c++) {
+        rd_free(kv->pools[c].free);
+        rd_free(kv->pools[c].holders);
+    }
+    rd_free(kv->pools);
+    rd_free(kv->table);
     rd_free(kv->length);
+    rd_free(kv->same);
     rd_free(kv->seen);
     rd_free(kv->cache);
+    rd_free(kv->pieces);
     rd_free(kv->start);
     rd_free(kv->sum);
     rd_deal_free(&kv->deal);
     rd_lookup_free(&kv->lookup);
     rd_free(kv->position);
-    rd_free(kv->owner);
     rd_free(kv->arena);
     RD_FREE(*out);
 }
+
+/* ---------------------------------------------------------------- blocks */
 
 int64_t rd_kv_length(const rd_kv *kv, int64_t slot)
 {
@@ -144,50 +216,133 @@ int64_t rd_kv_length(const rd_kv *kv, int64_t slot)
     return kv->length[slot];
 }
 
-void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len)
-{
-    RD_ASSERT(slot >= 0 && slot < kv->slots && len >= 0);
-    if (len < kv->length[slot]) kv->length[slot] = len;
-}
-
 static int column_of(const rd_kv *kv, int64_t slot)
 {
     return (int)(slot % kv->grid->cols);
 }
 
-/* The first block of a slot's layer, on the slot's grid column. */
-static float *blocks_of(const rd_kv *kv, int64_t slot, int64_t layer)
+static int32_t *table_of(const rd_kv *kv, int64_t slot)
 {
-    return kv->cache +
-           (slot / kv->grid->cols * kv->cfg.layers + layer) * (kv->cap / LANES) * kv->block;
+    return kv->table + slot * (kv->cap / LANES);
+}
+
+/* A layer's part of the pool of this column. */
+static float *layer_of(const rd_kv *kv, int64_t layer)
+{
+    return kv->cache + layer * kv->blocks * kv->block;
+}
+
+static int32_t take_block(pool *p)
+{
+    RD_ASSERT(p->n_free > 0);
+    int32_t b = p->free[--p->n_free];
+    p->holders[b] = 1;
+    return b;
+}
+
+static void let_go(pool *p, int32_t b)
+{
+    if (--p->holders[b] == 0) p->free[p->n_free++] = b;
+}
+
+void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len)
+{
+    RD_ASSERT(slot >= 0 && slot < kv->slots && len >= 0);
+    pool *p = &kv->pools[column_of(kv, slot)];
+    if (len >= kv->length[slot]) return;
+    for (int64_t b = blocks_for(len); b < blocks_for(kv->length[slot]); b++)
+        let_go(p, table_of(kv, slot)[b]);
+    kv->length[slot] = len;
+}
+
+/* Does a slot's last block have room and other holders?  Then writing to it costs one. */
+static bool must_copy(const rd_kv *kv, int64_t slot)
+{
+    int64_t len = kv->length[slot];
+    const pool *p = &kv->pools[column_of(kv, slot)];
+    return len % LANES != 0 && p->holders[table_of(kv, slot)[len / LANES]] > 1;
+}
+
+static int64_t blocks_needed(const rd_kv *kv, int64_t slot, int64_t count)
+{
+    int64_t len = kv->length[slot];
+    return blocks_for(len + count) - blocks_for(len) + must_copy(kv, slot);
+}
+
+bool rd_kv_fits(const rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count)
+{
+    for (int c = 0; c < kv->grid->cols; c++) {
+        int64_t needed = 0;
+        for (int64_t i = 0; i < n; i++)
+            if (column_of(kv, slot[i]) == c) needed += blocks_needed(kv, slot[i], count[i]);
+        if (needed > kv->pools[c].n_free) return false;
+    }
+    return true;
+}
+
+/* Blocks for `count` more tokens of a slot, to which it can write. */
+static void grow(rd_kv *kv, int64_t slot, int64_t count)
+{
+    int column = column_of(kv, slot);
+    pool *p = &kv->pools[column];
+    int32_t *table = table_of(kv, slot);
+    int64_t len = kv->length[slot];
+    if (must_copy(kv, slot)) {
+        int32_t shared = table[len / LANES], own = take_block(p);
+        size_t bytes = (size_t)kv->block * sizeof(float);
+        for (int64_t l = 0; l < kv->cfg.layers && column == kv->grid->my_col; l++)
+            memcpy(layer_of(kv, l) + own * kv->block, layer_of(kv, l) + shared * kv->block, bytes);
+        let_go(p, shared);
+        table[len / LANES] = own;
+    }
+    for (int64_t b = blocks_for(len); b < blocks_for(len + count); b++) table[b] = take_block(p);
+    kv->length[slot] = len + count;
 }
 
 void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len)
 {
     RD_ASSERT(from >= 0 && from < kv->slots && to >= 0 && to < kv->slots);
     RD_ASSERT(len >= 0 && len <= kv->length[from]);
-    kv->length[to] = len;
-    if (from == to) return;
-    int64_t n = round_up(len) / LANES * kv->block;
     int there = column_of(kv, from), here = column_of(kv, to), mine = kv->grid->my_col;
-    if (mine != here && mine != there) return;
-    for (int64_t l = 0; l < kv->cfg.layers; l++) {
-        if (here == there)
-            memcpy(blocks_of(kv, to, l), blocks_of(kv, from, l), (size_t)n * sizeof(float));
-        else if (mine == there)
-            rd_send_f32(&kv->grid->over_cols, blocks_of(kv, from, l), n, here);
-        else
-            rd_receive_f32(&kv->grid->over_cols, blocks_of(kv, to, l), n, there);
+    const int32_t *origin = table_of(kv, from);
+    int32_t *table = table_of(kv, to);
+    rd_kv_truncate(kv, to, from == to ? len : 0);
+    if (from == to) return;
+    if (here == there) {
+        for (int64_t b = 0; b < blocks_for(len); b++) {
+            table[b] = origin[b];
+            kv->pools[here].holders[table[b]]++;
+        }
+        kv->length[to] = len;
+        return;
     }
+    grow(kv, to, len);
+    if (mine != here && mine != there) return;
+    for (int64_t l = 0; l < kv->cfg.layers; l++)
+        for (int64_t b = 0; b < blocks_for(len); b++) {
+            if (mine == there)
+                rd_send_f32(&kv->grid->over_cols, layer_of(kv, l) + origin[b] * kv->block,
+                            kv->block, here);
+            else
+                rd_receive_f32(&kv->grid->over_cols, layer_of(kv, l) + table[b] * kv->block,
+                               kv->block, there);
+        }
 }
 
 /* ---------------------------------------------------------------- attention over the cache */
+
+/* The blocks of one head of a slot's layer: block b at at[table[b] * step], keys, then values. */
+typedef struct head_blocks {
+    const float *at;
+    const int32_t *table;
+    int64_t step;
+} head_blocks;
 
 static void store_token(const rd_kv *kv, int64_t layer, int64_t slot, int64_t position,
                         const float *k, const float *v)
 {
     int64_t S = kv->cfg.head_size, lane = position % LANES;
-    float *keys = blocks_of(kv, slot, layer) + position / LANES * kv->block;
+    float *keys = layer_of(kv, layer) + table_of(kv, slot)[position / LANES] * kv->block;
     for (int64_t h = 0; h < kv->kv_heads; h++) {
         for (int64_t d = 0; d < S; d++) keys[d * LANES + lane] = k[h * S + d];
         memcpy(keys + S * LANES + lane * kv->padded, v + h * S, (size_t)S * sizeof(float));
@@ -195,84 +350,190 @@ static void store_token(const rd_kv *kv, int64_t layer, int64_t slot, int64_t po
     }
 }
 
-/* Scores of one query against the keys of the first `blocks` blocks.  Several blocks run side by
- * side to hide the latency of the sums; each lane is one chain over the features in order.  The
- * cache of many slots is far larger than the processor's, so lines of the head that comes next are
- * asked for meanwhile. */
-static void key_scores(int64_t S, int64_t blocks, int64_t block, const float *q, const float *keys,
-                       const float *next, float *p)
+/* Scores of nq queries against `side` blocks side by side, which hides the latency of the sums;
+ * each score is one chain over the features in order.  q: [S][TILE].  The values of these blocks
+ * are asked for meanwhile. */
+static inline __attribute__((always_inline)) void score_blocks(const int nq, const int side,
+                                                               int64_t S, head_blocks h, int64_t b,
+                                                               const float *q, float *p, int64_t ld)
 {
+    vec acc[4][TILE];
+    const float *k[4];
+#pragma GCC unroll 4
+    for (int u = 0; u < side; u++) {
+        k[u] = h.at + h.table[b + u] * h.step;
+#pragma GCC unroll 4
+        for (int i = 0; i < nq; i++) acc[u][i] = (vec){0};
+    }
+    for (int64_t d = 0; d < S; d++)
+#pragma GCC unroll 4
+        for (int u = 0; u < side; u++) {
+            vec keys = *(const vec *)(k[u] + d * LANES);
+            __builtin_prefetch(k[u] + (S + d) * LANES);
+#pragma GCC unroll 4
+            for (int i = 0; i < nq; i++) acc[u][i] += keys * q[d * TILE + i];
+        }
+#pragma GCC unroll 4
+    for (int u = 0; u < side; u++)
+#pragma GCC unroll 4
+        for (int i = 0; i < nq; i++) *(vec *)(p + i * ld + (b + u) * LANES) = acc[u][i];
+}
+
+static inline __attribute__((always_inline)) void score_all(const int nq, int64_t S, int64_t blocks,
+                                                            head_blocks h, const float *q, float *p,
+                                                            int64_t ld)
+{
+    const int side = nq == 1 ? 4 : 2;
     int64_t b = 0;
-    for (; b + UNROLL <= blocks; b += UNROLL) {
-        const float *k = keys + b * block, *soon = next + b * block;
-        vec acc[UNROLL] = {{0}};
-        for (int64_t d = 0; d < S; d++)
+    for (; b + side <= blocks; b += side) score_blocks(nq, side, S, h, b, q, p, ld);
+    for (; b < blocks; b++) score_blocks(nq, 1, S, h, b, q, p, ld);
+}
+
+/* p: [nq][ld] scores of nq queries against the keys of the first `blocks` blocks. */
+RD_CLONES
+static void key_scores(int nq, int64_t S, int64_t blocks, head_blocks h, const float *q, float *p,
+                       int64_t ld)
+{
+    switch (nq) {
+    case 1: score_all(1, S, blocks, h, q, p, ld); break;
+    case 2: score_all(2, S, blocks, h, q, p, ld); break;
+    case 3: score_all(3, S, blocks, h, q, p, ld); break;
+    default: score_all(4, S, blocks, h, q, p, ld);
+    }
+}
+
+/* One vector of features for nq queries, always the same four partial sums. */
+static inline __attribute__((always_inline)) void weigh_all(const int nq, int64_t padded,
+                                                            int64_t blocks, head_blocks h,
+                                                            const float *p, int64_t ld,
+                                                            const float *inverse, vec *out)
+{
+    vec acc[SUMS][TILE];
 #pragma GCC unroll 4
-            for (int u = 0; u < UNROLL; u++) {
-                __builtin_prefetch(soon + u * block + d * LANES);
-                acc[u] += *(const vec *)(k + u * block + d * LANES) * q[d];
+    for (int u = 0; u < SUMS; u++)
+#pragma GCC unroll 4
+        for (int i = 0; i < nq; i++) acc[u][i] = (vec){0};
+    for (int64_t b = 0; b < blocks; b++) {
+        const float *v = h.at + h.table[b] * h.step, *weight = p + b * LANES;
+        for (int64_t j = 0; j < LANES; j += SUMS)
+#pragma GCC unroll 4
+            for (int u = 0; u < SUMS; u++) {
+                vec values = *(const vec *)(v + (j + u) * padded);
+#pragma GCC unroll 4
+                for (int i = 0; i < nq; i++) acc[u][i] += values * weight[i * ld + j + u];
             }
-#pragma GCC unroll 4
-        for (int u = 0; u < UNROLL; u++) *(vec *)(p + (b + u) * LANES) = acc[u];
     }
-    for (; b < blocks; b++) {
-        vec acc = {0};
-        for (int64_t d = 0; d < S; d++) {
-            __builtin_prefetch(next + b * block + d * LANES);
-            acc += *(const vec *)(keys + b * block + d * LANES) * q[d];
+#pragma GCC unroll 4
+    for (int i = 0; i < nq; i++)
+        out[i] = ((acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i])) * inverse[i];
+}
+
+/* out[i] = sum_j p_ij values_j * inverse_i over whole blocks (p is 0 beyond the last token). */
+RD_CLONES
+static void weigh_values(int nq, int64_t S, int64_t padded, int64_t blocks, head_blocks h,
+                         const float *p, int64_t ld, const float *inverse, float *const *out)
+{
+    h.at += S * LANES;
+    for (int64_t d = 0; d < S; d += LANES, h.at += LANES) {
+        vec total[TILE];
+        switch (nq) {
+        case 1: weigh_all(1, padded, blocks, h, p, ld, inverse, total); break;
+        case 2: weigh_all(2, padded, blocks, h, p, ld, inverse, total); break;
+        case 3: weigh_all(3, padded, blocks, h, p, ld, inverse, total); break;
+        default: weigh_all(4, padded, blocks, h, p, ld, inverse, total);
         }
-        *(vec *)(p + b * LANES) = acc;
+        size_t bytes = (size_t)(S - d < LANES ? S - d : LANES) * sizeof(float);
+        for (int i = 0; i < nq; i++) memcpy(out[i] + d, &total[i], bytes);
     }
 }
 
-/* out = sum_j p_j values_j / sum over whole blocks (p is 0 beyond the last token), always the same
- * four partial sums. */
-static void weigh_values(int64_t S, int64_t padded, int64_t blocks, int64_t block, const float *p,
-                         double sum, const float *values, const float *next, float *out)
+/* Attention of nq queries at positions in the same slot and under the same key-value head.  What
+ * lies beyond a query's own position, up to the tile's last block, gets weight 0. */
+static void attend_tile(const rd_kv *kv, head_blocks h, int nq, const float *const *query,
+                        const int32_t *position, float *const *out, float *scratch)
 {
-    float inverse = (float)(1.0 / sum);
-    for (int64_t d = 0; d < S; d += LANES) {
-        vec acc[UNROLL] = {{0}};
-        for (int64_t b = 0; b < blocks; b++) {
-            const float *v = values + b * block + d, *soon = next + b * block + d;
-            const float *weight = p + b * LANES;
-            for (int64_t j = 0; j < LANES; j += UNROLL)
-#pragma GCC unroll 4
-                for (int u = 0; u < UNROLL; u++) {
-                    __builtin_prefetch(soon + (j + u) * padded);
-                    acc[u] += *(const vec *)(v + (j + u) * padded) * weight[j + u];
-                }
+    int64_t S = kv->cfg.head_size, ld = kv->cap, last = 0;
+    float scale = (float)(1.0 / sqrt((double)S)), *p = scratch, *q = scratch + TILE * ld;
+    float inverse[TILE];
+    for (int i = 0; i < nq; i++) {
+        for (int64_t d = 0; d < S; d++) q[d * TILE + i] = query[i][d];
+        if (position[i] > last) last = position[i];
+    }
+    int64_t blocks = blocks_for(last + 1);
+    key_scores(nq, S, blocks, h, q, p, ld);
+    for (int i = 0; i < nq; i++) {
+        float *row = p + i * ld;
+        int64_t n = position[i] + 1, whole = round_up(n);
+        for (int64_t j = n; j < whole; j++) row[j] = -INFINITY;
+        float top = scale * rd_max_f32(whole, row);
+        inverse[i] = (float)(1.0 / rd_exp_sum(whole, row, scale, top, row));
+        memset(row + whole, 0, (size_t)(blocks * LANES - whole) * sizeof(float));
+    }
+    weigh_values(nq, S, kv->padded, blocks, h, p, ld, inverse, out);
+}
+
+/* The tokens of a piece (already in the cache) with the heads that share key-value head k. */
+static void attend(const rd_kv *kv, int64_t layer, const stretch *w, int64_t k, float *scratch)
+{
+    int64_t S = kv->cfg.head_size, group = kv->heads / kv->kv_heads;
+    int64_t hs = kv->heads * S, column = hs + 2 * kv->kv_heads * S;
+    head_blocks h = {layer_of(kv, layer) + k * kv->head_step, table_of(kv, w->slot), kv->block};
+    for (int64_t i = 0; i < w->count * group; i += TILE) {
+        const float *query[TILE];
+        float *out[TILE];
+        int32_t position[TILE];
+        int nq = 0;
+        for (int64_t j = i; j < w->count * group && nq < TILE; j++, nq++) {
+            int64_t t = w->first + j / group, head = k * group + j % group;
+            query[nq] = kv->qkv + t * column + head * S;
+            out[nq] = kv->att + t * hs + head * S;
+            position[nq] = kv->position[t];
         }
-        vec total = ((acc[0] + acc[1]) + (acc[2] + acc[3])) * inverse;
-        int64_t width = S - d < LANES ? S - d : LANES;
-        memcpy(out + d, &total, (size_t)width * sizeof(float));
+        attend_tile(kv, h, nq, query, position, out, scratch);
     }
 }
 
-/* Attention of one token (already in the cache) with all its heads.  next_slot: whose turn is next.
- */
-static void attend(const rd_kv *kv, int64_t layer, int64_t slot, int64_t next_slot,
-                   int64_t position, const float *q, float *out)
+static int my_thread(void)
 {
-    const rd_model_config *c = &kv->cfg;
-    int64_t S = c->head_size, n = position + 1, group = c->heads / c->kv_heads;
-    int64_t blocks = (n + LANES - 1) / LANES, whole = blocks * LANES;
-    float scale = (float)(1.0 / sqrt((double)S));
-    float *p = kv->scores, *first = blocks_of(kv, slot, layer);
-    const float *after = blocks_of(kv, next_slot, layer);
-    for (int64_t h = 0; h < kv->heads; h++) {
-        const float *keys = first + h / group * kv->head_step, *next = keys;
-        if (h % group == 0) next = h + group < kv->heads ? keys + kv->head_step : after;
-        key_scores(S, blocks, kv->block, q + h * S, keys, next, p);
-        for (int64_t j = n; j < whole; j++) p[j] = -INFINITY;
-        float top = scale * rd_max_f32(whole, p);
-        double sum = rd_exp_sum(whole, p, scale, top, p);
-        weigh_values(S, kv->padded, blocks, kv->block, p, sum, keys + S * LANES, next + S * LANES,
-                     out + h * S);
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+/* Keys and values of the call's tokens go to the cache, then all attend.  Pieces of one head stand
+ * together: what slots share is read once into the processor's cache. */
+static void attend_all(rd_kv *kv, int64_t layer)
+{
+    int64_t S = kv->cfg.head_size, hs = kv->heads * S, ks = kv->kv_heads * S, n = kv->n_pieces;
+    int threads = rd_threads() < kv->threads ? rd_threads() : kv->threads;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        float *scratch = kv->scores + my_thread() * scratch_of(kv);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t t = kv->pieces[i].first; t < kv->pieces[i].first + kv->pieces[i].count;
+                 t++) {
+                const float *key = kv->qkv + t * (hs + 2 * ks) + hs;
+                store_token(kv, layer, kv->pieces[i].slot, kv->position[t], key, key + ks);
+            }
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t i = 0; i < n * kv->kv_heads; i++)
+            attend(kv, layer, &kv->pieces[i % n], i / n, scratch);
     }
 }
 
 /* ---------------------------------------------------------------- the pass */
+
+/* Cut a slot's `count` tokens here, the first of which stands at `position`, into pieces. */
+static void add_pieces(rd_kv *kv, int64_t slot, int64_t first, int64_t position, int64_t count)
+{
+    for (int64_t k = 0; k < count; k++) kv->position[first + k] = (int32_t)(position + k);
+    for (int64_t k = 0; k < count; k += PIECE)
+        kv->pieces[kv->n_pieces++] =
+            (stretch){slot, first + k, count - k < PIECE ? count - k : PIECE};
+}
 
 /* Check the call, deal and number the tokens, and take the slots' new lengths. */
 static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count,
@@ -281,6 +542,7 @@ static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t
     int rc = RD_OK;
     int64_t t = 0, local = 0;
     kv->calls++;
+    kv->n_pieces = 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t s = slot[i], len = s >= 0 && s < kv->slots ? kv->length[s] : 0;
         if (s < 0 || s >= kv->slots || kv->seen[s] == kv->calls)
@@ -292,17 +554,17 @@ static int begin_extend(rd_kv *kv, int64_t n, const int64_t *slot, const int64_t
                     (long long)count[i], (long long)s, (long long)len, (long long)kv->max_len);
         kv->start[i] = t;
         kv->deal.column[t] = column_of(kv, s);
-        for (int64_t k = 0; k < count[i]; k++, t++) {
+        for (int64_t k = 0; k < count[i]; k++, t++)
             if (tokens[t] < 0 || tokens[t] >= kv->cfg.vocab)
                 RD_FAIL(RD_EINTERNAL, "token %d, vocabulary %lld", tokens[t],
                         (long long)kv->cfg.vocab);
-            if (column_of(kv, s) != kv->grid->my_col) continue;
-            kv->position[local] = (int32_t)(len + k);
-            kv->owner[local++] = s;
-        }
+        if (column_of(kv, s) != kv->grid->my_col) continue;
+        add_pieces(kv, s, local, len, count[i]);
+        local += count[i];
     }
+    if (!rd_kv_fits(kv, n, slot, count)) RD_FAIL(RD_EINTERNAL, "the cache is full");
     kv->start[n] = t;
-    for (int64_t i = 0; i < n; i++) kv->length[slot[i]] += count[i];
+    for (int64_t i = 0; i < n; i++) grow(kv, slot[i], count[i]);
     rd_deal_fill(&kv->deal, n, kv->start);
 done:
     return rc;
@@ -315,7 +577,7 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
     const rd_layer *p = &m->layer[l];
     const rd_split *part = &m->split;
     int64_t S = kv->cfg.head_size, T = kv->deal.n, width = kv->deal.width;
-    int64_t hs = part->local[RD_QUERY], ks = part->local[RD_KEY], q = part->qkv;
+    int64_t q = part->qkv;
     rd_mat x, h, qkv[RD_PARTS], att, gu[RD_PARTS], ffn;
     RD_TRY(rd_view(model, RD_WIDTH, kv->x, width, &x));
     RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
@@ -329,12 +591,7 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &h, qkv));
     rd_bias_add(q, T, 1, rd_bias(model, kv->vectors, l), kv->qkv);
     rd_rope(kv->heads + kv->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
-    for (int64_t t = 0; t < T; t++) {
-        const float *column = kv->qkv + t * q;
-        store_token(kv, l, kv->owner[t], kv->position[t], column + hs, column + hs + ks);
-        int64_t next = kv->owner[t + 1 < T ? t + 1 : t];
-        attend(kv, l, kv->owner[t], next, kv->position[t], column, kv->att + t * hs);
-    }
+    attend_all(kv, l);
     RD_TRY(rd_linear_fwd_add(&p->o, &att, &x));
 
     rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->vectors, 2 * l + 1), kv->n, kv->inv,
@@ -387,26 +644,16 @@ static void share_logits(rd_kv *kv, const rd_mat *z, int64_t width, int64_t n, c
     }
 }
 
-/* Final norm and head of the last token of each of n segments. */
-static int extend_head(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
-                       float *logits)
+/* Final norm and head: logits of n tokens that belong to slot[i], of which `here` lie on this grid
+ * column at x, at most `width` on any. */
+static int head_of(const rd_model *model, rd_kv *kv, int64_t here, const float *x, int64_t width,
+                   int64_t n, const int64_t *slot, float *logits)
 {
     int rc = RD_OK;
-    const rd_deal *d = &kv->deal;
-    int64_t D = model->layers->split.local[RD_WIDTH], width = 0;
     bool alone = kv->grid->tp.size == 1;
     rd_mat h, z;
-    for (int64_t i = 0; i < d->n_seq; i++) {
-        int64_t last = d->start[i + 1] - 1;
-        if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
-    }
-    rd_norm_fwd(model, d->n_seq, kv->x, rd_norm_weight(model, kv->vectors, 2 * kv->cfg.layers),
-                kv->n, kv->inv, kv->sum);
-    for (int c = 0; c < d->cols; c++) {
-        int64_t segments = 0;
-        for (int64_t i = 0; i < n; i++) segments += column_of(kv, slot[i]) == c;
-        if (segments > width) width = segments;
-    }
+    rd_norm_fwd(model, here, x, rd_norm_weight(model, kv->vectors, 2 * kv->cfg.layers), kv->n,
+                kv->inv, kv->sum);
     RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
     RD_TRY(rd_view(model, RD_VOCAB, alone ? logits : kv->logits, width, &z));
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
@@ -415,8 +662,27 @@ done:
     return rc;
 }
 
-int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
-                    const int64_t *count, const int32_t *tokens, float *logits)
+/* Logits of the last token of each of n segments. */
+static int extend_head(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
+                       float *logits)
+{
+    const rd_deal *d = &kv->deal;
+    int64_t D = model->layers->split.local[RD_WIDTH], width = 0;
+    for (int64_t i = 0; i < d->n_seq; i++) {
+        int64_t last = d->start[i + 1] - 1;
+        if (last != i) memcpy(kv->x + i * D, kv->x + last * D, (size_t)D * sizeof(float));
+    }
+    for (int c = 0; c < d->cols; c++) {
+        int64_t segments = 0;
+        for (int64_t i = 0; i < n; i++) segments += column_of(kv, slot[i]) == c;
+        if (segments > width) width = segments;
+    }
+    return head_of(model, kv, d->n_seq, kv->x, width, n, slot, logits);
+}
+
+/* Everything below the head. */
+static int extend_trunk(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
+                        const int64_t *count, const int32_t *tokens)
 {
     int rc = RD_OK;
     RD_TRY(begin_extend(kv, n, slot, count, tokens));
@@ -424,7 +690,34 @@ int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *
     rd_vectors_fetch(model, kv->vectors);
     rd_lookup_fwd(&model->layers->embed, &kv->deal, tokens, &kv->lookup, kv->x);
     for (int64_t l = 0; l < kv->cfg.layers; l++) RD_TRY(extend_layer(model, kv, l));
-    RD_TRY(extend_head(model, kv, n, slot, logits));
+done:
+    return rc;
+}
+
+int rd_model_extend(const rd_model *model, rd_kv *kv, int64_t n, const int64_t *slot,
+                    const int64_t *count, const int32_t *tokens, float *logits)
+{
+    int rc = RD_OK;
+    RD_TRY(extend_trunk(model, kv, n, slot, count, tokens));
+    if (n > 0) RD_TRY(extend_head(model, kv, n, slot, logits));
+done:
+    return rc;
+}
+
+int rd_model_extend_all(const rd_model *model, rd_kv *kv, int64_t slot, int64_t n,
+                        const int32_t *tokens, float *logits)
+{
+    int rc = RD_OK;
+    int64_t D = model->layers->split.local[RD_WIDTH], cols = kv->grid->cols;
+    int64_t most = (kv->slots + cols - 1) / cols; /* as many as there is room for elsewhere */
+    RD_TRY(extend_trunk(model, kv, 1, &slot, &n, tokens));
+    for (int64_t i = 0; i < kv->slots; i++) kv->same[i] = slot;
+    for (int64_t t = 0, w; t < n; t += w) {
+        w = n - t < most ? n - t : most;
+        bool here = column_of(kv, slot) == kv->grid->my_col;
+        RD_TRY(head_of(model, kv, here ? w : 0, kv->x + (here ? t * D : 0), w, w, kv->same,
+                       logits + t * kv->cfg.vocab));
+    }
 done:
     return rc;
 }
