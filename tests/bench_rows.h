@@ -6,9 +6,10 @@
 
 enum { BENCH_ROWS = 512, BENCH_TEXT = 2048 };
 
-/* Rows of min_len to max_len tokens (with BOS); half of each is the response.  Collective. */
-static inline int bench_rows_write(const rd_comm *c, const char *path, int64_t min_len,
-                                   int64_t max_len)
+/* Rows of min_len to max_len tokens (with BOS); one in `ways` of their tokens is of the response.
+ * Collective. */
+static inline int bench_rows_write_ways(const rd_comm *c, const char *path, int64_t min_len,
+                                        int64_t max_len, int64_t ways)
 {
     int rc = RD_OK;
     rd_store *store = NULL;
@@ -21,10 +22,11 @@ static inline int bench_rows_write(const rd_comm *c, const char *path, int64_t m
         int64_t len = rd_rng_range(&rng, min_len, max_len) - 1;
         for (int k = 0; k < 2; k++) {
             char text[BENCH_TEXT];
-            int64_t half = k == 0 ? len / 2 : len - len / 2;
-            RD_ASSERT(half < BENCH_TEXT);
-            for (int64_t t = 0; t < half; t++) text[t] = (char)('a' + rd_rng_below(&rng, 26));
-            text[half] = 0;
+            int64_t response = ways == 1 ? len - 1 : len - len * (ways - 1) / ways;
+            int64_t n_text = k == 0 ? len - response : response;
+            RD_ASSERT(n_text < BENCH_TEXT);
+            for (int64_t t = 0; t < n_text; t++) text[t] = (char)('a' + rd_rng_below(&rng, 26));
+            text[n_text] = 0;
             ids[k][i] = rd_pool_add(&pool, text);
         }
     }
@@ -40,6 +42,13 @@ done:
     rd_store_close(&store);
     rd_pool_free(&pool);
     return rc;
+}
+
+/* The same, half of each the response. */
+static inline int bench_rows_write(const rd_comm *c, const char *path, int64_t min_len,
+                                   int64_t max_len)
+{
+    return bench_rows_write_ways(c, path, min_len, max_len, 2);
 }
 
 static inline rd_tok *bench_tokenizer(void)

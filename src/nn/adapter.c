@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { ENOUGH = 1 << 15 }; /* floats of a pass that are worth waking a thread for */
+
 static const rd_feature in_kind[RD_TARGETS] = {RD_WIDTH, RD_WIDTH, RD_WIDTH, RD_QUERY,
                                                RD_WIDTH, RD_WIDTH, RD_FFN};
 static const rd_feature out_kind[RD_TARGETS] = {RD_QUERY, RD_KEY, RD_KEY,  RD_WIDTH,
@@ -260,6 +262,18 @@ static bool is_dropping(const rd_model *model)
     return model->parts->o.dropout > 0 && model->parts->key != 0;
 }
 
+/* n features from `first` on of one token. */
+RD_CLONES
+static void drop_run(int64_t n, uint32_t first, uint64_t key, uint32_t threshold, float keep,
+                     bool add, const float *restrict x, float *restrict y)
+{
+    uint32_t lo = (uint32_t)key, hi = (uint32_t)(key >> 32);
+    for (int64_t i = 0; i < n; i++) {
+        float value = mask_bits(first + (uint32_t)i, lo, hi) >= threshold ? keep * x[i] : 0;
+        y[i] = value + (add ? y[i] : 0);
+    }
+}
+
 /* y = x where kept, times 1 / (1 - p); or y += that.  Both of the inputs' shape; padding is left
  * alone by adding and zero otherwise. */
 static void drop(const rd_model *model, const rd_work *w, int64_t layer, rd_target t,
@@ -270,22 +284,16 @@ static void drop(const rd_model *model, const rd_work *w, int64_t layer, rd_targ
     const int64_t *order = d->order + d->first[d->my_col];
     rd_mat X;
     rd_view(model, in_kind[t], y, d->width, &X);
-    float keep = (float)(1 / (1 - parts->o.dropout)), before = add ? 1 : 0;
+    float keep = (float)(1 / (1 - parts->o.dropout));
     uint32_t threshold = (uint32_t)(parts->o.dropout * 4294967296.0);
+    uint64_t stream = (uint64_t)(layer * RD_TARGETS + (int64_t)t);
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X.lm * d->n > ENOUGH)
     for (int64_t k = 0; k < d->n; k++) {
-        uint64_t stream = (uint64_t)(layer * RD_TARGETS + (int64_t)t);
         uint64_t key = rd_rng_make(parts->key, "dropout", stream, (uint64_t)order[k]).key;
-        uint32_t lo = (uint32_t)key, hi = (uint32_t)(key >> 32);
         for (int64_t li = 0; li < X.lm; li += X.mb) {
             int64_t n = X.lm - li < X.mb ? X.lm - li : X.mb;
             uint32_t first = (uint32_t)rd_mat_global_row(&X, li);
-            const float *restrict from = x + k * X.lm + li;
-            float *restrict to = y + k * X.lm + li;
-            for (int64_t i = 0; i < n; i++) {
-                float value =
-                    mask_bits(first + (uint32_t)i, lo, hi) >= threshold ? keep * from[i] : 0;
-                to[i] = value + (before != 0 ? to[i] : 0);
-            }
+            drop_run(n, first, key, threshold, keep, add, x + k * X.lm + li, y + k * X.lm + li);
         }
     }
     if (!add) rd_deal_pad(d, X.lm, y);
@@ -355,6 +363,7 @@ done:
 /* y = g o x, both like Y. */
 static void apply_gain(const float *gain, const rd_mat *x, rd_mat *y)
 {
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (x->lm * x->ln > ENOUGH)
     for (int64_t t = 0; t < x->ln; t++)
         for (int64_t i = 0; i < x->lm; i++) y->a[t * y->ld + i] = gain[i] * x->a[t * x->ld + i];
 }

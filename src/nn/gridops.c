@@ -118,12 +118,12 @@ void rd_norm_bwd(const rd_model *model, int64_t T, const float *x, const float *
             sum[t] += (double)x[t * lD + i] * (double)dy[t * lD + i] * (double)w[i];
     }
     rd_sum_f64(&model->grid->over_rows, sum, T);
+    if (dw != NULL) rd_rmsnorm_bwd_weight(lD, T, x, inv, dy, dw);
     for (int64_t t = 0; t < T; t++) {
         const float *xt = x + t * lD, *dyt = dy + t * lD;
         float *dxt = dx + t * lD;
         double s = inv[t];
         float scale = inv[t], back = (float)(s * s * s * sum[t] / (double)D);
-        for (int64_t i = 0; i < lD && dw != NULL; i++) dw[i] += dyt[i] * xt[i] * scale;
         for (int64_t i = 0; i < lD; i++) dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
     }
 }

@@ -15,25 +15,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Log-probability of the target from one column of logits; with a coefficient the column becomes
- * dL/dz = coef (onehot(target) - p). */
-static double column_logp(int64_t V, int32_t target, const float *coef, float *z)
-{
-    double zy = z[target];
-    float top = rd_max_f32(V, z);
-    /* Probabilities replace the logits only where a gradient is wanted; the sum is needed anyway.
-     */
-    double sum = rd_exp_sum(V, z, 1, top, z);
-    if (coef != NULL) {
-        float scale = (float)(-(double)*coef / sum);
-        for (int64_t v = 0; v < V; v++) z[v] *= scale;
-        z[target] += *coef;
-    }
-    return zy - (double)top - log(sum);
-}
-
-/* The same for n columns of which this grid column holds a part, z: lV x n.  Columns without a
- * token
+/* rd_softmax_columns for n columns of which this grid column holds a part, z: lV x n.  Columns
+ * without a token
  * (-1) are padding and become zero.  stat: [3 n]. */
 static void shared_logp(const rd_mat *head, int64_t n, float *z, const rd_batch *b,
                         const int64_t *token, const float *coef, double *stat, double *logp)
@@ -110,8 +93,12 @@ static int head_chunk(rd_model *model, rd_work *w, const rd_batch *b, int64_t fr
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
     for (int64_t i = 0; i < width; i++) {
         int64_t t = w->deal.order[at[i]];
-        logp[t] = column_logp(z.m, b->target[t], coef == NULL ? NULL : coef + t, z.a + i * z.ld);
+        w->chunk_target[i] = b->target[t];
+        if (coef != NULL) w->chunk_coef[i] = coef[t];
     }
+    rd_softmax_columns(z.m, width, w->chunk_target, coef == NULL ? NULL : w->chunk_coef, z.a,
+                       w->stat);
+    for (int64_t i = 0; i < width; i++) logp[w->deal.order[at[i]]] = w->stat[i];
     if (coef == NULL) return RD_OK;
     RD_TRY(rd_linear_bwd_input(&model->layers->head, &z, &dh));
     if (model->base.grads != NULL) RD_TRY(rd_linear_bwd_weight(&h, &z, &model->layers->dhead));

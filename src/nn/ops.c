@@ -1,7 +1,11 @@
 /* ops.c: the element-wise operations: RMSNorm, rotary embedding, SwiGLU, exp, embedding look-up.
  *
  * They are bound by memory and by exp, not by products.  Reductions carry several partial sums,
- * because without -ffast-math the compiler may not reorder one. */
+ * because without -ffast-math the compiler may not reorder one.
+ *
+ * Threads share tokens; where a pass sums over tokens, for the gradient of a vector or of the
+ * embedding, they share features.  So no sum depends on how many there are.  The loops over tokens
+ * call leaf functions, which are compiled for several instruction sets (RD_CLONES). */
 #include "ops.h"
 
 #include <math.h>
@@ -11,7 +15,12 @@
  * functions has another ABI, which matters not: all of them are inlined here. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-enum { LANES = 16, HALF = 8 };
+enum {
+    LANES = 16,
+    HALF = 8,
+    ENOUGH = 1 << 15, /* floats of a pass that are worth waking a thread for */
+    PIECE = 64        /* features of a thread's sum over tokens */
+};
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float vec8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -59,6 +68,7 @@ static inline __attribute__((always_inline)) double sum8(const dvec8 *p)
     return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
 }
 
+RD_CLONES
 double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y)
 {
     dvec8 s0 = {0}, s1 = {0};
@@ -84,6 +94,7 @@ double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y)
     return sum8(&s0);
 }
 
+RD_CLONES
 float rd_max_f32(int64_t n, const float *x)
 {
     float best = x[0];
@@ -99,13 +110,59 @@ float rd_max_f32(int64_t n, const float *x)
     return best;
 }
 
-void rd_add(int64_t n, const float *x, float *y)
+RD_CLONES
+static void scale_column(int64_t n, float scale, float *x)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= scale;
+}
+
+/* One column. */
+static double softmax_column(int64_t V, int32_t target, const float *coef, float *z)
+{
+    double zy = z[target];
+    float top = rd_max_f32(V, z);
+    /* Probabilities replace the logits only where a gradient is wanted; the sum is needed anyway.
+     */
+    double sum = rd_exp_sum(V, z, 1, top, z);
+    if (coef != NULL) {
+        scale_column(V, (float)(-(double)*coef / sum), z);
+        z[target] += *coef;
+    }
+    return zy - (double)top - log(sum);
+}
+
+void rd_softmax_columns(int64_t V, int64_t n, const int32_t *target, const float *coef, float *z,
+                        double *logp)
+{
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (V * n > ENOUGH)
+    for (int64_t i = 0; i < n; i++)
+        logp[i] = softmax_column(V, target[i], coef == NULL ? NULL : coef + i, z + i * V);
+}
+
+RD_CLONES
+static void add(int64_t n, const float *x, float *y)
 {
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
+void rd_add(int64_t n, const float *x, float *y)
+{
+    enum { BLOCK = 4096 };
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (n > ENOUGH)
+    for (int64_t i = 0; i < n; i += BLOCK) add(n - i < BLOCK ? n - i : BLOCK, x + i, y + i);
+}
+
+void rd_copy(int64_t n, const float *x, float *y)
+{
+    enum { BLOCK = 4096 };
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (n > ENOUGH)
+    for (int64_t i = 0; i < n; i += BLOCK)
+        memcpy(y + i, x + i, (size_t)(n - i < BLOCK ? n - i : BLOCK) * sizeof(float));
+}
+
 /* ---------------------------------------------------------------- RMSNorm */
 
+RD_CLONES
 double rd_dot(int64_t n, const float *a, const float *b)
 {
     dvec8 s0 = {0}, s1 = {0};
@@ -120,34 +177,57 @@ double rd_dot(int64_t n, const float *a, const float *b)
     return sum;
 }
 
+RD_CLONES
+static float norm_token(int64_t D, const float *x, const float *w, double eps, float *y)
+{
+    float scale = (float)(1.0 / sqrt(rd_dot(D, x, x) / (double)D + eps));
+    for (int64_t i = 0; i < D; i++) y[i] = x[i] * scale * w[i];
+    return scale;
+}
+
 void rd_rmsnorm_fwd(int64_t D, int64_t T, const float *x, const float *w, double eps, float *y,
                     float *inv)
 {
-    for (int64_t t = 0; t < T; t++) {
-        const float *xt = x + t * D;
-        float *yt = y + t * D;
-        float scale = (float)(1.0 / sqrt(rd_dot(D, xt, xt) / (double)D + eps));
-        for (int64_t i = 0; i < D; i++) yt[i] = xt[i] * scale * w[i];
-        inv[t] = scale;
-    }
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++) inv[t] = norm_token(D, x + t * D, w, eps, y + t * D);
+}
+
+RD_CLONES
+static void norm_token_bwd(int64_t D, const float *x, const float *w, float inv, const float *dy,
+                           float *dx)
+{
+    dvec8 acc = {0};
+    int64_t i = 0;
+    for (; i + HALF <= D; i += HALF) acc += widen(x + i) * widen(dy + i) * widen(w + i);
+    double inner = sum8(&acc), s = inv;
+    for (; i < D; i++) inner += (double)x[i] * (double)dy[i] * (double)w[i];
+    float back = (float)(s * s * s * inner / (double)D);
+    for (i = 0; i < D; i++) dx[i] += dy[i] * w[i] * inv - x[i] * back;
+}
+
+/* n features of the gradient of the weights; x and dy have D a token. */
+RD_CLONES
+static void norm_weight_bwd(int64_t n, int64_t D, int64_t T, const float *x, const float *inv,
+                            const float *dy, float *dw)
+{
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < n; i++) dw[i] += dy[t * D + i] * x[t * D + i] * inv[t];
+}
+
+void rd_rmsnorm_bwd_weight(int64_t D, int64_t T, const float *x, const float *inv, const float *dy,
+                           float *dw)
+{
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
+    for (int64_t i = 0; i < D; i += PIECE)
+        norm_weight_bwd(D - i < PIECE ? D - i : PIECE, D, T, x + i, inv, dy + i, dw + i);
 }
 
 void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const float *inv,
                     const float *dy, float *dx, float *dw)
 {
-    for (int64_t t = 0; t < T; t++) {
-        const float *xt = x + t * D, *dyt = dy + t * D;
-        float *dxt = dx + t * D;
-        dvec8 acc = {0};
-        int64_t i = 0;
-        for (; i + HALF <= D; i += HALF) acc += widen(xt + i) * widen(dyt + i) * widen(w + i);
-        double inner = sum8(&acc);
-        for (; i < D; i++) inner += (double)xt[i] * (double)dyt[i] * (double)w[i];
-        double s = inv[t];
-        float scale = inv[t], back = (float)(s * s * s * inner / (double)D);
-        for (i = 0; i < D && dw != NULL; i++) dw[i] += dyt[i] * xt[i] * scale;
-        for (i = 0; i < D; i++) dxt[i] += dyt[i] * w[i] * scale - xt[i] * back;
-    }
+    if (dw != NULL) rd_rmsnorm_bwd_weight(D, T, x, inv, dy, dw);
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++) norm_token_bwd(D, x + t * D, w, inv[t], dy + t * D, dx + t * D);
 }
 
 /* ---------------------------------------------------------------- rotary embedding */
@@ -182,34 +262,45 @@ void rd_rope_table(const rd_model_config *c, int64_t positions, float *table)
     }
 }
 
+RD_CLONES
+static void rope_token(int64_t heads, int64_t size, const float *cosine, float sign, float *x)
+{
+    int64_t half = size / 2;
+    const float *sine = cosine + half;
+    for (int64_t h = 0; h < heads; h++) {
+        float *restrict a = x + h * size, *restrict b = a + half;
+        for (int64_t i = 0; i < half; i++) {
+            float c = cosine[i], s = sign * sine[i], ai = a[i], bi = b[i];
+            a[i] = ai * c - bi * s;
+            b[i] = bi * c + ai * s;
+        }
+    }
+}
+
 void rd_rope(int64_t heads, int64_t size, int64_t T, const int32_t *position, const float *table,
              float sign, float *x, int64_t ld)
 {
-    int64_t half = size / 2;
-    for (int64_t t = 0; t < T; t++) {
-        const float *cosine = table + position[t] * size, *sine = cosine + half;
-        for (int64_t h = 0; h < heads; h++) {
-            float *restrict a = x + t * ld + h * size, *restrict b = a + half;
-            for (int64_t i = 0; i < half; i++) {
-                float c = cosine[i], s = sign * sine[i], ai = a[i], bi = b[i];
-                a[i] = ai * c - bi * s;
-                b[i] = bi * c + ai * s;
-            }
-        }
-    }
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (heads * size * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++)
+        rope_token(heads, size, table + position[t] * size, sign, x + t * ld);
 }
 
 /* ---------------------------------------------------------------- biases */
 
 void rd_bias_add(int64_t n, int64_t T, float sign, const float *b, float *y)
 {
-    for (int64_t t = 0; t < T && b != NULL; t++)
+    if (b == NULL) return;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (n * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++)
         for (int64_t i = 0; i < n; i++) y[t * n + i] += sign * b[i];
 }
 
 void rd_bias_bwd(int64_t n, int64_t T, const float *dy, float *db)
 {
-    for (int64_t t = 0; t < T && db != NULL; t++) rd_add(n, dy + t * n, db);
+    if (db == NULL) return;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (n * T > ENOUGH)
+    for (int64_t i = 0; i < n; i += PIECE)
+        for (int64_t t = 0; t < T; t++) add(n - i < PIECE ? n - i : PIECE, dy + t * n + i, db + i);
 }
 
 /* ---------------------------------------------------------------- SwiGLU */
@@ -220,7 +311,8 @@ static inline __attribute__((always_inline)) vec sigmoid_vec(vec g)
     return 1.0f / (1.0f + exp_vec(-g));
 }
 
-static void swiglu_fwd_column(int64_t F, const float *g, const float *u, float *h)
+RD_CLONES
+static void swiglu_fwd_whole(int64_t F, const float *g, const float *u, float *h)
 {
     for (int64_t i = 0; i < F; i += LANES) {
         vec gv = *(const vec *)(g + i), uv = *(const vec *)(u + i);
@@ -228,8 +320,9 @@ static void swiglu_fwd_column(int64_t F, const float *g, const float *u, float *
     }
 }
 
-static void swiglu_bwd_column(int64_t F, const float *g, const float *u, const float *dh, float *dg,
-                              float *du, float *h)
+RD_CLONES
+static void swiglu_bwd_whole(int64_t F, const float *g, const float *u, const float *dh, float *dg,
+                             float *du, float *h)
 {
     for (int64_t i = 0; i < F; i += LANES) {
         vec gv = *(const vec *)(g + i), uv = *(const vec *)(u + i), d = *(const vec *)(dh + i);
@@ -241,51 +334,64 @@ static void swiglu_bwd_column(int64_t F, const float *g, const float *u, const f
     }
 }
 
-/* The column functions work on whole vectors; a ragged end goes through padded copies. */
-void rd_swiglu_fwd(int64_t F, int64_t T, const float *gu, float *h)
+/* These work on whole vectors; a ragged end goes through padded copies. */
+static void swiglu_fwd_token(int64_t F, const float *g, float *h)
 {
     int64_t full = F / LANES * LANES;
     size_t left = (size_t)(F - full) * sizeof(float);
-    for (int64_t t = 0; t < T; t++) {
-        const float *g = gu + t * 2 * F, *u = g + F;
-        swiglu_fwd_column(full, g, u, h + t * F);
-        if (left == 0) continue;
-        float pad[3][LANES] = {{0}};
-        memcpy(pad[0], g + full, left);
-        memcpy(pad[1], u + full, left);
-        swiglu_fwd_column(LANES, pad[0], pad[1], pad[2]);
-        memcpy(h + t * F + full, pad[2], left);
-    }
+    const float *u = g + F;
+    swiglu_fwd_whole(full, g, u, h);
+    if (left == 0) return;
+    float pad[3][LANES] = {{0}};
+    memcpy(pad[0], g + full, left);
+    memcpy(pad[1], u + full, left);
+    swiglu_fwd_whole(LANES, pad[0], pad[1], pad[2]);
+    memcpy(h + full, pad[2], left);
+}
+
+static void swiglu_bwd_token(int64_t F, const float *g, const float *d, float *dg, float *h)
+{
+    int64_t full = F / LANES * LANES;
+    size_t left = (size_t)(F - full) * sizeof(float);
+    const float *u = g + F;
+    float *du = dg + F;
+    swiglu_bwd_whole(full, g, u, d, dg, du, h);
+    if (left == 0) return;
+    float in[3][LANES] = {{0}}, out[3][LANES];
+    memcpy(in[0], g + full, left);
+    memcpy(in[1], u + full, left);
+    memcpy(in[2], d + full, left);
+    swiglu_bwd_whole(LANES, in[0], in[1], in[2], out[0], out[1], out[2]);
+    memcpy(dg + full, out[0], left);
+    memcpy(du + full, out[1], left);
+    memcpy(h + full, out[2], left);
+}
+
+void rd_swiglu_fwd(int64_t F, int64_t T, const float *gu, float *h)
+{
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (F * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++) swiglu_fwd_token(F, gu + t * 2 * F, h + t * F);
 }
 
 void rd_swiglu_bwd(int64_t F, int64_t T, const float *gu, const float *dh, float *dgu, float *h)
 {
-    int64_t full = F / LANES * LANES;
-    size_t left = (size_t)(F - full) * sizeof(float);
-    for (int64_t t = 0; t < T; t++) {
-        const float *g = gu + t * 2 * F, *u = g + F, *d = dh + t * F;
-        float *dg = dgu + t * 2 * F, *du = dg + F;
-        swiglu_bwd_column(full, g, u, d, dg, du, h + t * F);
-        if (left == 0) continue;
-        float in[3][LANES] = {{0}}, out[3][LANES];
-        memcpy(in[0], g + full, left);
-        memcpy(in[1], u + full, left);
-        memcpy(in[2], d + full, left);
-        swiglu_bwd_column(LANES, in[0], in[1], in[2], out[0], out[1], out[2]);
-        memcpy(dg + full, out[0], left);
-        memcpy(du + full, out[1], left);
-        memcpy(h + t * F + full, out[2], left);
-    }
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (F * T > ENOUGH)
+    for (int64_t t = 0; t < T; t++)
+        swiglu_bwd_token(F, gu + t * 2 * F, dh + t * F, dgu + t * 2 * F, h + t * F);
 }
 
 /* ---------------------------------------------------------------- embedding */
 
 void rd_embed_fwd(int64_t D, int64_t T, const int32_t *tokens, const float *E, float *x)
 {
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
     for (int64_t t = 0; t < T; t++) memcpy(x + t * D, E + tokens[t] * D, (size_t)D * sizeof(float));
 }
 
 void rd_embed_bwd(int64_t D, int64_t T, const int32_t *tokens, const float *dx, float *dE)
 {
-    for (int64_t t = 0; t < T; t++) rd_add(D, dx + t * D, dE + tokens[t] * D);
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
+    for (int64_t i = 0; i < D; i += PIECE)
+        for (int64_t t = 0; t < T; t++)
+            add(D - i < PIECE ? D - i : PIECE, dx + t * D + i, dE + tokens[t] * D + i);
 }

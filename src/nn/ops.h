@@ -18,6 +18,9 @@ void rd_rmsnorm_fwd(int64_t D, int64_t T, const float *x, const float *w, double
 /* dx += (w dy - x inv^2 <w dy, x> / D) inv,  dw += sum_t dy x inv.  dw NULL: w is frozen. */
 void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const float *inv,
                     const float *dy, float *dx, float *dw);
+/* Of these dw alone. */
+void rd_rmsnorm_bwd_weight(int64_t D, int64_t T, const float *x, const float *inv, const float *dy,
+                           float *dw);
 
 /* Rotary embedding in place: in each of `heads` heads of `size` floats at the start of a column,
  * the pair (i, i + size/2) turns by position * theta^(-2i/size) / rd_rope_divisor(i).  x: ld x T.
@@ -37,13 +40,20 @@ void rd_swiglu_fwd(int64_t F, int64_t T, const float *gu, float *h);
 /* From dh: dgu (overwritten), and h once more for the gradient of the product that follows. */
 void rd_swiglu_bwd(int64_t F, int64_t T, const float *gu, const float *dh, float *dgu, float *h);
 
-/* y += x, n floats. */
+/* y += x and y = x, n floats. */
 void rd_add(int64_t n, const float *x, float *y);
+void rd_copy(int64_t n, const float *x, float *y);
 
 float rd_max_f32(int64_t n, const float *x); /* n >= 1 */
 /* y = exp(scale x - shift), sum in float64.  y may be x.  exp to about 1 ulp; arguments below -87
  * give 0. */
 double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y);
+
+/* Log-probabilities from n columns of logits z: V x n, logp[i] = log softmax(z_i)[target_i].  With
+ * coef != NULL the columns become dL/dz_i = coef_i (onehot(target_i) - softmax(z_i)), without it
+ * they are lost. */
+void rd_softmax_columns(int64_t V, int64_t n, const int32_t *target, const float *coef, float *z,
+                        double *logp);
 
 /* Embedding: x_t = E[:, token_t];  dE[:, token_t] += dx_t.  E: D x V, x: D x T. */
 void rd_embed_fwd(int64_t D, int64_t T, const int32_t *tokens, const float *E, float *x);
@@ -332,6 +342,8 @@ struct rd_work {
     double *sum;                         /* [local_T] */
     int64_t *token;                      /* [chunk cols] */
     double *stat;                        /* [3 chunk cols] */
+    int32_t *chunk_target;               /* [chunk] on 1 x 1: of a chunk's tokens */
+    float *chunk_coef;                   /* [chunk] likewise */
     rd_attention attention;
 };
 

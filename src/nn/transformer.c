@@ -99,6 +99,8 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     w->sum = rd_new(double, w->local_T);
     w->token = rd_new(int64_t, w->chunk * g->cols);
     w->stat = rd_new(double, 3 * w->chunk * g->cols);
+    w->chunk_target = rd_new(int32_t, w->chunk);
+    w->chunk_coef = rd_new(float, w->chunk);
     rd_deal_create(model->grid, max_T, &w->deal);
     rd_lookup_create(model, &w->lookup);
     rd_arena a = {0};
@@ -127,6 +129,8 @@ void rd_work_free(rd_work **work)
     rd_free(w->sum);
     rd_free(w->token);
     rd_free(w->stat);
+    rd_free(w->chunk_target);
+    rd_free(w->chunk_coef);
     rd_free(w->arena);
     rd_adapter_work_free(&w->adapter);
     RD_FREE(*work);
@@ -235,8 +239,7 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     const rd_activation *a = &w->act[l];
     const rd_attention *att = &w->attention;
     const rd_deal *d = &w->deal;
-    int64_t D = m->split.local[RD_WIDTH], F = m->split.local[RD_FFN];
-    size_t stream = (size_t)(D * d->width) * sizeof(float);
+    int64_t D = m->split.local[RD_WIDTH], F = m->split.local[RD_FFN], stream = D * d->width;
     layer_views v;
     RD_TRY(view_layer(model, w, l, &v));
 
@@ -250,7 +253,7 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
             att->ld_qkv);
     rd_attention_fwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse);
     rd_deal_pad(d, att->ld_out, a->att);
-    memcpy(a->mid, a->x, stream);
+    rd_copy(stream, a->x, a->mid);
     RD_TRY(branch_fwd(model, w, l, RD_O, &p->o, &v.att, &v.mid));
 
     rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->n2, a->inv2,
@@ -260,7 +263,7 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     RD_TRY(rd_adapter_fwd(model, w, l, RD_GATE, 2, a->n2, a->gu));
     rd_swiglu_fwd(F, d->n, a->gu, w->ffn);
     rd_deal_pad(d, F, w->ffn);
-    memcpy(v.next.a, a->mid, stream);
+    rd_copy(stream, a->mid, v.next.a);
     RD_TRY(branch_fwd(model, w, l, RD_DOWN, &p->down, &v.ffn, &v.next));
 done:
     return rc;

@@ -389,8 +389,13 @@ rd_param *rd_model_param(rd_model *model, const char *name)
 void rd_model_zero_grads(rd_model *model)
 {
     rd_params *p = model->trained;
+    enum { BLOCK = 1 << 16 };
     RD_ASSERT(p != NULL);
-    memset(p->grads, 0, (size_t)p->storage * sizeof(float));
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (p->storage > BLOCK)
+    for (int64_t at = 0; at < p->storage; at += BLOCK) {
+        int64_t n = p->storage - at < BLOCK ? p->storage - at : BLOCK;
+        memset(p->grads + at, 0, (size_t)n * sizeof(float));
+    }
 }
 
 /* ---------------------------------------------------------------- initial values */

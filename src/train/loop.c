@@ -198,22 +198,47 @@ done:
     return rc;
 }
 
-static void add_to(float *restrict x, const float *restrict y, int64_t n)
+/* y = x + up to MAX_LEVELS others, in their order; then x is zeroed, unless it is y. */
+RD_CLONES
+static void add_levels(int n, const float *const *level, int64_t from, int64_t count, float *x,
+                       float *y)
 {
-    for (int64_t i = 0; i < n; i++) x[i] += y[i];
+    enum { PIECE = 1024 };
+    float sum[PIECE];
+    for (int64_t at = from; at < from + count; at += PIECE) {
+        int64_t m = from + count - at < PIECE ? from + count - at : PIECE;
+        memcpy(sum, x + at, (size_t)m * sizeof(float));
+        for (int l = 0; l < n; l++) {
+            const float *add = level[l] + at;
+            for (int64_t i = 0; i < m; i++) sum[i] += add[i];
+        }
+        memcpy(y + at, sum, (size_t)m * sizeof(float));
+        if (x != y) memset(x + at, 0, (size_t)m * sizeof(float));
+    }
+}
+
+/* The same, shared by the threads. */
+static void add_levels_all(int n, const float *const *level, int64_t from, int64_t count, float *x,
+                           float *y)
+{
+    enum { BLOCK = 1 << 16 };
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (count > BLOCK)
+    for (int64_t at = 0; at < count; at += BLOCK)
+        add_levels(n, level, from + at, count - at < BLOCK ? count - at : BLOCK, x, y);
 }
 
 /* The model's gradients are those of this replica's shard, which is not the last: carry them up the
- * tree like a binary counter. */
+ * tree like a binary counter.  They are zero afterwards. */
 static void fold_gradients(train_run *r)
 {
     const rd_params *p = r->model->trained;
+    const float *full[MAX_LEVELS];
     int l = 0;
     for (; r->waiting >> l & 1; l++) {
-        add_to(p->grads, r->level[l], p->storage);
+        full[l] = r->level[l];
         r->waiting &= ~(1u << l);
     }
-    memcpy(r->level[l], p->grads, (size_t)p->storage * sizeof(float));
+    add_levels_all(l, full, 0, p->storage, p->grads, r->level[l]);
     r->waiting |= 1u << l;
 }
 
@@ -222,9 +247,12 @@ static void fold_gradients(train_run *r)
 static void finish_gradients(void *ctx, int64_t first, int64_t count)
 {
     train_run *r = ctx;
+    float *grads = r->model->trained->grads;
+    const float *full[MAX_LEVELS];
+    int n = 0;
     for (int l = 0; l < MAX_LEVELS; l++)
-        if (r->waiting >> l & 1)
-            add_to(r->model->trained->grads + first, r->level[l] + first, count);
+        if (r->waiting >> l & 1) full[n++] = r->level[l];
+    if (n > 0) add_levels_all(n, full, first, count, grads, grads);
     r->whole_from = first;
     rd_flow_ready(r->flow, first, count);
 }
@@ -236,7 +264,6 @@ static int run_shard(train_run *r, int shard)
     const train_deal *d = &r->deal;
     double *sums = r->sums + (int64_t)shard * OBJECTIVE_SUMS;
     bool last = shard == r->end_shard - 1;
-    rd_model_zero_grads(r->model);
     micro_clear(&r->micro);
     r->micro_index = 0;
     for (int64_t i = d->start[shard]; i < d->start[shard + 1]; i++) {
@@ -263,6 +290,7 @@ static int run_passes(train_run *r)
     r->waiting = 0;
     r->whole_from = r->model->trained->storage;
     r->flow = rd_optim_begin_sums(r->opt);
+    rd_model_zero_grads(r->model);
     for (int i = r->first_shard; i < r->end_shard; i++) {
         RD_TRY(run_shard(r, i));
         if (i < r->end_shard - 1) fold_gradients(r);

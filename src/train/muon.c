@@ -11,7 +11,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { NEWTON_SCHULZ_STEPS = 5 };
+enum {
+    NEWTON_SCHULZ_STEPS = 5,
+    BLOCK = 1 << 14 /* floats that a thread takes at a time of a pass over a matrix */
+};
 
 /* Work space for matrices of one shape. */
 typedef struct shape_space {
@@ -199,17 +202,24 @@ done:
     return rc;
 }
 
+/* to = b from + c to. */
+RD_CLONES
+static void combine(int64_t n, float b, float c, const float *from, float *to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = b * from[i] + c * to[i];
+}
+
 /* P = a I + b A + c A^2. */
 static int polynomial(const rd_mat *A, rd_mat *P)
 {
     int rc = RD_OK;
     const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
     RD_TRY(symmetric_product('N', 'N', A, A, P));
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (A->lm * A->ln > 2 * BLOCK)
     for (int64_t j = 0; j < A->ln; j++) {
         int64_t column = rd_mat_global_col(A, j);
-        const float *from = A->a + j * A->ld;
         float *to = P->a + j * P->ld;
-        for (int64_t i = 0; i < A->lm; i++) to[i] = b * from[i] + c * to[i];
+        combine(A->lm, b, c, A->a + j * A->ld, to);
         for (int64_t i = 0; i < A->lm; i++)
             if (rd_mat_global_row(A, i) == column) to[i] += a;
     }
@@ -275,6 +285,7 @@ static int orthogonalise(rd_mat *X, shape_space *s)
     double norm2;
     RD_TRY(rd_mat_norm2(X, &norm2));
     float scale = (float)(1 / (sqrt(norm2) + 1e-12));
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X->lm * X->ln > 2 * BLOCK)
     for (int64_t j = 0; j < X->ln; j++)
         for (int64_t i = 0; i < X->lm; i++) Y->a[j * Y->ld + i] = scale * X->a[j * X->ld + i];
     RD_TRY(s->oblong ? steps_on_gram(Y, X, s) : steps_on_matrix(Y, X, s));
@@ -283,7 +294,8 @@ done:
 }
 _Static_assert(NEWTON_SCHULZ_STEPS % 2 == 1, "the result of an odd number of steps is in `to`");
 
-/* Momentum and Nesterov's look-ahead of one matrix: M <- mu M + G, U = G + mu M. */
+/* Momentum and Nesterov's look-ahead: M <- mu M + G, U = G + mu M. */
+RD_CLONES
 static void look_ahead(int64_t n, float mu, float scale, const float *restrict g, float *restrict m,
                        float *restrict u)
 {
@@ -301,10 +313,20 @@ static int find_update(train_muon *u, const muon_matrix *x, float *m, float scal
     rd_mat view = x->param->w;
     view.a = u->updates + x->offset;
     view.owned = false;
-    look_ahead(view.lm * view.ln, momentum, scale, x->param->g.a, m, view.a);
+    int64_t count = view.lm * view.ln;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (count > 2 * BLOCK)
+    for (int64_t k = 0; k < count; k += BLOCK)
+        look_ahead(count - k < BLOCK ? count - k : BLOCK, momentum, scale, x->param->g.a + k, m + k,
+                   view.a + k);
     if (x->owner == u->g->my_data) RD_TRY(orthogonalise(&view, &u->space[x->space]));
 done:
     return rc;
+}
+
+RD_CLONES
+static void move(int64_t n, float keep, float rate, const float *restrict by, float *restrict w)
+{
+    for (int64_t k = 0; k < n; k++) w[k] = keep * w[k] - rate * by[k];
 }
 
 static void update(const train_muon *u, const muon_matrix *x, double lr, double decay)
@@ -314,7 +336,10 @@ static void update(const train_muon *u, const muon_matrix *x, double lr, double 
     double aspect = (double)p->w.n / (double)p->w.m;
     float rate = (float)(lr * sqrt(aspect > 1 ? aspect : 1));
     float keep = (float)(p->decay ? 1 - lr * decay : 1);
-    for (int64_t k = 0; k < p->w.lm * p->w.ln; k++) p->w.a[k] = keep * p->w.a[k] - rate * by[k];
+    int64_t count = p->w.lm * p->w.ln;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (count > 2 * BLOCK)
+    for (int64_t k = 0; k < count; k += BLOCK)
+        move(count - k < BLOCK ? count - k : BLOCK, keep, rate, by + k, p->w.a + k);
 }
 
 /* Every replica gets every update. */

@@ -129,7 +129,11 @@ typedef struct adamw_step {
     float scale, beta1, beta2, rate, inv_root2, eps;
 } adamw_step;
 
+/* Threads share the parts.  A pass over less is not worth waking them. */
+enum { ENOUGH = 1 << 15 };
+
 /* w -= lr (m / c1) / (sqrt(v / c2) + eps) with c = 1 - beta^t; rate is lr / c1. */
+RD_CLONES
 static void adamw(const adamw_step *a, float keep, int64_t n, const float *restrict g,
                   float *restrict m, float *restrict v, float *restrict w)
 {
@@ -143,6 +147,7 @@ static void adamw(const adamw_step *a, float keep, int64_t n, const float *restr
 }
 
 /* Independent sums keep the additions from waiting on each other; the order is fixed. */
+RD_CLONES
 static double sum_squares(const float *x, int64_t n)
 {
     enum { LANES = 16 };
@@ -160,6 +165,8 @@ static double gradient_norm2(rd_optim *opt)
 {
     const train_share *s = &opt->share;
     double sum = 0;
+#pragma omp parallel for num_threads(rd_threads()) \
+    schedule(static) if (opt->params->storage > ENOUGH)
     for (int64_t k = 0; k < s->n; k++) {
         const share_part *p = &s->part[k];
         opt->norm2[k] = p->held ? sum_squares(opt->params->grads + p->first, p->count) : 0;
@@ -173,6 +180,7 @@ static double gradient_norm2(rd_optim *opt)
 static void adamw_parts(rd_optim *opt, const adamw_step *a, double decay)
 {
     const rd_params *params = opt->params;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (params->storage > ENOUGH)
     for (int64_t k = 0; k < opt->share.n; k++) {
         const share_part *p = &opt->share.part[k];
         if (!p->held || opt->muon_owner[p->param] >= 0) continue;
