@@ -63,6 +63,37 @@ static void test_type(rd_grid *g, char ta, char tb, const sizes *s, float beta)
     rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
 }
 
+static void round_all(float *x, int64_t n)
+{
+    uint16_t *h = rd_new(uint16_t, n);
+    rd_halves_from_f32(n, x, h);
+    rd_halves_to_f32(n, h, x);
+    rd_free(h);
+}
+
+/* By panels in bfloat16, where what travels is rounded, odd numbers of it too. */
+static void test_mixed(rd_grid *g, char ta, char tb, const sizes *s)
+{
+    rd_mat A, B, C;
+    int64_t am = ta == 'N' ? s->m : s->k, an = ta == 'N' ? s->k : s->m;
+    int64_t bm = tb == 'N' ? s->k : s->n, bn = tb == 'N' ? s->n : s->k;
+    float *fa = make(g, am, an, ta == 'N' ? s->mb : s->kb, ta == 'N' ? s->kb : s->mb, 1, &A);
+    float *fb = make(g, bm, bn, tb == 'N' ? s->kb : s->nb, tb == 'N' ? s->nb : s->kb, 2, &B);
+    float *fc = make(g, s->m, s->n, s->mb, s->nb, 3, &C);
+    round_all(fa, am * an), round_all(fb, bm * bn);
+    rd_gemm_reference(ta, tb, s->m, s->n, s->k, 1.5f, fa, am, fb, bm, 0.5f, fc, s->m);
+    rd_la_use_bf16(g, true);
+    bool fit = g->rows * g->cols == 1 || rd_panels_fit(ta, tb, &A, &B, &C);
+    int rc = rd_gemm_mixed(ta, tb, 1.5f, &A, &B, 0.5f, &C);
+    rd_la_use_bf16(g, false);
+    double error = difference(&C, fc);
+    ok(rc == RD_OK && (!fit || error < 1e-5 * sqrt((double)s->k) + 1e-5),
+       "%c%c %d x %d x %d on %d x %d in bfloat16 (%.1e)", ta, tb, (int)s->m, (int)s->n, (int)s->k,
+       g->rows, g->cols, error);
+    rd_free(fa), rd_free(fb), rd_free(fc);
+    rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
+}
+
 /* Both gradients of a linear layer at once: W, dW: k x m; X, dX: k x n; dY: m x n. */
 static void test_pair(rd_grid *g, const sizes *s)
 {
@@ -173,6 +204,9 @@ static void test_grid(int rows, int cols)
                           type == 2 ? 0 : 0.5f);
     }
     test_pair(g, &(sizes){1300, 4400, 40, 600, 2200, 12});
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+        for (int type = 0; type < 4; type++)
+            test_mixed(g, type & 1 ? 'T' : 'N', type & 2 ? 'T' : 'N', &list[i]);
     test_type(g, 'T', 'N', &wide[0], 0.5f);
     test_type(g, 'N', 'N', &wide[1], 0.5f);
     test_type(g, 'N', 'T', &wide[2], 0.5f);

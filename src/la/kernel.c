@@ -222,7 +222,7 @@ void rd_packed_product(const rd_packed *W, int64_t n, float alpha, const float *
     if (n > 0) run(&p, W->tiles, W->half ? W->tiles->bf16 : W->tiles->f32);
 }
 
-void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y)
+RD_CLONES void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y)
 {
     for (int64_t i = 0; i < n; i++) {
         uint32_t u;
@@ -232,7 +232,7 @@ void rd_halves_from_f32(int64_t n, const float *x, uint16_t *y)
     }
 }
 
-void rd_halves_to_f32(int64_t n, const uint16_t *x, float *y)
+RD_CLONES void rd_halves_to_f32(int64_t n, const uint16_t *x, float *y)
 {
     for (int64_t i = 0; i < n; i++) {
         uint32_t u = (uint32_t)x[i] << 16;

@@ -13,8 +13,11 @@
  *
  * All panels cut that dimension.  A panel takes the same part of `ways` consecutive blocks, where
  * ways is the larger extent of the grid: every grid row and column then has as much to send.
- * The order of all sums is fixed by the grid, so a product has the same bits every time. */
+ * The order of all sums is fixed by the grid, so a product has the same bits every time.  In
+ * bfloat16 what is gathered is rounded before it goes out, in half the words; partial sums are
+ * float32. */
 #include "panels.h"
+#include "tiles.h"
 
 #include <string.h>
 
@@ -25,8 +28,7 @@ typedef struct span {
     int64_t n;
     int row, col;           /* who owns it where the dimension is dealt over rows, over columns */
     int64_t in_row, in_col; /* its local index there */
-    const float *a, *b;     /* its panels, leading dimensions lda, ldb */
-    int64_t lda, ldb;
+    rd_factor a, b;         /* its panels */
 } span;
 
 struct rd_panels {
@@ -115,8 +117,20 @@ static bool cut(const rd_grid *g, int64_t total, int64_t block, int64_t round, i
     return p->span[0].n > 0;
 }
 
+/* lm x n numbers without gaps, rounded or as they are; how many floats they take. */
+static int64_t copy_panel(bool half, int64_t lm, int64_t n, const float *x, int64_t ld, float *to)
+{
+    for (int64_t j = 0; j < n && x != NULL; j++) {
+        if (half)
+            rd_halves_from_f32(lm, x + j * ld, (uint16_t *)to + j * lm);
+        else
+            memcpy(to + j * lm, x + j * ld, (size_t)lm * sizeof(*to));
+    }
+    return half ? (lm * n + 1) / 2 : lm * n;
+}
+
 /* The panel of A, whose columns are dealt over grid columns, on every one of them. */
-static void gather_a(struct rd_panels *p, const rd_mat *A)
+static void gather_a(struct rd_panels *p, bool half, const rd_mat *A)
 {
     const rd_comm *c = &A->grid->over_cols;
     float *at = p->a;
@@ -126,20 +140,19 @@ static void gather_a(struct rd_panels *p, const rd_mat *A)
             span *s = &p->span[q];
             if (s->col != r || s->n == 0) continue;
             const float *own = A->a + s->in_col * A->ld;
-            s->a = c->size == 1 ? own : at;
-            s->lda = c->size == 1 ? A->ld : A->lm;
+            s->a = (rd_factor){.a = own, .ld = A->ld};
             if (c->size == 1) continue;
-            for (int64_t j = 0; j < s->n && r == c->rank; j++)
-                memcpy(at + j * A->lm, own + j * A->ld, (size_t)A->lm * sizeof(*at));
-            at += s->n * A->lm;
-            p->recv_n[r] += s->n * A->lm;
+            s->a = (rd_factor){.a = at, .ld = A->lm, .half = half};
+            int64_t words = copy_panel(half, A->lm, s->n, r == c->rank ? own : NULL, A->ld, at);
+            at += words;
+            p->recv_n[r] += words;
         }
     }
     rd_gather_f32(c, p->a, p->recv_n);
 }
 
 /* The panel of B, whose rows are dealt over grid rows. */
-static void gather_b(struct rd_panels *p, const rd_mat *B)
+static void gather_b(struct rd_panels *p, bool half, const rd_mat *B)
 {
     const rd_comm *c = &B->grid->over_rows;
     float *at = p->b;
@@ -149,13 +162,12 @@ static void gather_b(struct rd_panels *p, const rd_mat *B)
             span *s = &p->span[q];
             if (s->row != r || s->n == 0) continue;
             const float *own = B->a + s->in_row;
-            s->b = r == c->rank ? own : at;
-            s->ldb = r == c->rank ? B->ld : s->n;
+            s->b = (rd_factor){.a = own, .ld = B->ld};
             if (c->size == 1) continue;
-            for (int64_t j = 0; j < B->ln && r == c->rank; j++)
-                memcpy(at + j * s->n, own + j * B->ld, (size_t)s->n * sizeof(*at));
-            at += s->n * B->ln;
-            p->recv_n[r] += s->n * B->ln;
+            if (r != c->rank) s->b = (rd_factor){.a = at, .ld = s->n, .half = half};
+            int64_t words = copy_panel(half, s->n, B->ln, r == c->rank ? own : NULL, B->ld, at);
+            at += words;
+            p->recv_n[r] += words;
         }
     }
     rd_gather_f32(c, p->b, p->recv_n);
@@ -177,15 +189,26 @@ static float *part_of(const rd_mat *C, bool rows, const span *s, int64_t *m, int
     return rows ? C->a + s->in_row : C->a + s->in_col * C->ld;
 }
 
-static void local(bool bf16, char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *A, int64_t lda, const float *B, int64_t ldb, float beta, float *C,
-                  int64_t ldc)
+/* C = alpha op(A) op(B) + beta C on this rank; ta, tb: transposed? */
+static void local(bool half, int64_t m, int64_t n, int64_t k, float alpha, rd_factor A, bool ta,
+                  rd_factor B, bool tb, float beta, float *C, int64_t ldc)
 {
-    (bf16 ? rd_gemm_bf16 : rd_gemm_local)(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    A.transposed = ta;
+    B.transposed = tb;
+    const rd_product p = {m, n, k, alpha, beta, A, B, C, ldc};
+    if (half)
+        rd_tiles_half(&p);
+    else
+        rd_tiles_f32(&p);
+}
+
+static rd_factor share(const rd_mat *A)
+{
+    return (rd_factor){.a = A->a, .ld = A->ld};
 }
 
 /* Partial products of the panel, each summed at the owner of its span; rows: of C, or columns. */
-static void product_summed(struct rd_panels *p, bool bf16, bool rows, float alpha, const rd_mat *A,
+static void product_summed(struct rd_panels *p, bool half, bool rows, float alpha, const rd_mat *A,
                            const rd_mat *B, float beta, rd_mat *C)
 {
     const rd_comm *c = rows ? &C->grid->over_rows : &C->grid->over_cols;
@@ -200,11 +223,11 @@ static void product_summed(struct rd_panels *p, bool bf16, bool rows, float alph
             bool here = r == c->rank;
             float *out = here ? own : to;
             if (rows)
-                local(bf16, 'T', 'N', m, n, A->lm, alpha, s->a, s->lda, B->a, B->ld,
-                      here ? beta : 0, out, here ? C->ld : m);
+                local(half, m, n, A->lm, alpha, s->a, true, share(B), false, here ? beta : 0, out,
+                      here ? C->ld : m);
             else
-                local(bf16, 'N', 'T', m, n, A->ln, alpha, A->a, A->ld, s->b, s->ldb,
-                      here ? beta : 0, out, here ? C->ld : m);
+                local(half, m, n, A->ln, alpha, share(A), false, s->b, true, here ? beta : 0, out,
+                      here ? C->ld : m);
             if (here) {
                 mine += m * n;
             } else {
@@ -226,13 +249,12 @@ static void product_summed(struct rd_panels *p, bool bf16, bool rows, float alph
         }
 }
 
-static void product_gathered(struct rd_panels *p, bool bf16, float alpha, float beta, rd_mat *C)
+static void product_gathered(struct rd_panels *p, bool half, float alpha, float beta, rd_mat *C)
 {
     for (int q = 0; q < p->ways; q++) {
         const span *s = &p->span[q];
         if (s->n == 0) continue;
-        local(bf16, 'N', 'N', C->lm, C->ln, s->n, alpha, s->a, s->lda, s->b, s->ldb, beta, C->a,
-              C->ld);
+        local(half, C->lm, C->ln, s->n, alpha, s->a, false, s->b, false, beta, C->a, C->ld);
         beta = 1;
     }
 }
@@ -262,7 +284,7 @@ static bool next(const rd_grid *g, const cutting *c, int64_t *round, int64_t *of
     return false;
 }
 
-void rd_panels_gemm(bool bf16, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
+void rd_panels_gemm(bool half, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
                     float beta, rd_mat *C)
 {
     const rd_grid *g = C->grid;
@@ -271,12 +293,12 @@ void rd_panels_gemm(bool bf16, char ta, char tb, float alpha, const rd_mat *A, c
     int64_t round = 0, off = 0;
     cutting c = cutting_make(p, nt ? B->m : A->n, nt ? B->mb : A->nb, thickness(ta, tb, A, B, C));
     while (next(g, &c, &round, &off)) {
-        if (!nt) gather_a(p, A);
-        if (!tn) gather_b(p, B);
+        if (!nt) gather_a(p, half, A);
+        if (!tn) gather_b(p, half, B);
         if (tn || nt) {
-            product_summed(p, bf16, tn, alpha, A, B, beta, C);
+            product_summed(p, half, tn, alpha, A, B, beta, C);
         } else {
-            product_gathered(p, bf16, alpha, beta, C);
+            product_gathered(p, half, alpha, beta, C);
             beta = 1;
         }
     }
@@ -293,14 +315,15 @@ void rd_panels_pair(const rd_mat *W, const rd_mat *dY, float beta, rd_mat *dX, c
 {
     const rd_grid *g = dX->grid;
     struct rd_panels *p = g->panels;
+    bool half = g->bf16;
     int64_t round = 0, off = 0, thick = thickness('N', 'N', W, dY, dX);
     int64_t other = thickness('N', 'T', X, dY, dW);
     cutting c = cutting_make(p, dY->m, dY->mb, other > thick ? other : thick);
     while (next(g, &c, &round, &off)) {
-        gather_a(p, W);
-        gather_b(p, dY);
-        product_gathered(p, g->bf16, 1, beta, dX);
-        product_summed(p, g->bf16, false, 1, X, dY, 1, dW);
+        gather_a(p, half, W);
+        gather_b(p, half, dY);
+        product_gathered(p, half, 1, beta, dX);
+        product_summed(p, half, false, 1, X, dY, 1, dW);
         beta = 1;
     }
 }

@@ -11,9 +11,9 @@ void rd_panels_free(rd_grid *g);
 /* Can this product be done in panels, and is that the cheaper way?  The same answer on all ranks.
  */
 bool rd_panels_fit(char ta, char tb, const rd_mat *A, const rd_mat *B, const rd_mat *C);
-/* C = alpha op(A) op(B) + beta C, after rd_panels_fit.  Collective on the replica.  bf16: the local
- * products are those of rd_gemm_bf16. */
-void rd_panels_gemm(bool bf16, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
+/* C = alpha op(A) op(B) + beta C, after rd_panels_fit.  Collective on the replica.  half: factors
+ * are rounded to bfloat16. */
+void rd_panels_gemm(bool half, char ta, char tb, float alpha, const rd_mat *A, const rd_mat *B,
                     float beta, rd_mat *C);
 /* dX = W dY + beta dX and dW += X dY^T, where dY is gathered once, in the grid's arithmetic. */
 bool rd_panels_fit_pair(const rd_mat *W, const rd_mat *dY, const rd_mat *dX, const rd_mat *X,
