@@ -183,7 +183,8 @@ static int run(const rd_grid *g, const settings *s)
     int64_t peak = rd_mem_resident_peak();
     rd_max_i64(&g->world, &peak, 1);
     rd_barrier(&g->world);
-    double rate = rd_gemm_rate(2048, 3);
+    double rate =
+        strcmp(s->compute, "bf16") == 0 ? rd_gemm_bf16_rate(2048, 5) : rd_gemm_rate(2048, 5);
     rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0)
         printf("%lld\t%.6f\t%lld\t%.6f\t%.6f\t%.6g\t%.6g\n", (long long)(r[1].tokens / r[1].steps),
@@ -208,6 +209,7 @@ int main(int argc, char **argv)
     if (read_settings(argc, argv, &s) != RD_OK) rd_die("%s", rd_error_get()->message);
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, (int)s.threads);
+    rd_la_use_bf16(g, strcmp(s.compute, "bf16") == 0);
     if (run(g, &s) != RD_OK) rd_die("%s", rd_error_get()->message);
     rd_la_detach(g);
     rd_grid_free(&g);
