@@ -23,7 +23,12 @@ CLANG_TIDY ?= clang-tidy
 # layers, which are compiled without that pass.
 OPT ?= -O3 -march=native
 X86 := $(filter x86_64,$(shell uname -m))
-NARROW := $(if $(X86),-mprefer-vector-width=256)
+# oneDNN 2 is used where it is there (ONEDNN= : without it).
+ifeq ($(origin ONEDNN),undefined)
+ONEDNN := $(if $(X86),$(shell echo 'int v[DNNL_VERSION_MAJOR == 2 ? 1 : -1];' | $(CC) -include dnnl.h -fsyntax-only -x c - 2>/dev/null && echo yes))
+endif
+# GCC 12 for aarch64 dies on some reductions of the tests when it vectorises loops.
+NARROW := $(if $(X86),-mprefer-vector-width=256,-fno-tree-loop-vectorize)
 WIDE := -fno-tree-slp-vectorize
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
 PKG_HDF5 ?= $(shell for p in hdf5-openmpi hdf5-mpich hdf5; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
@@ -36,10 +41,10 @@ ifneq ($(SAN),)
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -fno-omit-frame-pointer
 endif
 CFLAGS ?= $(OPT) -g
-CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(if $(ONEDNN),-DRD_ONEDNN) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fopenmp -fno-math-errno -ffp-contract=fast $(VECTORS) -MMD -MP
 SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
-LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
+LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(if $(ONEDNN),-ldnnl) $(LIBS_EXTRA) -lm
 
 # Open MPI refuses root and more ranks than cores unless told; harmless elsewhere.
 export OMPI_ALLOW_RUN_AS_ROOT = 1
@@ -170,7 +175,7 @@ info:
 	@printf '%-12s %s\n' version '$(VERSION) ($(GIT))' compiler "$$($(CC) --version 2>/dev/null | head -n 1)" \
 	  cflags '$(ALL_CFLAGS)' mpi "$$($(MPIRUN) --version 2>/dev/null | head -n 1)"
 	@for p in $(PKGS); do printf '%-12s %s\n' "$$p" "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
-	@printf '%-12s %s\n' libraries '$(LDLIBS)'
+	@printf '%-12s %s\n' oneDNN '$(or $(ONEDNN),no)' libraries '$(LDLIBS)'
 
 ## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports);
 ##       DEV=1: also clang-format, clang-tidy and valgrind, for lint and check-valgrind

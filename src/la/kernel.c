@@ -4,7 +4,17 @@
  * would: a column of C changes in the last bits with the number of columns beside it (Haswell
  * kernels: for nearly every number; AVX-512 kernels: for small ones).  Hence a kernel of our own
  * (tiles.c), about as fast as the library's best on the shapes of a small transformer, and
- * independent of which kernels the library picks for a processor it does not know. */
+ * independent of which kernels the library picks for a processor it does not know.
+ *
+ * What computes products of bfloat16 factors:
+ *
+ *   a processor with AMX, oneDNN in the build   oneDNN (onednn.c), but packed weights our own
+ * kernel AVX-512 with bfloat16                       our own kernel, with that instruction any
+ * other                                   our own float32 kernel, of rounded factors
+ *
+ * On AVX-512 oneDNN is about as fast as ours when it is given bfloat16; from float32, as the
+ * factors of training are, it is slower by a tenth to a third (bench_products).  AMX has more to
+ * give. */
 #include "tiles.h"
 
 #include <cblas.h>
@@ -77,6 +87,21 @@ static const void *moved(const rd_factor *f, int64_t elements)
     return (const char *)f->a + elements * (f->half ? 2 : 4);
 }
 
+/* Rows [row, end) and columns [col, last) of C. */
+static rd_product part_of(const rd_product *p, int64_t row, int64_t end, int64_t col, int64_t last)
+{
+    rd_product part = *p;
+    part.m = end - row;
+    part.n = last - col;
+    if (p->A.packed)
+        part.A.first += row;
+    else
+        part.A.a = moved(&p->A, p->A.transposed ? row * p->A.ld : row);
+    part.B.a = moved(&p->B, p->B.transposed ? col : col * p->B.ld);
+    part.C += col * p->ldc + row;
+    return part;
+}
+
 /* Every thread computes a part of C by itself: nothing is summed over threads. */
 static void run(const rd_product *p, const rd_tiles *t, void (*product)(const rd_product *))
 {
@@ -90,18 +115,28 @@ static void run(const rd_product *p, const rd_tiles *t, void (*product)(const rd
     int down = cut_rows(p, t, threads), across = threads / down;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int i = 0; i < threads; i++) {
-        rd_product part = *p;
-        int64_t row = part_begin(p->m, t->rows, i % down, down);
-        int64_t col = part_begin(p->n, t->cols, i / down, across);
-        part.m = part_begin(p->m, t->rows, i % down + 1, down) - row;
-        part.n = part_begin(p->n, t->cols, i / down + 1, across) - col;
-        if (p->A.packed)
-            part.A.first += row;
-        else
-            part.A.a = moved(&p->A, p->A.transposed ? row * p->A.ld : row);
-        part.B.a = moved(&p->B, p->B.transposed ? col : col * p->B.ld);
-        part.C += col * p->ldc + row;
+        rd_product part = part_of(p, part_begin(p->m, t->rows, i % down, down),
+                                  part_begin(p->m, t->rows, i % down + 1, down),
+                                  part_begin(p->n, t->cols, i / down, across),
+                                  part_begin(p->n, t->cols, i / down + 1, across));
         if (part.m > 0 && part.n > 0) product(&part);
+    }
+}
+
+/* oneDNN does not say what its sums depend on: parts of one size, whatever the number of threads.
+ */
+static void run_onednn(const rd_product *p)
+{
+    enum { PART = 1024 };
+    int64_t down = tiles_of(p->m, PART), across = tiles_of(p->n, PART);
+    int threads = omp_in_parallel() ? 1 : rd_threads();
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int64_t i = 0; i < down * across; i++) {
+        int64_t row = i % down * PART, col = i / down * PART;
+        int64_t end = row + PART < p->m ? row + PART : p->m;
+        int64_t last = col + PART < p->n ? col + PART : p->n;
+        const rd_product part = part_of(p, row, end, col, last);
+        rd_onednn_bf16(&part);
     }
 }
 
@@ -116,7 +151,11 @@ void rd_tiles_f32(const rd_product *p)
 void rd_tiles_half(const rd_product *p)
 {
     const rd_tiles *t = best();
-    if (p->m > 0 && p->n > 0) run(p, t, t->bf16);
+    if (p->m <= 0 || p->n <= 0) return;
+    if (rd_onednn_suits(p))
+        run_onednn(p);
+    else
+        run(p, t, t->bf16);
 }
 
 static rd_product plain(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
@@ -165,6 +204,7 @@ void rd_la_use_bf16(rd_grid *g, bool on)
 
 const char *rd_la_kernels(const rd_grid *g)
 {
+    if (g->bf16 && rd_onednn_has_amx()) return "bf16, AMX by oneDNN; packed weights avx512_bf16";
     return g->bf16 ? best()->says_bf16 : best()->says_f32;
 }
 
