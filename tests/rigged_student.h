@@ -21,8 +21,10 @@ typedef struct rigged_prompt {
     const char *wrong; /* another output */
 } rigged_prompt;
 
+enum { RIGGED_SLOTS = 6 };
 struct rd_generator {
-    int unused;
+    rd_gen_request **waiting; /* of a stream, in the order in which they came */
+    int64_t n, cap, draws;
 };
 
 static struct {
@@ -33,7 +35,9 @@ static struct {
     const rd_taskset *tasks;
     /* What was asked since rigged_reset. */
     int64_t calls[3], repeats;
-    rd_buf seen; /* (prompt, key) hashes */
+    rd_buf seen;    /* (prompt, key) hashes */
+    bool in_order;  /* a stream's responses end in the order of their priorities */
+    uint64_t order; /* another number, another order in which responses end */
 } rigged;
 
 static inline void rigged_add(int kind, const rd_task *t, const rd_buf *text, char *answer,
@@ -156,31 +160,87 @@ int rd_generator_create(const rd_model *model, const rd_chat *chat, const rd_gen
 
 void rd_generator_free(rd_generator **gen)
 {
+    if (*gen) rd_free((*gen)->waiting);
     RD_FREE(*gen);
+}
+
+static inline void rigged_respond(rd_gen_request *r)
+{
+    const rigged_prompt *p = NULL;
+    uint64_t hash = rd_hash_str(r->prompt, 0);
+    for (int64_t k = 0; k < rigged.n && !p; k++)
+        if (rigged.p[k].hash == hash && strcmp(rigged.p[k].text, r->prompt) == 0) p = &rigged.p[k];
+    if (!p) rd_die("a prompt that nobody should ask: %s", r->prompt);
+    uint64_t asked[2] = {hash, r->key};
+    for (size_t k = 0; k < rigged.seen.len; k += sizeof asked)
+        rigged.repeats += memcmp(rigged.seen.data + k, asked, sizeof asked) == 0;
+    rd_buf_add(&rigged.seen, asked, sizeof asked);
+    rigged.calls[p->kind]++;
+    rd_buf text = {0};
+    rigged_answer(p, r, &text);
+    r->tokens_in = (int64_t)strlen(r->prompt) / 4 + 1;
+    r->tokens_out = (int64_t)text.len / 4 + 1;
+    r->text = rd_buf_take(&text);
+    r->truncated = false;
 }
 
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r)
 {
     (void)gen;
-    for (int64_t i = 0; i < n; i++) {
-        const rigged_prompt *p = NULL;
-        uint64_t hash = rd_hash_str(r[i].prompt, 0);
-        for (int64_t k = 0; k < rigged.n && !p; k++)
-            if (rigged.p[k].hash == hash && strcmp(rigged.p[k].text, r[i].prompt) == 0)
-                p = &rigged.p[k];
-        if (!p) rd_die("a prompt that nobody should ask: %s", r[i].prompt);
-        uint64_t asked[2] = {hash, r[i].key};
-        for (size_t k = 0; k < rigged.seen.len; k += sizeof asked)
-            rigged.repeats += memcmp(rigged.seen.data + k, asked, sizeof asked) == 0;
-        rd_buf_add(&rigged.seen, asked, sizeof asked);
-        rigged.calls[p->kind]++;
-        rd_buf text = {0};
-        rigged_answer(p, &r[i], &text);
-        r[i].tokens_in = (int64_t)strlen(r[i].prompt) / 4 + 1;
-        r[i].tokens_out = (int64_t)text.len / 4 + 1;
-        r[i].text = rd_buf_take(&text);
-        r[i].truncated = false;
+    for (int64_t i = 0; i < n; i++) rigged_respond(&r[i]);
+    return RD_OK;
+}
+
+uint64_t rd_generator_opts_hash(const rd_generator_opts *o)
+{
+    (void)o;
+    return 0;
+}
+
+void rd_generator_expect(rd_generator *gen, int64_t n)
+{
+    (void)gen, (void)n;
+}
+
+void rd_generator_counts(const rd_generator *gen, rd_gen_counts *counts)
+{
+    (void)gen;
+    *counts = (rd_gen_counts){0};
+}
+
+int rd_generator_add(rd_generator *gen, rd_gen_request *r)
+{
+    if (gen->n == gen->cap) {
+        gen->cap = 2 * gen->cap + 64;
+        rd_resize(gen->waiting, gen->cap);
     }
+    r->text = NULL;
+    gen->waiting[gen->n++] = r;
+    return RD_OK;
+}
+
+void rd_generator_cancel(rd_generator *gen, rd_gen_request *r)
+{
+    int64_t i = 0;
+    while (i < gen->n && gen->waiting[i] != r) i++;
+    if (i == gen->n) rd_die("what is cancelled is not under way");
+    memmove(gen->waiting + i, gen->waiting + i + 1, (size_t)(--gen->n - i) * sizeof *gen->waiting);
+}
+
+/* Of the first slots by priority, any. */
+int rd_generator_next(rd_generator *gen, rd_gen_request **r)
+{
+    int64_t first[RIGGED_SLOTS], n = 0, slots = rigged.in_order ? 1 : RIGGED_SLOTS;
+    *r = NULL;
+    for (int64_t p = 0; p < 64; p++)
+        for (int64_t i = 0; i < gen->n && n < slots; i++)
+            if (gen->waiting[i]->priority == p) first[n++] = i;
+    if (n == 0) return RD_OK;
+    rd_rng rng = rd_rng_make(rigged.order, "order", (uint64_t)gen->draws++, 0);
+    rd_gen_request *chosen = gen->waiting[first[rd_rng_below(&rng, n)]];
+    rd_generator_cancel(gen, chosen);
+    rigged_respond(chosen);
+    *r = chosen;
     return RD_OK;
 }
 

@@ -101,6 +101,19 @@ rm -r "$T/stale" && cp -r "$T/m2" "$T/stale"
 mini 2 stale --set arms.redis.sft.family_share.list_function=1
 [ $status = 0 ] && ! grep -q '^align .*already done' "$T/out"
 ok $? "an arm with other shares of the families is aligned anew"
+rm -r "$T/stale" && cp -r "$T/m2" "$T/stale"
+for option in eval.top_k=3 eval.top_p=0.5 eval.min_p=0.2 'eval.stop=["]"]'; do
+    run 2 eval tests/inputs/mini.json --set "run.dir=$T/stale" --set "$option"
+    [ $status = 0 ] && grep -q 'made with other settings and will be replaced' "$T/out"
+    ok $? "$option: evaluated anew"
+    grep -q '^eval: .* tokens of prompts, of them .* shared; .* side by side' "$T/out"
+    ok $? "where the tokens went is said"
+done
+run 2 eval tests/inputs/mini.json --set "run.dir=$T/stale" --set "eval.top_p=1" --set "$option"
+[ $status = 0 ] && ! grep -q 'made with other settings' "$T/out"
+ok $? "what is off is off"
+run 2 eval tests/inputs/mini.json --set "run.dir=$T/stale" --set 'eval.stop=[""]'
+fails_well 3 "an empty stop string"
 rm -r "$T/stale"
 mini 2 stale --set align.branch_at=0.99 --set eval.problems=2
 ok $status "a branch at the last step is kept"

@@ -189,6 +189,114 @@ static void test_limits(void)
     rd_generator_free(&gen);
 }
 
+static int64_t with_stop(const char *const *stop, int n_stop, rd_gen_request *r)
+{
+    rd_generator *gen;
+    int64_t out = 0;
+    rd_generator_opts o = {.slots = 5, .max_len = MAX_LEN, .stop = stop, .n_stop = n_stop};
+    if (rd_generator_create(model, chat, &o, &gen) != RD_OK) rd_die("generator");
+    for (int64_t i = 0; i < N; i++) r[i] = request(i);
+    if (rd_generate(gen, N, r) != RD_OK) rd_die("%s", rd_error_get()->message);
+    for (int64_t i = 0; i < N; i++) out += r[i].tokens_out;
+    rd_generator_free(&gen);
+    return out;
+}
+
+/* With stop strings responses are those without, cut where the first one begins; the strings are of
+ * three letters somewhere in a response, which tokens do not respect. */
+static void test_stop(void)
+{
+    rd_gen_request all[N], cut[N];
+    char first[4] = "", second[4] = "";
+    int64_t wrong = 0, stopped = 0, inside = 0, out = with_stop(NULL, 0, all), less;
+    for (int64_t i = 0; i < N && !*second; i++)
+        if (strlen(all[i].text) > 12)
+            memcpy(*first ? second : first, all[i].text + strlen(all[i].text) / 2, 3);
+    const char *stop[] = {first, second};
+    less = with_stop(stop, 2, cut);
+    for (int64_t i = 0; i < N; i++) {
+        const char *a = strstr(all[i].text, first), *b = strstr(all[i].text, second);
+        const char *at = a && (!b || a < b) ? a : b;
+        if (at) {
+            stopped++;
+            int64_t n = at - all[i].text;
+            wrong += (int64_t)strlen(cut[i].text) != n || cut[i].truncated ||
+                     strncmp(cut[i].text, all[i].text, (size_t)n) != 0 ||
+                     cut[i].tokens_out > all[i].tokens_out;
+            int32_t ids[MAX_LEN];
+            char piece[3 + MAX_LEN * 8];
+            snprintf(piece, sizeof piece, "%.*s", (int)(n + 3), all[i].text);
+            inside += rd_tok_encode(tok, piece, (size_t)n + 3, ids, MAX_LEN) !=
+                      rd_tok_encode(tok, piece, (size_t)n, ids, MAX_LEN) + 1;
+        } else {
+            wrong += !same(&all[i], &cut[i]);
+        }
+    }
+    ok(wrong == 0 && stopped >= 2, "%d responses end at a stop string, the others are as without",
+       (int)stopped);
+    ok(inside > 0, "%d of the strings are not one token", (int)inside);
+    ok(less < out, "and nothing is generated behind it");
+    free_texts(all);
+    free_texts(cut);
+}
+
+/* Requests that come while others are under way, with priorities, some of which are taken back. */
+static void test_stream(void)
+{
+    int64_t order[N], differ = 0, back = 0, taken = 0;
+    rd_gen_request want[N], got[N], *one;
+    bool gone[N] = {false};
+    for (int64_t i = 0; i < N; i++) order[i] = i;
+    run(1, order, 1, want);
+    rd_generator *gen = generator(6, MAX_LEN);
+    rd_rng rng = rd_rng_make(4, "stream", 0, 0);
+    int64_t added = 0;
+    rd_generator_expect(gen, 20);
+    for (;;) {
+        for (int k = 0; k < 9 && added < N; k++, added++) {
+            got[added] = request(added);
+            got[added].priority = rd_rng_below(&rng, 70);
+            if (rd_generator_add(gen, &got[added]) != RD_OK) rd_die("add");
+        }
+        if (rd_generator_next(gen, &one) != RD_OK) rd_die("%s", rd_error_get()->message);
+        if (!one) break;
+        back++;
+        int64_t i = rd_rng_below(&rng, added); /* under way, waiting, ended or given back */
+        if (!got[i].under_way || i % 3) continue;
+        rd_generator_cancel(gen, &got[i]);
+        gone[i] = true;
+        taken++;
+        ok(got[i].text == NULL, "a cancelled request has no text");
+    }
+    for (int64_t i = 0; i < N; i++) differ += !gone[i] && !same(&want[i], &got[i]);
+    ok(differ == 0 && back + taken == N && taken > 3,
+       "a stream of %d responses, %d taken back: %d differ", (int)back, (int)taken, (int)differ);
+    rd_gen_counts c;
+    rd_generator_counts(gen, &c);
+    ok(c.calls > 0 && c.shared_tokens > 0 && c.under_way > 2 * c.calls, "%.1f side by side",
+       (double)c.under_way / (double)c.calls);
+    rd_generator_free(&gen);
+    for (int64_t i = 0; i < N; i++)
+        if (!gone[i]) rd_free(got[i].text);
+    free_texts(want);
+}
+
+/* The same responses on any number of threads. */
+static void test_threads(void)
+{
+    int64_t order[N], differ = 0;
+    rd_gen_request want[N], got[N];
+    for (int64_t i = 0; i < N; i++) order[i] = i;
+    run(64, order, N, want);
+    rd_threads_set(3);
+    run(64, order, N, got);
+    rd_threads_set(1);
+    for (int64_t i = 0; i < N; i++) differ += !same(&want[i], &got[i]);
+    is_i64(differ, 0, "three threads");
+    free_texts(want);
+    free_texts(got);
+}
+
 /* First tokens of many samples against the softmax of the reference logits. */
 static void test_distribution(void)
 {
@@ -251,6 +359,9 @@ int main(int argc, char **argv)
     make_model(g);
     test_greedy();
     test_independence();
+    test_stream();
+    test_stop();
+    test_threads();
     test_distribution();
     test_limits(); /* spoils the weights */
     rd_model_free(&model);

@@ -12,39 +12,77 @@
 
 /* ---------------------------------------------------------------- generation (generator.c) */
 
+/* What sampling leaves out before it draws, in this order, as transformers has them; all 0 is
+ * nothing. */
+typedef struct rd_sampling {
+    int64_t top_k; /* all but the k likeliest tokens (and what equals the last); 0: none */
+    double top_p;  /* all but the smallest set of likeliest tokens with this share; 0, 1: none */
+    double min_p;  /* tokens less likely than this share of the likeliest; 0: none */
+} rd_sampling;
+
 typedef struct rd_generator rd_generator;
 typedef struct rd_generator_opts {
     int64_t slots;   /* sequences decoded together; default 256 */
     int64_t max_len; /* prompt + response, tokens */
+    rd_sampling sampling;
+    const char *const *stop; /* lent: a response ends where one of these begins, without it */
+    int n_stop;
 } rd_generator_opts;
 
+/* Hash of the options that change responses, but for max_len; 0 when none of them is on. */
+uint64_t rd_generator_opts_hash(const rd_generator_opts *o);
+
 /* One response wanted.  The chat's template goes around the prompt; generation ends at one of its
- * ends or after max_new tokens.  A prompt that leaves no room, or has no tokens, gives an empty,
- * truncated response. */
+ * ends, at a stop string or after max_new tokens.  A prompt that leaves no room, or has no tokens,
+ * gives an empty, truncated response. */
 typedef struct rd_gen_request {
     const char *prompt; /* lent */
     uint64_t key;       /* random stream: the same key and prompt give the same response */
     double temperature; /* 0: greedy, ties to the lowest id */
     int64_t max_new;
+    int64_t priority;   /* streams: the lowest start first; 0 … 63 are told apart */
     char *text;         /* out: owned by the caller (rd_free), also after a failure; NULL: none */
     int64_t tokens_in;  /* out: tokens of the prompt with BOS and template */
-    int64_t tokens_out; /* out: tokens sampled, with the end */
+    int64_t tokens_out; /* out: tokens sampled, with the end or what made a stop string whole */
     bool truncated;     /* out: ended by a limit, without an end */
+    void *under_way;    /* private */
 } rd_gen_request;
 
 /* Collective on the model's replica.  model and chat are lent; the weights must not change while
- * the generator lives, because prefixes are kept between calls. */
+ * the generator lives, because prefixes are kept between calls.  Uses as many threads as rd_threads
+ * says at creation. */
 int rd_generator_create(const rd_model *model, const rd_chat *chat, const rd_generator_opts *o,
                         rd_generator **gen);
 void rd_generator_free(rd_generator **gen);
 /* Continuous batches: slots are refilled as responses end; prompts that begin alike share the
- * prefill of their common prefix, best when they follow each other.  Softmax sampling at a keyed
- * uniform number per token; what the chat bars is never sampled.  A response depends on its prompt,
- * key, temperature and limits only, not on what else is in the batch, its order, the slots: bit for
- * bit on 1 x 1 and to rounding on larger grids (nn.h), where a sampled token may fall on the other
- * side. Collective on the replica, requests equal on all its ranks, and so are the responses.
- * Errors: RD_ENUMERIC when logits are not finite. */
+ * prefill and the memory of their common prefix.  Softmax sampling at a keyed uniform number per
+ * token; what the chat bars is never sampled.  A response depends on its prompt, key, temperature,
+ * limits and the generator's options only, not on what else is in the batch, its order, the slots,
+ * the threads: bit for bit on 1 x 1 and to rounding on larger grids (nn.h), where a sampled token
+ * may fall on the other side. Collective on the replica, requests equal on all its ranks, and so
+ * are the responses. Errors: RD_ENUMERIC when logits are not finite. */
 int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
+/* The same as a stream.  add hands in a request, lent until next gives it back, in whatever order
+ * they end, or it is cancelled: then it has no text and is not given back.  next works until a
+ * request has ended; *r NULL: none is left.  Requests may be added and cancelled between any two
+ * calls.  After a failure of next or add nothing is under way any more.  Collective, like generate.
+ */
+int rd_generator_add(rd_generator *gen, rd_gen_request *r);
+int rd_generator_next(rd_generator *gen, rd_gen_request **r);
+void rd_generator_cancel(rd_generator *gen, rd_gen_request *r);
+/* About how many requests will be under way at once, of which not all have been added when the work
+ * begins; memory follows it, up to the slots. */
+void rd_generator_expect(rd_generator *gen, int64_t n);
+
+/* What a generator has done so far. */
+typedef struct rd_gen_counts {
+    int64_t prompt_tokens;   /* of the requests that were started */
+    int64_t shared_tokens;   /* of them taken from the cache */
+    int64_t response_tokens; /* sampled */
+    int64_t calls;           /* of the model */
+    int64_t under_way;       /* responses under way, summed over the calls */
+} rd_gen_counts;
+void rd_generator_counts(const rd_generator *gen, rd_gen_counts *counts);
 
 /* ---------------------------------------------------------------- evaluation (search.c …) */
 

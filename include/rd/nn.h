@@ -259,6 +259,7 @@ void rd_kv_truncate(rd_kv *kv, int64_t slot, int64_t len); /* forget tokens from
  * of them is continued, the block in which they part; and everything to another grid column.
  * Collective. */
 void rd_kv_fork(rd_kv *kv, int64_t from, int64_t to, int64_t len);
+int64_t rd_kv_room(const rd_kv *kv, int64_t slot); /* tokens, of free blocks of its grid column */
 /* Are there blocks for count[i] more tokens in slot[i], i < n? */
 bool rd_kv_fits(const rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *count);
 /* Append count[i] tokens to slot[i] for i < n (slots distinct, sum of counts <= max_T) and give the

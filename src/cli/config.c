@@ -86,6 +86,9 @@ static void expected(const config_key *k, rd_buf *out)
         rd_buf_printf(out, "an ascending list of 1 to %d integers from %.15g to %.15g",
                       CONFIG_MAX_LIST, k->lo, k->hi);
         break;
+    case KEY_TEXTS:
+        rd_buf_printf(out, "a list of at most %d strings, none of them empty", CONFIG_MAX_LIST);
+        break;
     }
 }
 
@@ -114,7 +117,7 @@ static bool list_take(const config_key *k, const rd_json_node *node, config_valu
             if (out->n > 0 && out->numbers[out->n] <= out->numbers[out->n - 1]) return false;
         } else {
             const char *s = rd_json_string(e);
-            if (!s || !has_choice(k->choices, s)) return false;
+            if (!s || (k->type == KEY_TEXTS ? !*s : !has_choice(k->choices, s))) return false;
             out->texts[out->n] = rd_strdup(s);
         }
         out->n++;
@@ -419,6 +422,7 @@ static void put_value(rd_json_node *object, const char *key, const config_key *k
     case KEY_TEXT:
     case KEY_ENUM: rd_json_set_string(object, key, v->text ? v->text : ""); break;
     case KEY_ENUMS:
+    case KEY_TEXTS:
     case KEY_INTS: {
         rd_json_node *list = rd_json_set_array(object, key);
         for (int i = 0; i < v->n; i++)

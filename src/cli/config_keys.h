@@ -4,7 +4,16 @@
 
 #include <stddef.h>
 
-typedef enum { KEY_BOOL, KEY_INT, KEY_REAL, KEY_TEXT, KEY_ENUM, KEY_ENUMS, KEY_INTS } key_type;
+typedef enum {
+    KEY_BOOL,
+    KEY_INT,
+    KEY_REAL,
+    KEY_TEXT,
+    KEY_ENUM,
+    KEY_ENUMS,
+    KEY_INTS,
+    KEY_TEXTS
+} key_type;
 
 typedef struct config_key {
     const char *path;

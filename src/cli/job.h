@@ -100,6 +100,8 @@ void options_filter(const job *j, rd_filter_opts *o);
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o);
 bool options_adapter(const config_scope *s, rd_adapter_opts *o); /* false: none is wanted */
 int options_model(const config_scope *s, int64_t vocab, rd_model_config *c);
+/* part: "eval" or "teacher"; the stop strings are lent by the config. */
+void options_generator(const config_scope *s, const char *part, rd_generator_opts *o);
 void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o);
 
 /* tutor.c: a model that teaches.  open: everything but the weights; RD_EINPUT.  load: these, once

@@ -42,6 +42,21 @@ done:
     return rc;
 }
 
+void options_generator(const config_scope *s, const char *part, rd_generator_opts *o)
+{
+    char key[32];
+#define KEY(name) (snprintf(key, sizeof key, "%s.%s", part, name), key)
+    *o = (rd_generator_opts){.slots = config_int(s, KEY("slots")),
+                             .max_len = config_int(s, KEY("max_len")),
+                             .sampling = {.top_k = config_int(s, KEY("top_k")),
+                                          .top_p = config_real(s, KEY("top_p")),
+                                          .min_p = config_real(s, KEY("min_p"))}};
+    const config_value *stop = config_list(s, KEY("stop"));
+#undef KEY
+    o->stop = (const char *const *)stop->texts;
+    o->n_stop = stop->n;
+}
+
 void options_teacher(const job *j, rd_teacher_opts *o)
 {
     const config_scope *s = &j->cfg.keys;
@@ -232,6 +247,5 @@ void options_eval(const job *j, const config_arm *arm, rd_eval_opts *o)
     o->block = config_int(s, "eval.block");
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->config = j->cfg.resolved;
-    o->generator.slots = config_int(s, "eval.slots");
-    o->generator.max_len = config_int(s, "eval.max_len");
+    options_generator(s, "eval", &o->generator);
 }

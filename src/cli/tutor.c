@@ -132,13 +132,12 @@ done:
 void tutor_options(tutor *t, rd_model_teacher_opts *o)
 {
     const config_scope *s = &t->j->cfg.keys;
-    *o = (rd_model_teacher_opts){
-        .load = tutor_load,
-        .context = t,
-        .identity = t->identity,
-        .chat = t->chat,
-        .max_tokens = config_int(s, "teacher.max_tokens"),
-        .generator = {config_int(s, "teacher.slots"), config_int(s, "teacher.max_len")}};
+    *o = (rd_model_teacher_opts){.load = tutor_load,
+                                 .context = t,
+                                 .identity = t->identity,
+                                 .chat = t->chat,
+                                 .max_tokens = config_int(s, "teacher.max_tokens")};
+    options_generator(s, "teacher", &o->generator);
 }
 
 void tutor_close(tutor *t)

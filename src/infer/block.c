@@ -47,19 +47,74 @@ void add_spent(problem *p, int method, int64_t n, int64_t in, int64_t out)
     predictions_add(&p->rows, ROWS_SPENT, row);
 }
 
+/* ---------------------------------------------------------------- questions */
+
+static void forget(block *b, asking *a)
+{
+    if (a->before) a->before->after = a->after;
+    if (a->after) a->after->before = a->before;
+    if (b->asked == a) b->asked = a->after;
+    rd_free((void *)a->r.prompt);
+    rd_free(a->r.text);
+    rd_free(a);
+}
+
+asking *block_ask(block *b, problem *p, int64_t priority, uint64_t key, double temperature,
+                  int64_t max_new, void (*ended)(block *b, asking *a))
+{
+    asking *a = rd_new(asking, 1);
+    a->r = (rd_gen_request){.prompt = rd_strdup(b->prompt.data ? b->prompt.data : ""),
+                            .key = key,
+                            .temperature = temperature,
+                            .max_new = max_new,
+                            .priority = priority};
+    a->ended = ended;
+    a->p = p;
+    a->after = b->asked;
+    if (b->asked) b->asked->before = a;
+    b->asked = a;
+    if (b->rc == RD_OK) b->rc = rd_generator_add(b->gen, &a->r);
+    return a;
+}
+
+void block_cancel(block *b, asking *a)
+{
+    rd_generator_cancel(b->gen, &a->r);
+    forget(b, a);
+}
+
+int block_run(block *b, const char *section)
+{
+    int rc = RD_OK;
+    rd_gen_request *r;
+    rd_clock_begin(section);
+    for (;;) {
+        RD_TRY(b->rc);
+        RD_TRY(rd_generator_next(b->gen, &r));
+        if (r == NULL) break;
+        asking *a = (asking *)r; /* its first member */
+        b->tokens += r->tokens_in + r->tokens_out;
+        a->ended(b, a);
+        forget(b, a);
+    }
+done:
+    while (b->asked) block_cancel(b, b->asked);
+    b->rc = RD_OK;
+    rd_clock_end(section);
+    return rc;
+}
+
 /* ---------------------------------------------------------------- requests */
 
-void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new, void *owner)
+void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new)
 {
     if (q->n == q->cap) {
         q->cap = q->cap ? 2 * q->cap : 64;
         rd_resize(q->r, q->cap);
-        rd_resize(q->owner, q->cap);
     }
     const char *text = q->prompt.data ? q->prompt.data : "";
     const char *last = q->n > 0 ? q->r[q->n - 1].prompt : NULL;
     if (last == NULL || strcmp(last, text) != 0) last = rd_strdup(text);
-    q->owner[q->n] = owner;
     q->r[q->n++] = (rd_gen_request){
         .prompt = last, .key = key, .temperature = temperature, .max_new = max_new};
 }
@@ -81,7 +136,6 @@ void requests_free(requests *q)
         if (i == 0 || q->r[i - 1].prompt != q->r[i].prompt) rd_free((void *)q->r[i].prompt);
     }
     RD_FREE(q->r);
-    RD_FREE(q->owner);
     rd_buf_free(&q->prompt);
     q->n = q->cap = 0;
 }

@@ -4,54 +4,69 @@
 
 #include <string.h>
 
-/* Tokens of one problem's greedy answers, all queries. */
-typedef struct direct {
-    int64_t in, out;
-} direct;
-
 static void prompt_io(const block *b, const problem *p, int64_t query, rd_buf *out)
 {
     rd_buf_clear(out);
     rd_prompt_io(b->prompts, p->task, p->task->examples[p->task->n_demos + query].input, out);
 }
 
-static int io(block *b, direct *cost)
+/* ---------------------------------------------------------------- greedy answers */
+
+static void answered(block *b, asking *a)
 {
-    int rc = RD_OK;
-    int64_t k = 0;
-    requests q = {0};
-    for (int64_t i = 0; i < b->n; i++)
-        for (int64_t query = 0; query < b->problem[i].task->n_queries; query++) {
-            prompt_io(b, &b->problem[i], query, &q.prompt);
-            requests_add(&q, 0, 0, b->o->max_answer_tokens, NULL);
-        }
-    RD_TRY(requests_run(b, &q, "eval.io"));
+    (void)b;
+    a->p->greedy[a->index] = (direct){a->r.text, a->r.tokens_in, a->r.tokens_out};
+    a->r.text = NULL;
+}
+
+void direct_ask(block *b)
+{
+    bool votes_by_tokens = (b->o->methods & RD_METHOD_VOTE) && (b->o->methods & RD_METHOD_SEARCH);
+    if (!(b->o->methods & RD_METHOD_IO) && !votes_by_tokens) return;
     for (int64_t i = 0; i < b->n; i++) {
         problem *p = &b->problem[i];
-        for (int64_t query = 0; query < p->task->n_queries; query++, k++) {
-            bool strict, tolerant;
-            cost[i].in += q.r[k].tokens_in;
-            cost[i].out += q.r[k].tokens_out;
-            if (!(b->o->methods & RD_METHOD_IO)) continue;
-            judge(b, p->task, p->task->n_demos + query, q.r[k].text, &strict, &tolerant);
-            add_answer(p, RD_METHOD_IO, 0, query, -1, q.r[k].text, strict, tolerant);
+        p->greedy = rd_new(direct, p->task->n_queries);
+        for (int64_t query = 0; query < p->task->n_queries; query++) {
+            prompt_io(b, p, query, &b->prompt);
+            block_ask(b, p, ASK_LAST, 0, 0, b->o->max_answer_tokens, answered)->index = query;
         }
-        if (b->o->methods & RD_METHOD_IO) add_spent(p, RD_METHOD_IO, 0, cost[i].in, cost[i].out);
     }
-done:
-    requests_free(&q);
-    return rc;
+}
+
+/* Tokens of a problem's greedy answers, all queries. */
+static direct greedy_cost(const problem *p)
+{
+    direct sum = {0};
+    for (int64_t query = 0; query < p->task->n_queries && p->greedy; query++) {
+        sum.in += p->greedy[query].in;
+        sum.out += p->greedy[query].out;
+    }
+    return sum;
+}
+
+static void io(block *b, problem *p)
+{
+    const rd_task *t = p->task;
+    direct cost = greedy_cost(p);
+    for (int64_t query = 0; query < t->n_queries; query++) {
+        bool strict, tolerant;
+        const char *response = p->greedy[query].response;
+        judge(b, t, t->n_demos + query, response, &strict, &tolerant);
+        add_answer(p, RD_METHOD_IO, 0, query, -1, response, strict, tolerant);
+    }
+    add_spent(p, RD_METHOD_IO, 0, cost.in, cost.out);
 }
 
 /* ---------------------------------------------------------------- votes */
 
 /* Votes per query for count c.  With search among the methods: prompts are read once, so what is
  * left of its tokens buys answers as long as the greedy ones. */
-static int64_t votes(const block *b, const problem *p, const direct *greedy, int c)
+static int64_t votes(const block *b, const problem *p, int c)
 {
+    direct greedy = greedy_cost(p);
     int64_t m = b->o->counts[c];
     if (b->o->methods & RD_METHOD_SEARCH) {
-        int64_t left = p->search_tokens[c] - greedy->in, each = greedy->out > 0 ? greedy->out : 1;
+        int64_t left = p->search_tokens[c] - greedy.in, each = greedy.out > 0 ? greedy.out : 1;
         m = (left + each / 2) / each;
     }
     if (b->o->max_votes > 0 && m > b->o->max_votes) m = b->o->max_votes;
@@ -125,7 +140,7 @@ static void take_votes(block *b, problem *p, const int64_t *m, int64_t most,
     }
 }
 
-static int vote(block *b, const direct *greedy)
+static int vote(block *b)
 {
     int rc = RD_OK;
     int64_t at = 0;
@@ -134,14 +149,14 @@ static int vote(block *b, const direct *greedy)
     for (int64_t i = 0; i < b->n; i++) {
         problem *p = &b->problem[i];
         for (int c = 0; c < b->o->n_counts; c++) {
-            m[i * RD_MAX_N + c] = votes(b, p, &greedy[i], c);
+            m[i * RD_MAX_N + c] = votes(b, p, c);
             if (m[i * RD_MAX_N + c] > most[i]) most[i] = m[i * RD_MAX_N + c];
         }
         for (int64_t query = 0; query < p->task->n_queries; query++) {
             prompt_io(b, p, query, &q.prompt);
             for (int64_t k = 0; k < most[i]; k++)
                 requests_add(&q, stream_key(b, p, "vote", (uint64_t)query, k),
-                             b->o->vote_temperature, b->o->max_answer_tokens, NULL);
+                             b->o->vote_temperature, b->o->max_answer_tokens);
         }
     }
     RD_TRY(requests_run(b, &q, "eval.vote"));
@@ -159,12 +174,18 @@ done:
 int direct_block(block *b)
 {
     int rc = RD_OK;
-    int methods = b->o->methods;
-    bool votes_by_tokens = (methods & RD_METHOD_VOTE) && (methods & RD_METHOD_SEARCH);
-    direct *greedy = rd_new(direct, b->n);
-    if ((methods & RD_METHOD_IO) || votes_by_tokens) RD_TRY(io(b, greedy));
-    if (methods & RD_METHOD_VOTE) RD_TRY(vote(b, greedy));
+    for (int64_t i = 0; i < b->n && (b->o->methods & RD_METHOD_IO); i++) io(b, &b->problem[i]);
+    if (b->o->methods & RD_METHOD_VOTE) RD_TRY(vote(b));
 done:
-    rd_free(greedy);
     return rc;
+}
+
+void direct_free(block *b)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        problem *p = &b->problem[i];
+        for (int64_t query = 0; query < p->task->n_queries && p->greedy; query++)
+            rd_free(p->greedy[query].response);
+        RD_FREE(p->greedy);
+    }
 }

@@ -77,11 +77,18 @@ bool test_set_has(const test_set *set, const rd_taskset *tasks, const rd_task *t
 
 /* ---------------------------------------------------------------- a block of problems */
 
+/* An answer without a rule. */
+typedef struct direct {
+    char *response;
+    int64_t in, out; /* tokens */
+} direct;
+
 typedef struct problem {
     const rd_task *task;
     uint64_t key;                    /* names the problem, wherever it stands in the set */
     predictions rows;                /* what was found out */
     int64_t search_tokens[RD_MAX_N]; /* of search, per count of hypotheses */
+    direct *greedy;                  /* [queries] with io, or where vote spends search's tokens */
 } problem;
 
 typedef struct block {
@@ -90,7 +97,10 @@ typedef struct block {
     const rd_eval_opts *o;
     int64_t n;
     problem *problem;
-    int64_t tokens; /* prompts and responses so far */
+    int64_t tokens;       /* prompts and responses so far */
+    struct asking *asked; /* what is under way */
+    int rc;               /* of asking */
+    rd_buf prompt;        /* to be written before block_ask */
 } block;
 
 static inline int64_t max_count(const rd_eval_opts *o)
@@ -108,15 +118,36 @@ void add_answer(problem *p, int method, int64_t n, int64_t query, int64_t row, c
                 bool strict, bool tolerant);
 void add_spent(problem *p, int method, int64_t n, int64_t in, int64_t out);
 
-/* Requests of one rd_generate call.  owner: what the caller wants to find again. */
+/* A question to the student that is under way, and what is to be done with the response: `ended`
+ * may ask more and cancel others. */
+typedef struct asking {
+    rd_gen_request r; /* first: it is found by it */
+    void (*ended)(block *b, struct asking *a);
+    problem *p;
+    void *of;            /* … */
+    struct trial *trial; /* … and this and that is what the one who asked needs */
+    int64_t index;
+    struct asking *before, *after; /* of the block's */
+} asking;
+/* What is asked first: rules, then their applications demonstration by demonstration, so that what
+ * is dropped is hardly begun; answers end a problem; and what nothing waits for fills gaps. */
+enum { ASK_FIRST = 0, ASK_DEMO = 1, ASK_LAST = 63 };
+/* Ask what b->prompt says.  *a stays until it has ended or is cancelled.  A failure is kept until
+ * block_run, which returns it. */
+asking *block_ask(block *b, problem *p, int64_t priority, uint64_t key, double temperature,
+                  int64_t max_new, void (*ended)(block *b, asking *a));
+void block_cancel(block *b, asking *a);
+/* Until everything asked has ended.  After a failure nothing is under way. */
+int block_run(block *b, const char *section);
+
+/* Requests of one rd_generate call. */
 typedef struct requests {
     int64_t n, cap;
     rd_gen_request *r;
-    void **owner;
     rd_buf prompt; /* to be written before requests_add */
 } requests;
 /* A request with the prompt in q->prompt (kept there for the next one). */
-void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new, void *owner);
+void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new);
 int requests_run(block *b, requests *q, const char *section);
 void requests_free(requests *q);
 
@@ -125,7 +156,9 @@ void requests_free(requests *q);
 /* One application of a rule by the student. */
 typedef struct trial {
     bool done, strict, tolerant;
-    int64_t in, out; /* tokens */
+    bool counted;         /* some contest needed it */
+    struct asking *asked; /* under way */
+    int64_t in, out;      /* tokens */
     char *response;
 } trial;
 
@@ -168,9 +201,13 @@ void contest_free(contest *c);
 
 /* ---------------------------------------------------------------- the methods */
 
+/* direct.c: ask for the greedy answers without a rule, of which io is made; they are there after
+ * the next block_run. */
+void direct_ask(block *b);
 /* search.c: search, its interpreter variant, random rules, the true rule. */
 int search_block(block *b);
 /* direct.c: io and vote; after search_block, whose tokens vote may spend. */
 int direct_block(block *b);
+void direct_free(block *b);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct evaluation {
     rd_journal *journal;
     double start; /* of the work */
     int64_t tokens;
+    rd_gen_counts counts;
 } evaluation;
 
 /* ---------------------------------------------------------------- options and key */
@@ -73,6 +74,8 @@ static uint64_t evaluation_key(const evaluation *e, uint64_t model_key)
     uint64_t h = rd_hash(parts, sizeof parts, PREDICTIONS_VERSION + (o->text_ties ? 1000u : 0));
     h = rd_hash(temperatures, sizeof temperatures, h);
     h = rd_hash(o->counts, (size_t)o->n_counts * sizeof *o->counts, h);
+    const uint64_t responses = rd_generator_opts_hash(&o->generator);
+    if (responses != 0) h = rd_hash(&responses, sizeof responses, h);
     rd_buf bytes = {0};
     rd_tok_to_json(rd_chat_tok(e->chat), &bytes);
     h = rd_hash(bytes.data, bytes.len, h);
@@ -115,6 +118,7 @@ static int evaluate_unit(evaluation *e, rd_generator *gen, int64_t unit)
     predictions all = {0};
     rd_buf record = {0};
     for (int64_t i = 0; i < n; i++) open_problem(e, first + i, &b.problem[i]);
+    direct_ask(&b);
     RD_TRY(search_block(&b));
     RD_TRY(direct_block(&b));
     for (int64_t i = 0; i < n; i++) predictions_append(&all, &b.problem[i].rows);
@@ -123,6 +127,8 @@ static int evaluate_unit(evaluation *e, rd_generator *gen, int64_t unit)
     e->tokens += b.tokens;
     RD_TRY(rd_fault("eval"));
 done:
+    direct_free(&b);
+    rd_buf_free(&b.prompt);
     for (int64_t i = 0; i < n; i++) predictions_free(&b.problem[i].rows);
     rd_free(b.problem);
     predictions_free(&all);
@@ -165,8 +171,23 @@ done:
     if (rc != RD_OK) rd_queue_cancel(q);
     rd_stop_need(0);
     rd_progress_end(&progress);
+    if (gen) rd_generator_counts(gen, &e->counts);
     rd_generator_free(&gen);
     return rc;
+}
+
+/* Where the tokens went, over all ranks; the ranks of a replica do the same. */
+static void describe_work(const evaluation *e)
+{
+    const rd_gen_counts *c = &e->counts;
+    int64_t n[] = {c->prompt_tokens, c->shared_tokens, c->response_tokens, c->calls, c->under_way};
+    double seconds = rd_time() - e->start;
+    rd_sum_i64(&e->g->world, n, 5);
+    for (int k = 0; k < 5; k++) n[k] /= e->g->tp.size;
+    if (n[3] == 0) return;
+    rd_info("eval: %" PRId64 " tokens of prompts, of them %" PRId64 " shared; %" PRId64
+            " tokens generated, %.0f a second; %.1f responses side by side",
+            n[0], n[1], n[2], (double)n[2] / seconds, (double)n[4] / (double)n[3]);
 }
 
 /* All units that are not in the journal.  RD_ESTOP when a stop request left some. */
@@ -184,6 +205,7 @@ static int work_all(evaluation *e)
                 e->n_restored, e->n_units);
     RD_TRY(rd_queue_create(e->g, e->n_units, finished, &q));
     RD_TRY(rd_agree(&e->g->world, work(e, q)));
+    describe_work(e);
     const int64_t *units = NULL;
     const rd_buf *records = NULL;
     int64_t n = rd_journal_records(e->journal, &units, &records);

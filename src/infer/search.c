@@ -1,67 +1,73 @@
 /* search.c: hypothesis search on a block of problems, and what shares its parts: the interpreter as
  * follower, random training rules, the true rule.
  *
- * All problems of a block go through each step together, so that every rd_generate call has many
- * responses to decode side by side.  Following goes in waves, demonstration by demonstration. */
+ * All problems of a block are one stream of questions.  A rule is followed as soon as it has been
+ * proposed, on all demonstrations, the first ones first; so there is always enough to decode side
+ * by side, and nobody waits for the slowest response of a round.  What is counted is what a search
+ * in rounds would have asked: scores, tokens and drops are taken demonstration by demonstration
+ * when all of a round are there, and what was begun ahead for a rule that is dropped is cancelled
+ * and counts nowhere.  So no outcome depends on the order in which responses end. */
 #include "eval_impl.h"
 
 #include <string.h>
 
+/* A rule text that some proposal gave, before all of them are known. */
+typedef struct tried {
+    char *rule;
+    uint64_t hash;
+    trial *trial; /* [examples]; handed to the hypothesis */
+} tried;
+
 typedef struct search {
     hypotheses h;
     contest contest[RD_MAX_N];
+    int64_t round[RD_MAX_N]; /* demonstrations that are counted */
+    bool answered[RD_MAX_N]; /* the winner's answers have been asked for */
+    int64_t n_draws, n_tried;
+    char **draw; /* [draws] a proposal's rule; NULL: none was read */
+    tried *tried;
+    bool open;                        /* all proposals are there */
     int64_t propose_in, *propose_out; /* tokens: of the prompt, of each draw */
 } search;
 
 /* ---------------------------------------------------------------- following */
 
-/* What a follow request is about. */
-typedef struct application {
-    problem *p;
-    trial *trial;
-    int64_t example;
-} application;
+static void proceed(block *b, problem *p, search *s);
 
-static void ask(block *b, requests *q, problem *p, hypothesis *y, int64_t example)
+static void followed(block *b, asking *a)
 {
-    application *a = rd_new(application, 1);
-    *a = (application){p, &y->trial[example], example};
-    rd_buf_clear(&q->prompt);
-    rd_prompt_follow(b->prompts, p->task->family, y->rule, p->task->examples[example].input,
-                     &q->prompt);
-    requests_add(q, stream_key(b, p, "follow", y->hash, example), b->o->follow_temperature,
-                 b->o->max_answer_tokens, a);
+    search *s = a->of;
+    trial *t = a->trial;
+    t->asked = NULL;
+    t->done = true;
+    t->in = a->r.tokens_in;
+    t->out = a->r.tokens_out;
+    t->response = a->r.text;
+    a->r.text = NULL;
+    judge(b, a->p->task, a->index, t->response, &t->strict, &t->tolerant);
+    if (s && s->open) proceed(b, a->p, s);
 }
 
-/* Run what was asked; afterwards the trials are done and q is empty. */
-static int follow(block *b, requests *q, const char *section)
+static void ask(block *b, problem *p, search *s, int64_t priority, const char *rule, uint64_t hash,
+                trial *trials, int64_t example)
 {
-    int rc = RD_OK;
-    RD_TRY(requests_run(b, q, section));
-    for (int64_t i = 0; i < q->n; i++) {
-        const application *a = q->owner[i];
-        trial *t = a->trial;
-        t->done = true;
-        t->in = q->r[i].tokens_in;
-        t->out = q->r[i].tokens_out;
-        t->response = q->r[i].text;
-        q->r[i].text = NULL;
-        judge(b, a->p->task, a->example, t->response, &t->strict, &t->tolerant);
-    }
-done:
-    for (int64_t i = 0; i < q->n; i++) rd_free(q->owner[i]);
-    requests_free(q);
-    return rc;
+    rd_buf_clear(&b->prompt);
+    rd_prompt_follow(b->prompts, p->task->family, rule, p->task->examples[example].input,
+                     &b->prompt);
+    asking *a = block_ask(b, p, priority, stream_key(b, p, "follow", hash, example),
+                          b->o->follow_temperature, b->o->max_answer_tokens, followed);
+    a->of = s;
+    a->index = example;
+    a->trial = &trials[example];
+    a->trial->asked = a;
 }
 
-static void ask_queries(block *b, requests *q, problem *p, hypothesis *y)
+static void ask_queries(block *b, problem *p, search *s, hypothesis *y)
 {
     const rd_task *t = p->task;
-    if (y->trial[t->n_demos].done || t->n_queries == 0) return;
-    for (int64_t e = t->n_demos; e < t->n_demos + t->n_queries; e++) {
-        y->trial[e].done = true; /* asked: another n may have chosen the same rule */
-        ask(b, q, p, y, e);
-    }
+    for (int64_t e = t->n_demos; e < t->n_demos + t->n_queries; e++)
+        if (!y->trial[e].done && !y->trial[e].asked) /* another n may have chosen the same rule */
+            ask(b, p, s, ASK_FIRST, y->rule, y->hash, y->trial, e);
 }
 
 /* Answers of one method at one n by following y (NULL: there is no rule).  Tokens are added. */
@@ -81,43 +87,6 @@ static void take_answers(problem *p, int method, int64_t n, int64_t row, const h
     }
 }
 
-/* ---------------------------------------------------------------- proposing */
-
-static int propose(block *b, search *s)
-{
-    int rc = RD_OK;
-    const rd_eval_opts *o = b->o;
-    int64_t n = max_count(o);
-    requests q = {0};
-    rd_buf rule = {0};
-    for (int64_t i = 0; i < b->n; i++) {
-        problem *p = &b->problem[i];
-        s[i].h.task = p->task;
-        s[i].h.text_ties = b->o->text_ties;
-        s[i].propose_out = rd_new(int64_t, n);
-        rd_buf_clear(&q.prompt);
-        rd_prompt_propose(b->prompts, p->task, &q.prompt);
-        for (int64_t k = 0; k < n; k++)
-            requests_add(&q, stream_key(b, p, "propose", 0, k),
-                         k == 0 && o->first_greedy ? 0 : o->rule_temperature, o->max_rule_tokens,
-                         NULL);
-    }
-    RD_TRY(requests_run(b, &q, "eval.propose"));
-    for (int64_t i = 0; i < b->n; i++)
-        for (int64_t k = 0; k < n; k++) {
-            const rd_gen_request *r = &q.r[i * n + k];
-            rd_buf_clear(&rule);
-            bool read = rd_rule_read(b->prompts, b->problem[i].task->family, r->text, &rule);
-            hypotheses_draw(&s[i].h, read && rule.len > 0 ? rule.data : NULL);
-            s[i].propose_in = r->tokens_in;
-            s[i].propose_out[k] = r->tokens_out;
-        }
-done:
-    requests_free(&q);
-    rd_buf_free(&rule);
-    return rc;
-}
-
 /* ---------------------------------------------------------------- scoring */
 
 /* Is the winner of these draws known? */
@@ -126,82 +95,141 @@ static bool decided(const block *b, const contest *c)
     return c->n_live == 0 || (c->n_live == 1 && !b->o->no_dropping);
 }
 
-/* Score the live rules of an undecided contest on demonstration d, which has been followed. */
-static void count_wave(const block *b, contest *c, const hypotheses *h, int64_t d)
+static bool complete(const block *b, const search *s, int c)
 {
-    if (decided(b, c)) return;
+    return decided(b, &s->contest[c]) || s->round[c] == s->h.task->n_demos;
+}
+
+/* Has every rule that is live in the contest been followed on demonstration d? */
+static bool round_is_there(const search *s, const contest *c, int64_t d)
+{
+    for (int64_t i = 0; i < c->n_hyp; i++)
+        if (c->live[i] && !s->h.item[i].trial[d].done) return false;
+    return true;
+}
+
+static void count_round(const block *b, search *s, contest *c, int64_t d)
+{
     for (int64_t i = 0; i < c->n_hyp; i++) {
         if (!c->live[i]) continue;
-        const trial *t = &h->item[i].trial[d];
-        RD_ASSERT(t->done);
+        trial *t = &s->h.item[i].trial[d];
+        t->counted = true;
         c->score[i] += t->strict;
         c->in += t->in;
         c->out += t->out;
     }
-    if (!b->o->no_dropping) contest_drop(c, h->task->n_demos - 1 - d);
+    if (!b->o->no_dropping) contest_drop(c, s->h.task->n_demos - 1 - d);
 }
 
-/* One wave: what any n still needs to know about demonstration d is followed once. */
-static int wave(block *b, search *s, int64_t d)
+/* Cancel applications that no contest will look at. */
+static void cancel_idle(block *b, search *s)
 {
-    int rc = RD_OK;
-    requests q = {0};
-    for (int64_t i = 0; i < b->n; i++) {
-        hypotheses *h = &s[i].h;
-        for (int64_t k = 0; k < h->n && d < h->task->n_demos; k++) {
-            bool needed = false;
-            for (int c = 0; c < b->o->n_counts; c++) {
-                const contest *at = &s[i].contest[c];
-                needed |= k < at->n_hyp && at->live[k] && !decided(b, at);
-            }
-            if (needed) ask(b, &q, &b->problem[i], &h->item[k], d);
-        }
-    }
-    RD_TRY(follow(b, &q, "eval.follow"));
-    for (int64_t i = 0; i < b->n; i++)
-        for (int c = 0; c < b->o->n_counts && d < s[i].h.task->n_demos; c++)
-            count_wave(b, &s[i].contest[c], &s[i].h, d);
-done:
-    return rc;
-}
-
-static int score(block *b, search *s)
-{
-    int rc = RD_OK;
-    int64_t waves = 0;
-    for (int64_t i = 0; i < b->n; i++) {
-        if (s[i].h.task->n_demos > waves) waves = s[i].h.task->n_demos;
+    for (int64_t i = 0; i < s->h.n; i++) {
+        bool needed = false;
         for (int c = 0; c < b->o->n_counts; c++)
-            contest_open(&s[i].contest[c], &s[i].h, b->o->counts[c]);
+            needed |= !complete(b, s, c) && i < s->contest[c].n_hyp && s->contest[c].live[i];
+        for (int64_t d = 0; d < s->h.task->n_demos && !needed; d++) {
+            trial *t = &s->h.item[i].trial[d];
+            if (t->asked) block_cancel(b, t->asked);
+            t->asked = NULL;
+        }
     }
-    for (int64_t d = 0; d < waves; d++) RD_TRY(wave(b, s, d));
-done:
-    return rc;
 }
 
-static int answer(block *b, search *s)
+/* Count what has come, and ask for the answers of the winners that are known by it. */
+static void proceed(block *b, problem *p, search *s)
 {
-    int rc = RD_OK;
-    requests q = {0};
-    for (int64_t i = 0; i < b->n; i++)
-        for (int c = 0; c < b->o->n_counts; c++) {
-            int64_t best = contest_best(&s[i].contest[c]);
-            if (best >= 0) ask_queries(b, &q, &b->problem[i], &s[i].h.item[best]);
-        }
-    RD_TRY(follow(b, &q, "eval.answer"));
-    for (int64_t i = 0; i < b->n; i++)
-        for (int c = 0; c < b->o->n_counts; c++) {
-            const contest *at = &s[i].contest[c];
-            problem *p = &b->problem[i];
-            int64_t best = contest_best(at), in = s[i].propose_in + at->in, out = at->out;
-            for (int64_t k = 0; k < at->n; k++) out += s[i].propose_out[k];
-            take_answers(p, RD_METHOD_SEARCH, at->n, best, best < 0 ? NULL : &s[i].h.item[best],
-                         &in, &out);
-            add_spent(p, RD_METHOD_SEARCH, at->n, in, out);
-            p->search_tokens[c] = in + out;
-        }
-done:
-    return rc;
+    for (int c = 0; c < b->o->n_counts; c++) {
+        contest *at = &s->contest[c];
+        while (!complete(b, s, c) && round_is_there(s, at, s->round[c]))
+            count_round(b, s, at, s->round[c]++);
+        if (!complete(b, s, c) || s->answered[c]) continue;
+        s->answered[c] = true;
+        int64_t best = contest_best(at);
+        if (best >= 0) ask_queries(b, p, s, &s->h.item[best]);
+    }
+    cancel_idle(b, s);
+}
+
+/* ---------------------------------------------------------------- proposing */
+
+/* Begin to follow a rule, unless another proposal had the same. */
+static void try_rule(block *b, problem *p, search *s, const char *rule)
+{
+    const rd_task *t = p->task;
+    uint64_t hash = rd_hash_str(rule, 0);
+    for (int64_t i = 0; i < s->n_tried; i++)
+        if (s->tried[i].hash == hash && strcmp(s->tried[i].rule, rule) == 0) return;
+    tried *y = &s->tried[s->n_tried++];
+    *y = (tried){rd_strdup(rule), hash, rd_new(trial, t->n_demos + t->n_queries)};
+    for (int64_t d = 0; d < t->n_demos; d++) ask(b, p, s, ASK_DEMO + d, y->rule, hash, y->trial, d);
+}
+
+/* All proposals are there: the distinct rules in the order of the draws, whatever came first. */
+static void open_contests(block *b, problem *p, search *s)
+{
+    for (int64_t k = 0; k < s->n_draws; k++) hypotheses_draw(&s->h, s->draw[k]);
+    for (int64_t i = 0; i < s->h.n; i++)
+        for (int64_t k = 0; k < s->n_tried; k++)
+            if (strcmp(s->tried[k].rule, s->h.item[i].rule) == 0) {
+                rd_free(s->h.item[i].trial);
+                s->h.item[i].trial = s->tried[k].trial;
+                s->tried[k].trial = NULL;
+            }
+    hypotheses_interpret(&s->h);
+    if (!(b->o->methods & RD_METHOD_SEARCH)) return;
+    s->open = true;
+    for (int c = 0; c < b->o->n_counts; c++) contest_open(&s->contest[c], &s->h, b->o->counts[c]);
+    proceed(b, p, s);
+}
+
+static void proposed(block *b, asking *a)
+{
+    search *s = a->of;
+    rd_buf rule = {0};
+    if (rd_rule_read(b->prompts, a->p->task->family, a->r.text, &rule) && rule.len > 0)
+        s->draw[a->index] = rd_buf_take(&rule);
+    rd_buf_free(&rule);
+    s->propose_in = a->r.tokens_in;
+    s->propose_out[a->index] = a->r.tokens_out;
+    if (s->draw[a->index] && (b->o->methods & RD_METHOD_SEARCH))
+        try_rule(b, a->p, s, s->draw[a->index]);
+    if (++s->n_draws == max_count(b->o)) open_contests(b, a->p, s);
+}
+
+static void propose(block *b, problem *p, search *s)
+{
+    const rd_eval_opts *o = b->o;
+    int64_t n = max_count(o);
+    s->h.task = p->task;
+    s->h.text_ties = o->text_ties;
+    s->draw = rd_new(char *, n);
+    s->tried = rd_new(tried, n);
+    s->propose_out = rd_new(int64_t, n);
+    rd_buf_clear(&b->prompt);
+    rd_prompt_propose(b->prompts, p->task, &b->prompt);
+    for (int64_t k = 0; k < n; k++) {
+        double temperature = k == 0 && o->first_greedy ? 0 : o->rule_temperature;
+        asking *a = block_ask(b, p, ASK_FIRST, stream_key(b, p, "propose", 0, k), temperature,
+                              o->max_rule_tokens, proposed);
+        a->of = s;
+        a->index = k;
+    }
+}
+
+/* ---------------------------------------------------------------- what comes of it */
+
+static void answers(block *b, problem *p, search *s)
+{
+    for (int c = 0; c < b->o->n_counts; c++) {
+        const contest *at = &s->contest[c];
+        int64_t best = contest_best(at), in = s->propose_in + at->in, out = at->out;
+        for (int64_t k = 0; k < at->n; k++) out += s->propose_out[k];
+        take_answers(p, RD_METHOD_SEARCH, at->n, best, best < 0 ? NULL : &s->h.item[best], &in,
+                     &out);
+        add_spent(p, RD_METHOD_SEARCH, at->n, in, out);
+        p->search_tokens[c] = in + out;
+    }
 }
 
 /* The table of hypotheses; a hypothesis' row is its index. */
@@ -213,8 +241,8 @@ static void add_hypotheses(problem *p, const hypotheses *h)
         const hypothesis *y = &h->item[i];
         int64_t followed = 0, right = 0;
         for (int64_t d = 0; d < h->task->n_demos; d++) {
-            followed += y->trial[d].done;
-            right += y->trial[d].strict;
+            followed += y->trial[d].counted;
+            right += y->trial[d].counted && y->trial[d].strict;
         }
         int64_t row[HYP_COLUMNS] = {[HYP_DRAW] = y->first_draw,
                                     [HYP_RULE] = rd_pool_add(&p->rows.text, y->rule),
@@ -286,53 +314,80 @@ static void random_rules(const block *b, problem *p)
 
 /* ---------------------------------------------------------------- the true rule */
 
-static int follow_true_rules(block *b)
+static void ask_true_rule(block *b, problem *p, hypotheses *h)
 {
-    int rc = RD_OK;
-    requests q = {0};
-    hypotheses *h = rd_new(hypotheses, b->n);
-    for (int64_t i = 0; i < b->n; i++) {
-        h[i].task = b->problem[i].task;
-        h[i].text_ties = b->o->text_ties;
-        if (h[i].task->rule == NULL) continue;
-        hypotheses_draw(&h[i], h[i].task->rule);
-        ask_queries(b, &q, &b->problem[i], &h[i].item[0]);
+    h->task = p->task;
+    h->text_ties = b->o->text_ties;
+    if (p->task->rule == NULL) return;
+    hypotheses_draw(h, p->task->rule);
+    ask_queries(b, p, NULL, &h->item[0]);
+}
+
+static void true_rule_answers(problem *p, const hypotheses *h)
+{
+    int64_t in = 0, out = 0;
+    if (h->n == 0) return;
+    take_answers(p, RD_METHOD_ORACLE_RULE, 0, -1, &h->item[0], &in, &out);
+    add_spent(p, RD_METHOD_ORACLE_RULE, 0, in, out);
+}
+
+/* ---------------------------------------------------------------- the block */
+
+static void search_free(const block *b, search *s)
+{
+    if (s->h.task == NULL) return;
+    for (int c = 0; c < b->o->n_counts; c++) contest_free(&s->contest[c]);
+    for (int64_t i = 0; i < s->n_tried; i++) {
+        const rd_task *t = s->h.task;
+        for (int64_t e = 0; e < t->n_demos + t->n_queries && s->tried[i].trial; e++)
+            rd_free(s->tried[i].trial[e].response);
+        rd_free(s->tried[i].trial);
+        rd_free(s->tried[i].rule);
     }
-    RD_TRY(follow(b, &q, "eval.answer"));
-    for (int64_t i = 0; i < b->n; i++) {
-        int64_t in = 0, out = 0;
-        if (h[i].n == 0) continue;
-        take_answers(&b->problem[i], RD_METHOD_ORACLE_RULE, 0, -1, &h[i].item[0], &in, &out);
-        add_spent(&b->problem[i], RD_METHOD_ORACLE_RULE, 0, in, out);
-    }
-done:
-    for (int64_t i = 0; i < b->n; i++) hypotheses_free(&h[i]);
-    rd_free(h);
-    return rc;
+    for (int64_t k = 0; k < max_count(b->o); k++) rd_free(s->draw[k]);
+    hypotheses_free(&s->h);
+    rd_free(s->draw);
+    rd_free(s->tried);
+    rd_free(s->propose_out);
+}
+
+/* Requests that will be under way side by side. */
+static int64_t expected(const block *b)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < b->n; i++) n += max_count(b->o) * b->problem[i].task->n_demos;
+    return n;
 }
 
 int search_block(block *b)
 {
     int rc = RD_OK;
-    int methods = b->o->methods;
+    const int methods = b->o->methods;
+    const bool rules = methods & (RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER);
     search *s = rd_new(search, b->n);
-    if (methods & (RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER)) {
-        RD_TRY(propose(b, s));
-        for (int64_t i = 0; i < b->n; i++) hypotheses_interpret(&s[i].h);
-        if (methods & RD_METHOD_SEARCH) RD_TRY(score(b, s));
-        for (int64_t i = 0; i < b->n; i++) add_hypotheses(&b->problem[i], &s[i].h);
-        if (methods & RD_METHOD_SEARCH) RD_TRY(answer(b, s));
-        if (methods & RD_METHOD_SEARCH_INTERPRETER) interpreter_answers(b, s);
+    hypotheses *truth = rd_new(hypotheses, b->n);
+    if (methods & RD_METHOD_SEARCH) rd_generator_expect(b->gen, expected(b));
+    for (int64_t i = 0; i < b->n; i++) {
+        if (rules) propose(b, &b->problem[i], &s[i]);
+        if (methods & RD_METHOD_ORACLE_RULE) ask_true_rule(b, &b->problem[i], &truth[i]);
     }
-    if (methods & RD_METHOD_RANDOM_RULES)
-        for (int64_t i = 0; i < b->n; i++) random_rules(b, &b->problem[i]);
-    if (methods & RD_METHOD_ORACLE_RULE) RD_TRY(follow_true_rules(b));
+    RD_TRY(block_run(b, "eval.generate"));
+    for (int64_t i = 0; i < b->n; i++) {
+        problem *p = &b->problem[i];
+        if (rules) add_hypotheses(p, &s[i].h);
+        if (methods & RD_METHOD_SEARCH) answers(b, p, &s[i]);
+    }
+    if (methods & RD_METHOD_SEARCH_INTERPRETER) interpreter_answers(b, s);
+    for (int64_t i = 0; i < b->n; i++) {
+        if (methods & RD_METHOD_RANDOM_RULES) random_rules(b, &b->problem[i]);
+        if (methods & RD_METHOD_ORACLE_RULE) true_rule_answers(&b->problem[i], &truth[i]);
+    }
 done:
     for (int64_t i = 0; i < b->n; i++) {
-        for (int c = 0; c < b->o->n_counts; c++) contest_free(&s[i].contest[c]);
-        hypotheses_free(&s[i].h);
-        rd_free(s[i].propose_out);
+        search_free(b, &s[i]);
+        if (truth[i].task) hypotheses_free(&truth[i]);
     }
+    rd_free(truth);
     rd_free(s);
     return rc;
 }

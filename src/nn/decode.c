@@ -280,6 +280,11 @@ bool rd_kv_fits(const rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *
     return true;
 }
 
+int64_t rd_kv_room(const rd_kv *kv, int64_t slot)
+{
+    return LANES * kv->pools[column_of(kv, slot)].n_free;
+}
+
 /* Blocks for `count` more tokens of a slot, to which it can write. */
 static void grow(rd_kv *kv, int64_t slot, int64_t count)
 {
@@ -518,7 +523,7 @@ static void attend_all(rd_kv *kv, int64_t layer)
                 const float *key = kv->qkv + t * (hs + 2 * ks) + hs;
                 store_token(kv, layer, kv->pieces[i].slot, kv->position[t], key, key + ks);
             }
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(static, 1)
         for (int64_t i = 0; i < n * kv->kv_heads; i++)
             attend(kv, layer, &kv->pieces[i % n], i / n, scratch);
     }

@@ -65,7 +65,9 @@ static uint64_t model_key(const teacher_setup *setup, const void *state)
                               rd_prompts_hash(setup->prompts),
                               (uint64_t)m->o.max_tokens,
                               (uint64_t)m->o.generator.max_len};
-    return rd_hash(parts, sizeof parts, rd_hash_str("model", 1));
+    const uint64_t responses = rd_generator_opts_hash(&m->o.generator);
+    uint64_t h = rd_hash(parts, sizeof parts, rd_hash_str("model", 1));
+    return responses != 0 ? rd_hash(&responses, sizeof responses, h) : h;
 }
 
 static int model_open(void *state, const rd_grid *g, const char *dir)
