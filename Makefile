@@ -18,10 +18,13 @@ PYTHON ?= python3
 MPIRUN ?= mpirun
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
+# One binary runs on any processor of the architecture: what takes time in la, nn and train is compiled
+# for several and chosen when the program starts (RD_CLONES, la/tiles.c).  OPT="-O3 -march=native" is
+# no faster.
+OPT ?= -O3
 # GCC 12 with 512-bit vectors preferred writes some constants wrongly ({a,a,a,a,b,b,b,b} becomes a
 # broadcast of a) when it vectorises straight-line code.  So wide vectors are left to the numeric
 # layers, which are compiled without that pass.
-OPT ?= -O3 -march=native
 X86 := $(filter x86_64,$(shell uname -m))
 # oneDNN 2 is used where it is there (ONEDNN= : without it).
 ifeq ($(origin ONEDNN),undefined)
