@@ -74,6 +74,25 @@ ok $status "a finished run finds itself done"
 grep -q 'already done' "$T/out"
 ok $? "and says so"
 
+# ---- factors rounded to bfloat16, threads
+mini 2 half --set compute=bf16
+ok $status "run in bfloat16"
+grep -q '^products: bf16' "$T/out"
+ok $? "the log says what computes products"
+mini 2 threads --set compute=bf16 --set grid.threads=3
+ok $status "and on threads"
+for arm in imitation redis-sft; do
+    h5diff "$T/half/arms/$arm/metrics.h5" "$T/threads/arms/$arm/metrics.h5" /sft/loss /sft/loss >"$T/diff" 2>&1
+    ok $? "$arm: threads change no bit of a loss"
+    h5diff "$T/m2/arms/$arm/metrics.h5" "$T/half/arms/$arm/metrics.h5" /sft/loss /sft/loss >"$T/diff" 2>&1
+    [ $? = 1 ] && h5diff -p 0.02 "$T/m2/arms/$arm/metrics.h5" "$T/half/arms/$arm/metrics.h5" /sft/loss /sft/loss >"$T/diff" 2>&1
+    ok $? "$arm: losses in bfloat16 are others, within 2 %"
+done
+cp -r "$T/half" "$T/turned"
+mini 2 turned
+same "$T/m2/arms/imitation/checkpoints/sft-final.h5" "$T/turned/arms/imitation/checkpoints/sft-final.h5"
+ok $? "what was trained in bfloat16 is trained anew in float32"
+
 # ---- stopping and continuing
 mkdir -p "$T/stop" && touch "$T/stop/STOP"
 mini 2 stop

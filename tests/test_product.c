@@ -42,8 +42,8 @@ static rd_product product_of(const problem *p)
     return (rd_product){.m = p->m,
                         .n = p->n,
                         .k = p->k,
-                        .alpha = 0.5f,
-                        .beta = -2,
+                        .alpha = 0.3f,
+                        .beta = -1.7f,
                         .A = {p->A, p->lda, p->ta == 'T', false},
                         .B = {p->B, p->ldb, p->tb == 'T', false},
                         .C = p->C,
@@ -66,7 +66,7 @@ static double error_of(const problem *p, bool half)
     memcpy(B, p->B, (size_t)p->nb * sizeof(float));
     if (half) round_all(p->na, p->A, A), round_all(p->nb, p->B, B);
     memcpy(R, p->before, (size_t)p->nc * sizeof(float));
-    rd_gemm_reference(p->ta, p->tb, p->m, p->n, p->k, 0.5f, A, p->lda, B, p->ldb, -2, R, p->ldc);
+    rd_gemm_reference(p->ta, p->tb, p->m, p->n, p->k, 0.3f, A, p->lda, B, p->ldb, -1.7f, R, p->ldc);
     double error = 0;
     for (int64_t i = 0; i < p->nc; i++) error = fmax(error, fabs((double)p->C[i] - R[i]));
     rd_free(A), rd_free(B), rd_free(R);
@@ -205,8 +205,8 @@ static void test_kernels(const rd_tiles *t, bool half)
 
 static void compute(const problem *p, bool half)
 {
-    (half ? rd_gemm_bf16 : rd_gemm_local)(p->ta, p->tb, p->m, p->n, p->k, 0.5f, p->A, p->lda, p->B,
-                                          p->ldb, -2, p->C, p->ldc);
+    (half ? rd_gemm_bf16 : rd_gemm_local)(p->ta, p->tb, p->m, p->n, p->k, 0.3f, p->A, p->lda, p->B,
+                                          p->ldb, -1.7f, p->C, p->ldc);
 }
 
 /* Large enough to be shared, by rows, by columns and by both; and from inside a parallel region. */
