@@ -39,7 +39,8 @@ enum { STEP = 1 };
 #endif
 enum {
     MR = MV * LANES, /* rows per tile */
-    KC = 768 / STEP, /* units of k at a time, at most */
+    THIN = 2 * NR,   /* columns of a tile of one vector */
+    KC = 640 / STEP, /* units of k at a time, at most */
     BLOCK = BLOCK_BYTES / 4
 };
 
@@ -73,42 +74,47 @@ INLINE vec multiply_add(vec a, float b, vec sum)
 INLINE void tile(const int mv, const int nr, const bool along_k, int64_t k, const float *a,
                  int64_t lda, operand B, float alpha, float beta, float *c, int64_t ldc)
 {
-    vec sum[MV][NR];
+    vec sum[MV * NR]; /* THIN is no more than that */
     const float *b = B.b;
     const int64_t bk = along_k ? 1 : B.bk, bj = along_k ? B.bj : 1;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int j = 0; j < nr; j++)
 #pragma GCC unroll 4
         for (int i = 0; i < mv; i++) {
-            sum[i][j] = (vec){0};
+            sum[i * nr + j] = (vec){0};
             if (LANES == 16) __builtin_prefetch(c + j * ldc + i * LANES, 1);
         }
     for (int64_t p = 0; p < k; p++) {
         vec av[MV];
 #pragma GCC unroll 4
         for (int i = 0; i < mv; i++) av[i] = *(const vec *)(a + i * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int j = 0; j < nr; j++) {
             float s = b[j * bj];
 #pragma GCC unroll 4
-            for (int i = 0; i < mv; i++) sum[i][j] = multiply_add(av[i], s, sum[i][j]);
+            for (int i = 0; i < mv; i++) sum[i * nr + j] = multiply_add(av[i], s, sum[i * nr + j]);
         }
         a += lda;
         b += bk;
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int j = 0; j < nr; j++)
 #pragma GCC unroll 4
         for (int i = 0; i < mv; i++) {
             vec *out = (vec *)(c + j * ldc + i * LANES);
-            *out = beta == 0 ? sum[i][j] * alpha : sum[i][j] * alpha + *out * beta;
+            *out = beta == 0 ? sum[i * nr + j] * alpha : sum[i * nr + j] * alpha + *out * beta;
         }
 }
 
-/* The tile with nr <= NR at run time. */
+/* The tile with nr at run time, at most NR, or THIN where mv = 1: with fewer sums the next
+ * multiply-add of one would have to wait for its last. */
 INLINE void tile_columns(const int mv, const bool along_k, int64_t nr, int64_t k, const float *a,
                          int64_t lda, operand B, float alpha, float beta, float *c, int64_t ldc)
 {
+    if (mv == 1 && nr == THIN) {
+        tile(1, THIN, along_k, k, a, lda, B, alpha, beta, c, ldc);
+        return;
+    }
     if (nr == NR) {
         tile(mv, NR, along_k, k, a, lda, B, alpha, beta, c, ldc);
         return;
@@ -153,7 +159,7 @@ static void panel_tile(int64_t rows, int64_t nr, int64_t k, float alpha, const f
     static tile_fn *const across[] = {tile_1_across, tile_2_across, tile_3_across};
     int64_t mv = (rows + LANES - 1) / LANES;
     tile_fn *compute = B.bk == 1 ? along[mv - 1] : across[mv - 1];
-    float edge[MR * NR];
+    float edge[MR * THIN];
     if (rows % LANES == 0) {
         compute(nr, k, a, lda, B, alpha, beta, c, ldc);
         return;
@@ -405,8 +411,9 @@ typedef struct block {
 static void multiply(const rd_product *p, const block *A, operand B, int64_t cols, int64_t units,
                      float beta, float *C, ahead *next)
 {
-    for (int64_t c = 0; c < cols; c += NR) {
-        int64_t nr = cols - c < NR ? cols - c : NR;
+    const int64_t width = A->rows <= LANES ? THIN : NR;
+    for (int64_t c = 0; c < cols; c += width) {
+        int64_t nr = cols - c < width ? cols - c : width;
         operand Bc = {B.b + c * B.bj, B.bk, B.bj};
         for (int64_t r = 0, rows; r < A->rows; r += rows) {
             rows = panel_rows(A->rows - r);
