@@ -103,7 +103,7 @@ $(BUILD)/tests/%: tests/%.c $(LIB) tests/rd_test.h
 # The program with its requests to the generator written down.
 $(BUILD)/tests/bench/requests: tests/bench/requests.c src/cli/main.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -Wl,--wrap=rd_generate,--wrap=rd_generator_create \
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -Wl,--wrap=rd_generator_next,--wrap=rd_generator_free,--wrap=rd_generator_create \
 	  $(filter %.c,$^) $(LIB) $(LDLIBS) -o $@
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)

@@ -70,6 +70,7 @@ int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 int rd_generator_add(rd_generator *gen, rd_gen_request *r);
 int rd_generator_next(rd_generator *gen, rd_gen_request **r);
 void rd_generator_cancel(rd_generator *gen, rd_gen_request *r);
+int64_t rd_generator_waiting(const rd_generator *gen); /* requests that have not been started */
 /* About how many requests will be under way at once, of which not all have been added when the work
  * begins; memory follows it, up to the slots. */
 void rd_generator_expect(rd_generator *gen, int64_t n);
@@ -109,7 +110,7 @@ typedef struct rd_eval_opts {
     bool text_ties;    /* of equal scores the greatest rule text wins, as in the official code */
     int64_t max_rule_tokens, max_answer_tokens;
     int64_t max_votes; /* cap on votes per query; 0: none */
-    int64_t block;     /* problems per work unit */
+    int64_t block;     /* problems per work unit; units go side by side */
     uint64_t seed;
     const char *const *random_rules[RD_FAMILIES]; /* lent; training rules for the control */
     int64_t n_random_rules[RD_FAMILIES];

@@ -179,7 +179,7 @@ static const config_key run_keys[] = {
     {"eval.problems", KEY_INT, "0", 0, 1e9, NULL, "test problems per family (and set); 0: all"},
     {"eval.families", KEY_ENUMS, "[\"list_function\", \"arc1d\", \"acre\", \"miniscan\"]", 0, 0, FAMILIES, "families evaluated"},
     {"eval.slots", KEY_INT, "256", 1, 1e5, NULL, "sequences decoded together"},
-    {"eval.block", KEY_INT, "8", 1, 1e5, NULL, "problems per work unit"},
+    {"eval.block", KEY_INT, "1", 1, 1e5, NULL, "problems per work unit, of which as many are at hand as keep the slots busy"},
 };
 
 static const config_key task_keys[] = {

@@ -69,6 +69,7 @@ asking *block_ask(block *b, problem *p, int64_t priority, uint64_t key, double t
                             .max_new = max_new,
                             .priority = priority};
     a->ended = ended;
+    a->b = b;
     a->p = p;
     a->after = b->asked;
     if (b->asked) b->asked->before = a;
@@ -83,59 +84,20 @@ void block_cancel(block *b, asking *a)
     forget(b, a);
 }
 
-int block_run(block *b, const char *section)
+int block_next(rd_generator *gen, block **of)
 {
     int rc = RD_OK;
     rd_gen_request *r;
-    rd_clock_begin(section);
-    for (;;) {
-        RD_TRY(b->rc);
-        RD_TRY(rd_generator_next(b->gen, &r));
-        if (r == NULL) break;
-        asking *a = (asking *)r; /* its first member */
-        b->tokens += r->tokens_in + r->tokens_out;
-        a->ended(b, a);
-        forget(b, a);
-    }
+    *of = NULL;
+    RD_TRY(rd_generator_next(gen, &r));
+    if (r == NULL) goto done;
+    asking *a = (asking *)r; /* its first member */
+    block *b = a->b;
+    b->tokens += r->tokens_in + r->tokens_out;
+    a->ended(b, a);
+    forget(b, a);
+    *of = b;
+    RD_TRY(b->rc);
 done:
-    while (b->asked) block_cancel(b, b->asked);
-    b->rc = RD_OK;
-    rd_clock_end(section);
     return rc;
-}
-
-/* ---------------------------------------------------------------- requests */
-
-void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new)
-{
-    if (q->n == q->cap) {
-        q->cap = q->cap ? 2 * q->cap : 64;
-        rd_resize(q->r, q->cap);
-    }
-    const char *text = q->prompt.data ? q->prompt.data : "";
-    const char *last = q->n > 0 ? q->r[q->n - 1].prompt : NULL;
-    if (last == NULL || strcmp(last, text) != 0) last = rd_strdup(text);
-    q->r[q->n++] = (rd_gen_request){
-        .prompt = last, .key = key, .temperature = temperature, .max_new = max_new};
-}
-
-int requests_run(block *b, requests *q, const char *section)
-{
-    rd_clock_begin(section);
-    int rc = rd_generate(b->gen, q->n, q->r);
-    rd_clock_end(section);
-    for (int64_t i = 0; i < q->n; i++) b->tokens += q->r[i].tokens_in + q->r[i].tokens_out;
-    return rc;
-}
-
-void requests_free(requests *q)
-{
-    for (int64_t i = q->n - 1; i >= 0; i--) {
-        rd_free(q->r[i].text);
-        /* Neighbours with the same prompt share the string. */
-        if (i == 0 || q->r[i - 1].prompt != q->r[i].prompt) rd_free((void *)q->r[i].prompt);
-    }
-    RD_FREE(q->r);
-    rd_buf_free(&q->prompt);
-    q->n = q->cap = 0;
 }

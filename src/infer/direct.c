@@ -19,7 +19,7 @@ static void answered(block *b, asking *a)
     a->r.text = NULL;
 }
 
-void direct_ask(block *b)
+void direct_open(block *b)
 {
     bool votes_by_tokens = (b->o->methods & RD_METHOD_VOTE) && (b->o->methods & RD_METHOD_SEARCH);
     if (!(b->o->methods & RD_METHOD_IO) && !votes_by_tokens) return;
@@ -94,7 +94,7 @@ static int64_t majority(int64_t n, char *const *answers)
 
 /* Answers of the votes r for one query at every count.  Strict and tolerant readings vote apart. */
 static void count_votes(block *b, problem *p, int64_t query, const int64_t *m, int64_t most,
-                        const rd_gen_request *r)
+                        const direct *r)
 {
     const rd_task *t = p->task;
     const char *gold = t->examples[t->n_demos + query].output;
@@ -102,15 +102,15 @@ static void count_votes(block *b, problem *p, int64_t query, const int64_t *m, i
     rd_buf text = {0};
     for (int64_t k = 0; k < most; k++) {
         rd_buf_clear(&text);
-        if (rd_answer_read(b->prompts, t->family, r[k].text, true, &text))
+        if (rd_answer_read(b->prompts, t->family, r[k].response, true, &text))
             strict[k] = rd_strdup(text.data ? text.data : "");
         rd_buf_clear(&text);
-        if (rd_answer_read(b->prompts, t->family, r[k].text, false, &text))
+        if (rd_answer_read(b->prompts, t->family, r[k].response, false, &text))
             tolerant[k] = rd_strdup(text.data ? text.data : "");
     }
     for (int c = 0; c < b->o->n_counts; c++) {
         int64_t s = majority(m[c], strict), w = majority(m[c], tolerant);
-        add_answer(p, RD_METHOD_VOTE, b->o->counts[c], query, -1, r[w < 0 ? 0 : w].text,
+        add_answer(p, RD_METHOD_VOTE, b->o->counts[c], query, -1, r[w < 0 ? 0 : w].response,
                    s >= 0 && strcmp(strict[s], gold) == 0,
                    w >= 0 && strcmp(tolerant[w], gold) == 0);
     }
@@ -123,69 +123,72 @@ static void count_votes(block *b, problem *p, int64_t query, const int64_t *m, i
     rd_buf_free(&text);
 }
 
-/* The votes of one problem, at r[0 … queries * most). */
-static void take_votes(block *b, problem *p, const int64_t *m, int64_t most,
-                       const rd_gen_request *r)
+static void voted(block *b, asking *a)
 {
-    int64_t queries = p->task->n_queries;
+    (void)b;
+    a->p->vote[a->index] = (direct){a->r.text, a->r.tokens_in, a->r.tokens_out};
+    a->r.text = NULL;
+}
+
+static void ask_votes(block *b, problem *p)
+{
+    p->most_votes = 0;
+    for (int c = 0; c < b->o->n_counts; c++) {
+        int64_t m = votes(b, p, c);
+        if (m > p->most_votes) p->most_votes = m;
+    }
+    p->vote = rd_new(direct, p->task->n_queries * p->most_votes);
+    for (int64_t query = 0; query < p->task->n_queries; query++) {
+        prompt_io(b, p, query, &b->prompt);
+        for (int64_t k = 0; k < p->most_votes; k++)
+            block_ask(b, p, ASK_LAST, stream_key(b, p, "vote", (uint64_t)query, k),
+                      b->o->vote_temperature, b->o->max_answer_tokens, voted)
+                ->index = query * p->most_votes + k;
+    }
+}
+
+static void take_votes(block *b, problem *p)
+{
+    int64_t queries = p->task->n_queries, most = p->most_votes, m[RD_MAX_N];
+    const direct *r = p->vote;
+    for (int c = 0; c < b->o->n_counts; c++) m[c] = votes(b, p, c);
     for (int64_t query = 0; query < queries; query++)
         count_votes(b, p, query, m, most, r + query * most);
     for (int c = 0; c < b->o->n_counts; c++) {
         int64_t in = 0, out = 0;
         for (int64_t query = 0; query < queries; query++) {
-            in += r[query * most].tokens_in;
-            for (int64_t k = 0; k < m[c]; k++) out += r[query * most + k].tokens_out;
+            in += r[query * most].in;
+            for (int64_t k = 0; k < m[c]; k++) out += r[query * most + k].out;
         }
         add_spent(p, RD_METHOD_VOTE, b->o->counts[c], in, out);
     }
 }
 
-static int vote(block *b)
+void direct_note(block *b)
 {
-    int rc = RD_OK;
-    int64_t at = 0;
-    requests q = {0};
-    int64_t *m = rd_new(int64_t, b->n * RD_MAX_N), *most = rd_new(int64_t, b->n);
     for (int64_t i = 0; i < b->n; i++) {
-        problem *p = &b->problem[i];
-        for (int c = 0; c < b->o->n_counts; c++) {
-            m[i * RD_MAX_N + c] = votes(b, p, c);
-            if (m[i * RD_MAX_N + c] > most[i]) most[i] = m[i * RD_MAX_N + c];
-        }
-        for (int64_t query = 0; query < p->task->n_queries; query++) {
-            prompt_io(b, p, query, &q.prompt);
-            for (int64_t k = 0; k < most[i]; k++)
-                requests_add(&q, stream_key(b, p, "vote", (uint64_t)query, k),
-                             b->o->vote_temperature, b->o->max_answer_tokens);
-        }
+        if (b->o->methods & RD_METHOD_IO) io(b, &b->problem[i]);
+        if (b->o->methods & RD_METHOD_VOTE) ask_votes(b, &b->problem[i]);
     }
-    RD_TRY(requests_run(b, &q, "eval.vote"));
-    for (int64_t i = 0; i < b->n; i++) {
-        take_votes(b, &b->problem[i], m + i * RD_MAX_N, most[i], q.r + at);
-        at += most[i] * b->problem[i].task->n_queries;
-    }
-done:
-    requests_free(&q);
-    rd_free(m);
-    rd_free(most);
-    return rc;
 }
 
-int direct_block(block *b)
+void direct_note_votes(block *b)
 {
-    int rc = RD_OK;
-    for (int64_t i = 0; i < b->n && (b->o->methods & RD_METHOD_IO); i++) io(b, &b->problem[i]);
-    if (b->o->methods & RD_METHOD_VOTE) RD_TRY(vote(b));
-done:
-    return rc;
+    for (int64_t i = 0; i < b->n && (b->o->methods & RD_METHOD_VOTE); i++)
+        take_votes(b, &b->problem[i]);
+}
+
+static void free_answers(int64_t n, direct **answers)
+{
+    for (int64_t k = 0; k < n && *answers; k++) rd_free((*answers)[k].response);
+    RD_FREE(*answers);
 }
 
 void direct_free(block *b)
 {
     for (int64_t i = 0; i < b->n; i++) {
         problem *p = &b->problem[i];
-        for (int64_t query = 0; query < p->task->n_queries && p->greedy; query++)
-            rd_free(p->greedy[query].response);
-        RD_FREE(p->greedy);
+        free_answers(p->task->n_queries, &p->greedy);
+        free_answers(p->task->n_queries * p->most_votes, &p->vote);
     }
 }

@@ -89,6 +89,8 @@ typedef struct problem {
     predictions rows;                /* what was found out */
     int64_t search_tokens[RD_MAX_N]; /* of search, per count of hypotheses */
     direct *greedy;                  /* [queries] with io, or where vote spends search's tokens */
+    direct *vote;                    /* [queries][most_votes] */
+    int64_t most_votes;
 } problem;
 
 typedef struct block {
@@ -97,10 +99,12 @@ typedef struct block {
     const rd_eval_opts *o;
     int64_t n;
     problem *problem;
-    int64_t tokens;       /* prompts and responses so far */
-    struct asking *asked; /* what is under way */
-    int rc;               /* of asking */
-    rd_buf prompt;        /* to be written before block_ask */
+    int64_t tokens;           /* prompts and responses so far */
+    struct asking *asked;     /* what is under way */
+    int rc;                   /* of asking */
+    struct search *search;    /* [n] search.c's, where it is among the methods */
+    struct hypotheses *truth; /* [n] the true rules */
+    rd_buf prompt;            /* to be written before block_ask */
 } block;
 
 static inline int64_t max_count(const rd_eval_opts *o)
@@ -123,33 +127,24 @@ void add_spent(problem *p, int method, int64_t n, int64_t in, int64_t out);
 typedef struct asking {
     rd_gen_request r; /* first: it is found by it */
     void (*ended)(block *b, struct asking *a);
+    block *b;
     problem *p;
     void *of;            /* … */
     struct trial *trial; /* … and this and that is what the one who asked needs */
     int64_t index;
     struct asking *before, *after; /* of the block's */
 } asking;
-/* What is asked first: rules, then their applications demonstration by demonstration, so that what
- * is dropped is hardly begun; answers end a problem; and what nothing waits for fills gaps. */
-enum { ASK_FIRST = 0, ASK_DEMO = 1, ASK_LAST = 63 };
+/* What is asked first: answers, which end a problem; rules; then their applications demonstration
+ * by demonstration, so that what is dropped is hardly begun; and what nothing waits for fills gaps.
+ */
+enum { ASK_ANSWER = 0, ASK_RULE = 1, ASK_DEMO = 2, ASK_LAST = 63 };
 /* Ask what b->prompt says.  *a stays until it has ended or is cancelled.  A failure is kept until
- * block_run, which returns it. */
+ * block_next, which returns it. */
 asking *block_ask(block *b, problem *p, int64_t priority, uint64_t key, double temperature,
                   int64_t max_new, void (*ended)(block *b, asking *a));
 void block_cancel(block *b, asking *a);
-/* Until everything asked has ended.  After a failure nothing is under way. */
-int block_run(block *b, const char *section);
-
-/* Requests of one rd_generate call. */
-typedef struct requests {
-    int64_t n, cap;
-    rd_gen_request *r;
-    rd_buf prompt; /* to be written before requests_add */
-} requests;
-/* A request with the prompt in q->prompt (kept there for the next one). */
-void requests_add(requests *q, uint64_t key, double temperature, int64_t max_new);
-int requests_run(block *b, requests *q, const char *section);
-void requests_free(requests *q);
+/* Work until a question of some block has ended; *of: its block, NULL when none is under way. */
+int block_next(rd_generator *gen, block **of);
 
 /* ---------------------------------------------------------------- hypotheses.c */
 
@@ -201,13 +196,18 @@ void contest_free(contest *c);
 
 /* ---------------------------------------------------------------- the methods */
 
-/* direct.c: ask for the greedy answers without a rule, of which io is made; they are there after
- * the next block_run. */
-void direct_ask(block *b);
-/* search.c: search, its interpreter variant, random rules, the true rule. */
-int search_block(block *b);
-/* direct.c: io and vote; after search_block, whose tokens vote may spend. */
-int direct_block(block *b);
+/* All methods of a block go through the generator side by side, and so do blocks; these functions
+ * only ask, and note down what has come.
+ *   open    asks for rules, greedy answers and what else needs nothing before it
+ *   note    when nothing of the block is under way: notes down all but votes, and asks for these
+ *   note_votes  when nothing is under way again
+ *   free    also with questions under way */
+void search_open(block *b);
+void search_note(block *b);
+void search_free(block *b);
+void direct_open(block *b);
+void direct_note(block *b);
+void direct_note_votes(block *b);
 void direct_free(block *b);
 
 #endif

@@ -24,6 +24,11 @@ typedef struct evaluation {
     double start; /* of the work */
     int64_t tokens;
     rd_gen_counts counts;
+    rd_generator *gen;
+    struct unit *units; /* at hand */
+    int64_t n_open;
+    bool all_taken;
+    double longest; /* seconds from opening to keeping */
 } evaluation;
 
 /* ---------------------------------------------------------------- options and key */
@@ -108,29 +113,74 @@ static void open_problem(const evaluation *e, int64_t i, problem *p)
     predictions_add(&p->rows, ROWS_PROBLEM, row);
 }
 
+/* A block of problems at hand. */
+typedef struct unit {
+    block b; /* first: it is found by it */
+    int64_t index;
+    double begun;
+    bool voting; /* all but votes is noted down */
+    struct unit *next;
+} unit;
+
+static void open_unit(evaluation *e, int64_t index)
+{
+    int64_t first = index * e->o->block, n = e->n_problems - first;
+    if (n > e->o->block) n = e->o->block;
+    unit *u = rd_new(unit, 1);
+    *u = (unit){.b = {.gen = e->gen, .prompts = e->prompts, .o = e->o, .n = n},
+                .index = index,
+                .begun = rd_time(),
+                .next = e->units};
+    e->units = u;
+    e->n_open++;
+    u->b.problem = rd_new(problem, n);
+    for (int64_t i = 0; i < n; i++) open_problem(e, first + i, &u->b.problem[i]);
+    direct_open(&u->b);
+    search_open(&u->b);
+}
+
+static void free_unit(evaluation *e, unit *u)
+{
+    unit **at = &e->units;
+    while (*at != u) at = &(*at)->next;
+    *at = u->next;
+    e->n_open--;
+    while (u->b.asked) block_cancel(&u->b, u->b.asked);
+    search_free(&u->b);
+    direct_free(&u->b);
+    for (int64_t i = 0; i < u->b.n; i++) predictions_free(&u->b.problem[i].rows);
+    rd_buf_free(&u->b.prompt);
+    rd_free(u->b.problem);
+    rd_free(u);
+}
+
+/* Nothing of a unit is under way: note down what came.  *done: no votes are to follow. */
+static void note_unit(unit *u, bool *done)
+{
+    if (!u->voting) {
+        search_note(&u->b);
+        direct_note(&u->b);
+        u->voting = true;
+        *done = u->b.asked == NULL;
+    } else {
+        *done = true;
+    }
+    if (*done) direct_note_votes(&u->b);
+}
+
 /* The ranks of a replica do a unit side by side; the first one keeps the record. */
-static int evaluate_unit(evaluation *e, rd_generator *gen, int64_t unit)
+static int keep_unit(evaluation *e, unit *u)
 {
     int rc = RD_OK;
-    int64_t first = unit * e->o->block, n = e->n_problems - first;
-    if (n > e->o->block) n = e->o->block;
-    block b = {.gen = gen, .prompts = e->prompts, .o = e->o, .n = n, .problem = rd_new(problem, n)};
     predictions all = {0};
     rd_buf record = {0};
-    for (int64_t i = 0; i < n; i++) open_problem(e, first + i, &b.problem[i]);
-    direct_ask(&b);
-    RD_TRY(search_block(&b));
-    RD_TRY(direct_block(&b));
-    for (int64_t i = 0; i < n; i++) predictions_append(&all, &b.problem[i].rows);
+    for (int64_t i = 0; i < u->b.n; i++) predictions_append(&all, &u->b.problem[i].rows);
     predictions_put(&record, &all);
-    if (e->g->tp.rank == 0) RD_TRY(rd_journal_append(e->journal, unit, &record));
-    e->tokens += b.tokens;
+    if (e->g->tp.rank == 0) RD_TRY(rd_journal_append(e->journal, u->index, &record));
+    e->tokens += u->b.tokens;
+    if (rd_time() - u->begun > e->longest) e->longest = rd_time() - u->begun;
     RD_TRY(rd_fault("eval"));
 done:
-    direct_free(&b);
-    rd_buf_free(&b.prompt);
-    for (int64_t i = 0; i < n; i++) predictions_free(&b.problem[i].rows);
-    rd_free(b.problem);
     predictions_free(&all);
     rd_buf_free(&record);
     return rc;
@@ -140,39 +190,89 @@ done:
 static void show(const evaluation *e, rd_progress *progress, rd_queue *q)
 {
     char note[48];
-    int64_t done = (e->n_restored + rd_queue_taken(q)) * e->o->block;
+    int64_t done = (e->n_restored + rd_queue_taken(q) - e->n_open * e->g->data) * e->o->block;
     double seconds = rd_time() - e->start;
     double rate = seconds > 0 ? (double)(e->tokens * e->g->data) / seconds : 0;
     snprintf(note, sizeof note, "%.1fk tok/s", rate / 1000);
+    if (done < progress->done) done = progress->done;
     rd_progress_set(progress, done < e->n_problems ? done : e->n_problems, note);
+}
+
+/* Take units as long as there are fewer questions than slots, but no more than a fair share of all
+ * at once; the last ones then end on all replicas at about the same time. */
+static int open_units(evaluation *e, rd_queue *q)
+{
+    int rc = RD_OK;
+    int64_t left = e->n_units - e->n_restored, share = (left + e->g->data - 1) / e->g->data;
+    while (!e->all_taken && e->n_open < share &&
+           rd_generator_waiting(e->gen) < e->o->generator.slots) {
+        int64_t index = -1;
+        if (rd_stop_local()) rd_queue_cancel(q);
+        RD_TRY(rd_queue_next(q, &index));
+        if (index < 0)
+            e->all_taken = true;
+        else
+            open_unit(e, index);
+    }
+done:
+    return rc;
+}
+
+/* Until something of a unit has ended; *u: the unit, when nothing of it is under way any more. */
+static int next_idle(evaluation *e, unit **u)
+{
+    int rc = RD_OK;
+    block *b = NULL;
+    for (*u = e->units; *u && (*u)->b.asked; *u = (*u)->next) continue; /* nothing was asked? */
+    if (*u) return RD_OK;
+    rd_clock_begin("eval.generate");
+    rc = block_next(e->gen, &b);
+    rd_clock_end("eval.generate");
+    RD_TRY(rc);
+    if (b && b->asked == NULL) *u = (unit *)b;
+done:
+    return rc;
+}
+
+/* Requests that may be under way at once, of which the first ones bring the others about. */
+static int64_t expected(const evaluation *e)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < e->n_problems && (e->o->methods & RD_METHOD_SEARCH); i++)
+        n += max_count(e->o) * e->tasks->task[e->test[i]].n_demos;
+    return n / e->g->data;
 }
 
 static int work(evaluation *e, rd_queue *q)
 {
     int rc = RD_OK;
-    rd_generator *gen = NULL;
     rd_progress progress = {0};
     rd_progress_begin(&progress, "eval", "problems", e->n_problems);
     e->start = rd_time();
-    RD_TRY(rd_generator_create(e->model, e->chat, &e->o->generator, &gen));
+    RD_TRY(rd_generator_create(e->model, e->chat, &e->o->generator, &e->gen));
+    rd_generator_expect(e->gen, expected(e));
     for (;;) {
-        int64_t unit = -1;
-        if (rd_stop_local()) rd_queue_cancel(q);
-        RD_TRY(rd_queue_next(q, &unit));
-        if (unit < 0) break;
-        const double begun = rd_time();
-        RD_TRY(rd_agree(&e->g->tp, evaluate_unit(e, gen, unit)));
-        rd_stop_need(rd_time() - begun);
+        unit *u = NULL;
+        bool done = false;
+        RD_TRY(open_units(e, q));
+        if (e->n_open == 0) break;
+        RD_TRY(next_idle(e, &u));
+        if (u) note_unit(u, &done);
+        if (!done) continue;
+        RD_TRY(rd_agree(&e->g->tp, keep_unit(e, u)));
+        free_unit(e, u);
+        rd_stop_need(e->longest);
         show(e, &progress, q);
     }
     /* A rank that got no unit passes the fault too, so that a test can name any rank. */
     RD_TRY(rd_fault("eval"));
 done:
     if (rc != RD_OK) rd_queue_cancel(q);
+    while (e->units) free_unit(e, e->units);
     rd_stop_need(0);
     rd_progress_end(&progress);
-    if (gen) rd_generator_counts(gen, &e->counts);
-    rd_generator_free(&gen);
+    if (e->gen) rd_generator_counts(e->gen, &e->counts);
+    rd_generator_free(&e->gen);
     return rc;
 }
 

@@ -269,6 +269,11 @@ uint64_t rd_generator_opts_hash(const rd_generator_opts *o)
     return h;
 }
 
+int64_t rd_generator_waiting(const rd_generator *gen)
+{
+    return gen->n_waiting;
+}
+
 void rd_generator_expect(rd_generator *gen, int64_t n)
 {
     gen->expected = n;

@@ -69,7 +69,7 @@ void rd_eval_defaults(rd_eval_opts *o)
                         .max_rule_tokens = 256,
                         .max_answer_tokens = 256,
                         .max_votes = 200,
-                        .block = 8,
+                        .block = 1,
                         .seed = 1,
                         .dir = ".",
                         .generator = {.slots = 256, .max_len = 2048}};

@@ -1,12 +1,12 @@
 /* search.c: hypothesis search on a block of problems, and what shares its parts: the interpreter as
  * follower, random training rules, the true rule.
  *
- * All problems of a block are one stream of questions.  A rule is followed as soon as it has been
- * proposed, on all demonstrations, the first ones first; so there is always enough to decode side
- * by side, and nobody waits for the slowest response of a round.  What is counted is what a search
- * in rounds would have asked: scores, tokens and drops are taken demonstration by demonstration
- * when all of a round are there, and what was begun ahead for a rule that is dropped is cancelled
- * and counts nowhere.  So no outcome depends on the order in which responses end. */
+ * All problems of all blocks at hand are one stream of questions.  A rule is followed as soon as it
+ * has been proposed, on all demonstrations, the first ones first; so there is always enough to
+ * decode side by side, and nobody waits for the slowest response of a round.  What is counted is
+ * what a search in rounds would have asked: scores, tokens and drops are taken demonstration by
+ * demonstration when all of a round are there, and what was begun ahead for a rule that is dropped
+ * is cancelled and counts nowhere.  So no outcome depends on the order in which responses end. */
 #include "eval_impl.h"
 
 #include <string.h>
@@ -67,7 +67,7 @@ static void ask_queries(block *b, problem *p, search *s, hypothesis *y)
     const rd_task *t = p->task;
     for (int64_t e = t->n_demos; e < t->n_demos + t->n_queries; e++)
         if (!y->trial[e].done && !y->trial[e].asked) /* another n may have chosen the same rule */
-            ask(b, p, s, ASK_FIRST, y->rule, y->hash, y->trial, e);
+            ask(b, p, s, ASK_ANSWER, y->rule, y->hash, y->trial, e);
 }
 
 /* Answers of one method at one n by following y (NULL: there is no rule).  Tokens are added. */
@@ -210,7 +210,7 @@ static void propose(block *b, problem *p, search *s)
     rd_prompt_propose(b->prompts, p->task, &b->prompt);
     for (int64_t k = 0; k < n; k++) {
         double temperature = k == 0 && o->first_greedy ? 0 : o->rule_temperature;
-        asking *a = block_ask(b, p, ASK_FIRST, stream_key(b, p, "propose", 0, k), temperature,
+        asking *a = block_ask(b, p, ASK_RULE, stream_key(b, p, "propose", 0, k), temperature,
                               o->max_rule_tokens, proposed);
         a->of = s;
         a->index = k;
@@ -284,15 +284,14 @@ static void interpreted(problem *p, int method, const hypotheses *h, int64_t n, 
     rd_buf_free(&text);
 }
 
-static void interpreter_answers(const block *b, const search *s)
+static void interpreter_answers(const block *b, problem *p, const search *s)
 {
-    for (int64_t i = 0; i < b->n; i++)
-        for (int c = 0; c < b->o->n_counts; c++) {
-            int64_t n = b->o->counts[c], out = 0;
-            for (int64_t k = 0; k < n; k++) out += s[i].propose_out[k];
-            interpreted(&b->problem[i], RD_METHOD_SEARCH_INTERPRETER, &s[i].h, n, true);
-            add_spent(&b->problem[i], RD_METHOD_SEARCH_INTERPRETER, n, s[i].propose_in, out);
-        }
+    for (int c = 0; c < b->o->n_counts; c++) {
+        int64_t n = b->o->counts[c], out = 0;
+        for (int64_t k = 0; k < n; k++) out += s->propose_out[k];
+        interpreted(p, RD_METHOD_SEARCH_INTERPRETER, &s->h, n, true);
+        add_spent(p, RD_METHOD_SEARCH_INTERPRETER, n, s->propose_in, out);
+    }
 }
 
 static void random_rules(const block *b, problem *p)
@@ -333,12 +332,40 @@ static void true_rule_answers(problem *p, const hypotheses *h)
 
 /* ---------------------------------------------------------------- the block */
 
-static void search_free(const block *b, search *s)
+static bool asks_rules(const block *b)
 {
-    if (s->h.task == NULL) return;
+    return b->o->methods & (RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER);
+}
+
+void search_open(block *b)
+{
+    b->search = rd_new(search, b->n);
+    b->truth = rd_new(hypotheses, b->n);
+    for (int64_t i = 0; i < b->n; i++) {
+        if (asks_rules(b)) propose(b, &b->problem[i], &b->search[i]);
+        if (b->o->methods & RD_METHOD_ORACLE_RULE) ask_true_rule(b, &b->problem[i], &b->truth[i]);
+    }
+}
+
+void search_note(block *b)
+{
+    const int methods = b->o->methods;
+    for (int64_t i = 0; i < b->n; i++) {
+        problem *p = &b->problem[i];
+        if (asks_rules(b)) add_hypotheses(p, &b->search[i].h);
+        if (methods & RD_METHOD_SEARCH) answers(b, p, &b->search[i]);
+        if (methods & RD_METHOD_SEARCH_INTERPRETER) interpreter_answers(b, p, &b->search[i]);
+        if (methods & RD_METHOD_RANDOM_RULES) random_rules(b, p);
+        if (methods & RD_METHOD_ORACLE_RULE) true_rule_answers(p, &b->truth[i]);
+    }
+}
+
+static void free_problem(const block *b, search *s)
+{
+    const rd_task *t = s->h.task;
+    if (t == NULL) return;
     for (int c = 0; c < b->o->n_counts; c++) contest_free(&s->contest[c]);
     for (int64_t i = 0; i < s->n_tried; i++) {
-        const rd_task *t = s->h.task;
         for (int64_t e = 0; e < t->n_demos + t->n_queries && s->tried[i].trial; e++)
             rd_free(s->tried[i].trial[e].response);
         rd_free(s->tried[i].trial);
@@ -351,43 +378,12 @@ static void search_free(const block *b, search *s)
     rd_free(s->propose_out);
 }
 
-/* Requests that will be under way side by side. */
-static int64_t expected(const block *b)
+void search_free(block *b)
 {
-    int64_t n = 0;
-    for (int64_t i = 0; i < b->n; i++) n += max_count(b->o) * b->problem[i].task->n_demos;
-    return n;
-}
-
-int search_block(block *b)
-{
-    int rc = RD_OK;
-    const int methods = b->o->methods;
-    const bool rules = methods & (RD_METHOD_SEARCH | RD_METHOD_SEARCH_INTERPRETER);
-    search *s = rd_new(search, b->n);
-    hypotheses *truth = rd_new(hypotheses, b->n);
-    if (methods & RD_METHOD_SEARCH) rd_generator_expect(b->gen, expected(b));
-    for (int64_t i = 0; i < b->n; i++) {
-        if (rules) propose(b, &b->problem[i], &s[i]);
-        if (methods & RD_METHOD_ORACLE_RULE) ask_true_rule(b, &b->problem[i], &truth[i]);
+    for (int64_t i = 0; i < b->n && b->search; i++) {
+        free_problem(b, &b->search[i]);
+        if (b->truth[i].task) hypotheses_free(&b->truth[i]);
     }
-    RD_TRY(block_run(b, "eval.generate"));
-    for (int64_t i = 0; i < b->n; i++) {
-        problem *p = &b->problem[i];
-        if (rules) add_hypotheses(p, &s[i].h);
-        if (methods & RD_METHOD_SEARCH) answers(b, p, &s[i]);
-    }
-    if (methods & RD_METHOD_SEARCH_INTERPRETER) interpreter_answers(b, s);
-    for (int64_t i = 0; i < b->n; i++) {
-        if (methods & RD_METHOD_RANDOM_RULES) random_rules(b, &b->problem[i]);
-        if (methods & RD_METHOD_ORACLE_RULE) true_rule_answers(&b->problem[i], &truth[i]);
-    }
-done:
-    for (int64_t i = 0; i < b->n; i++) {
-        search_free(b, &s[i]);
-        if (truth[i].task) hypotheses_free(&truth[i]);
-    }
-    rd_free(truth);
-    rd_free(s);
-    return rc;
+    RD_FREE(b->truth);
+    RD_FREE(b->search);
 }
