@@ -1,7 +1,9 @@
 /* bench */
 /* Generation on one core with a student of 0.35 M parameters: tokens decoded per second when the
- * proposals of a problem share their prompt, and when every prompt is another one.  Seconds are of
- * this process' CPU time, best of four: the machine may be shared. */
+ * proposals of a problem share their prompt, and when every prompt is another one.  Then with a
+ * model of SmolLM2-135M's shape and random weights, f32 and bf16, as hypothesis search uses it,
+ * with the shares of attention, head and sampling.  Seconds are of this process' CPU time, best of
+ * some: the machine may be shared. */
 #include "rd_test.h"
 #include "rd/infer.h"
 
@@ -49,6 +51,60 @@ static void bench(rd_generator *gen, const char *name, char *const *prompts, int
     rd_free(r);
 }
 
+/* 96 responses of about 40 tokens to 12 prompts. */
+static void bench_smollm2(rd_grid *g, bool bf16, const rd_chat *chat, char *const *prompts)
+{
+    enum { LIVE = 96, PER_PROMPT = 8, TOKENS = 40 };
+    rd_model *model;
+    rd_generator *gen;
+    rd_model_config cfg = {.vocab = 49152,
+                           .width = 576,
+                           .layers = 30,
+                           .heads = 9,
+                           .kv_heads = 3,
+                           .head_size = 64,
+                           .ffn = 1536,
+                           .rope_theta = 1e5,
+                           .norm_eps = 1e-5,
+                           .tied = true};
+    rd_generator_opts o = {.slots = LIVE, .max_len = 768};
+    rd_la_use_bf16(g, bf16);
+    if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 1) != RD_OK ||
+        rd_model_pack(model) != RD_OK || rd_generator_create(model, chat, &o, &gen) != RD_OK)
+        rd_die("%s", rd_error_get()->message);
+    for (int run = 0; run < 2; run++) {
+        rd_gen_request *r = rd_new(rd_gen_request, LIVE);
+        const rd_clock *clock;
+        int64_t in = 0, out = 0;
+        for (int64_t i = 0; i < LIVE; i++)
+            r[i] = (rd_gen_request){.prompt = prompts[run * LIVE + i / PER_PROMPT],
+                                    .key = (uint64_t)i,
+                                    .temperature = 0.9,
+                                    .max_new = TOKENS};
+        rd_clock_reset();
+        double start = cpu_time();
+        if (rd_generate(gen, LIVE, r) != RD_OK) rd_die("%s", rd_error_get()->message);
+        double seconds = cpu_time() - start, share[3] = {0};
+        static const char *const names[] = {"decode.attention", "decode.head", "decode.sample"};
+        for (int k = 0; k < rd_clock_list(&clock); k++)
+            for (int n = 0; n < 3; n++)
+                if (strcmp(clock[k].section, names[n]) == 0) share[n] = clock[k].seconds / seconds;
+        for (int64_t i = 0; i < LIVE; i++) {
+            in += r[i].tokens_in;
+            out += r[i].tokens_out;
+            rd_free(r[i].text);
+        }
+        if (run > 0)
+            printf("SmolLM2-135M, %s: %6.0f tokens/s generated, prompts of %" PRId64
+                   "; attention %.0f %%, head %.0f %%, sampling %.0f %% of the time\n",
+                   bf16 ? "bf16" : "f32", (double)out / seconds, in / LIVE, 100 * share[0],
+                   100 * share[1], 100 * share[2]);
+        rd_free(r);
+    }
+    rd_generator_free(&gen);
+    rd_model_free(&model);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
@@ -88,6 +144,8 @@ int main(int argc, char **argv)
     bench(gen, "other prompts, greedy", prompts, 1, 0);
     rd_generator_free(&gen);
     rd_model_free(&model);
+    bench_smollm2(g, false, chat, prompts);
+    bench_smollm2(g, true, chat, prompts);
     rd_chat_free(&chat);
     rd_tok_free(&tok);
     rd_grid_free(&g);

@@ -197,11 +197,6 @@ uint64_t rd_generator_opts_hash(const rd_generator_opts *o)
     return 0;
 }
 
-int64_t rd_generator_waiting(const rd_generator *gen)
-{
-    return gen->n;
-}
-
 void rd_generator_expect(rd_generator *gen, int64_t n)
 {
     (void)gen, (void)n;

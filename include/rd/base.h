@@ -96,6 +96,11 @@ void rd_free(void *p); /* accepts NULL */
 #define rd_new(type, n) ((type *)rd_alloc_at(__FILE__, (int64_t)(n), sizeof(type)))
 #define rd_resize(p, n) \
     ((p) = rd_realloc_at(__FILE__, (p), (int64_t)(n), sizeof(*(p)))) /* grows or shrinks */
+/* The same, but large pieces are only counted: the system provides memory where it is first used.
+ */
+void *rd_alloc_untouched_at(const char *file, int64_t count, size_t size);
+#define rd_new_untouched(type, n) \
+    ((type *)rd_alloc_untouched_at(__FILE__, (int64_t)(n), sizeof(type)))
 #define RD_FREE(p)  \
     do {            \
         rd_free(p); \

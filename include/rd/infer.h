@@ -70,7 +70,6 @@ int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 int rd_generator_add(rd_generator *gen, rd_gen_request *r);
 int rd_generator_next(rd_generator *gen, rd_gen_request **r);
 void rd_generator_cancel(rd_generator *gen, rd_gen_request *r);
-int64_t rd_generator_waiting(const rd_generator *gen); /* requests that have not been started */
 /* About how many requests will be under way at once, of which not all have been added when the work
  * begins; memory follows it, up to the slots. */
 void rd_generator_expect(rd_generator *gen, int64_t n);

@@ -74,11 +74,11 @@ static void *reserve(size_t bytes)
     return p == MAP_FAILED ? NULL : p;
 }
 
-void *rd_alloc_at(const char *file, int64_t n, size_t size)
+static void *allocate(const char *file, int64_t n, size_t size, bool touched)
 {
     size_t bytes = total_size(file, n, size);
     size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, in whole ALIGNs */
-    bool map = pretended.on && bytes >= LARGE;
+    bool map = (pretended.on || !touched) && bytes >= LARGE;
     header *h = map ? reserve(padded) : aligned_alloc(ALIGN, padded);
     if (!h) rd_die_at(file, 0, "out of memory (%zu bytes, %lld in use)", bytes, (long long)used);
     if (!map) memset(h, 0, padded);
@@ -88,6 +88,16 @@ void *rd_alloc_at(const char *file, int64_t n, size_t size)
     h->magic = MAGIC;
     count(h, 1);
     return (char *)h + ALIGN;
+}
+
+void *rd_alloc_at(const char *file, int64_t n, size_t size)
+{
+    return allocate(file, n, size, true);
+}
+
+void *rd_alloc_untouched_at(const char *file, int64_t n, size_t size)
+{
+    return allocate(file, n, size, false);
 }
 
 static header *header_of(void *p)

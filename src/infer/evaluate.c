@@ -26,7 +26,7 @@ typedef struct evaluation {
     rd_gen_counts counts;
     rd_generator *gen;
     struct unit *units; /* at hand */
-    int64_t n_open;
+    int64_t n_open, most_open;
     bool all_taken;
     double longest; /* seconds from opening to keeping */
 } evaluation;
@@ -198,14 +198,33 @@ static void show(const evaluation *e, rd_progress *progress, rd_queue *q)
     rd_progress_set(progress, done < e->n_problems ? done : e->n_problems, note);
 }
 
-/* Take units as long as there are fewer questions than slots, but no more than a fair share of all
- * at once; the last ones then end on all replicas at about the same time. */
+/* Requests of all problems that search may have under way side by side, of which the first ones
+ * bring the others about. */
+static int64_t requests_of_all(const evaluation *e)
+{
+    int64_t n = 0, rules = e->o->methods & RD_METHOD_SEARCH ? max_count(e->o) : 0;
+    for (int64_t i = 0; i < e->n_problems; i++) {
+        const rd_task *t = &e->tasks->task[e->test[i]];
+        n += rules * t->n_demos + t->n_queries;
+    }
+    return n;
+}
+
+/* Units at hand: enough that the slots stay busy while some of them near their ends, but no more,
+ * because what is finished is safe; and no more than a fair share of all. */
+static int64_t most_open(const evaluation *e)
+{
+    enum { PER_SLOT = 3 }; /* requests */
+    int64_t left = e->n_units - e->n_restored, share = (left + e->g->data - 1) / e->g->data;
+    int64_t each = (requests_of_all(e) + e->n_units - 1) / e->n_units;
+    int64_t busy = each > 0 ? (PER_SLOT * e->o->generator.slots + each - 1) / each : 1;
+    return busy < share ? busy : share;
+}
+
 static int open_units(evaluation *e, rd_queue *q)
 {
     int rc = RD_OK;
-    int64_t left = e->n_units - e->n_restored, share = (left + e->g->data - 1) / e->g->data;
-    while (!e->all_taken && e->n_open < share &&
-           rd_generator_waiting(e->gen) < e->o->generator.slots) {
+    while (!e->all_taken && e->n_open < e->most_open) {
         int64_t index = -1;
         if (rd_stop_local()) rd_queue_cancel(q);
         RD_TRY(rd_queue_next(q, &index));
@@ -234,15 +253,6 @@ done:
     return rc;
 }
 
-/* Requests that may be under way at once, of which the first ones bring the others about. */
-static int64_t expected(const evaluation *e)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < e->n_problems && (e->o->methods & RD_METHOD_SEARCH); i++)
-        n += max_count(e->o) * e->tasks->task[e->test[i]].n_demos;
-    return n / e->g->data;
-}
-
 static int work(evaluation *e, rd_queue *q)
 {
     int rc = RD_OK;
@@ -250,7 +260,8 @@ static int work(evaluation *e, rd_queue *q)
     rd_progress_begin(&progress, "eval", "problems", e->n_problems);
     e->start = rd_time();
     RD_TRY(rd_generator_create(e->model, e->chat, &e->o->generator, &e->gen));
-    rd_generator_expect(e->gen, expected(e));
+    e->most_open = e->n_units > 0 ? most_open(e) : 0;
+    rd_generator_expect(e->gen, requests_of_all(e) / e->g->data);
     for (;;) {
         unit *u = NULL;
         bool done = false;

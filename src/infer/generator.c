@@ -269,11 +269,6 @@ uint64_t rd_generator_opts_hash(const rd_generator_opts *o)
     return h;
 }
 
-int64_t rd_generator_waiting(const rd_generator *gen)
-{
-    return gen->n_waiting;
-}
-
 void rd_generator_expect(rd_generator *gen, int64_t n)
 {
     gen->expected = n;
@@ -564,6 +559,7 @@ static int advance(rd_generator *gen, int64_t n)
 {
     int rc = RD_OK;
     int threads = rd_threads() < gen->threads ? rd_threads() : gen->threads;
+    rd_clock_begin("decode.sample");
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && n > 1)
     for (int64_t i = 0; i < n; i++) {
         slot *at = &gen->slots[gen->call_slot[i]];
@@ -578,6 +574,7 @@ static int advance(rd_generator *gen, int64_t n)
         take(gen, s, gen->picked[i]);
     }
 done:
+    rd_clock_end("decode.sample");
     return rc;
 }
 

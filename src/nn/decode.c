@@ -105,7 +105,7 @@ static void create_pools(rd_kv *kv)
         p->holders = rd_new(int32_t, kv->blocks);
         for (int64_t b = kv->blocks; b > 0; b--) p->free[p->n_free++] = (int32_t)(b - 1);
     }
-    kv->cache = rd_new(float, kv->cfg.layers * kv->blocks * kv->block);
+    kv->cache = rd_new_untouched(float, kv->cfg.layers * kv->blocks * kv->block);
 }
 
 int rd_kv_create_pooled(const rd_model *model, int64_t slots, int64_t max_len, int64_t max_T,
@@ -596,7 +596,9 @@ static int extend_layer(const rd_model *model, rd_kv *kv, int64_t l)
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &h, qkv));
     rd_bias_add(q, T, 1, rd_bias(model, kv->vectors, l), kv->qkv);
     rd_rope(kv->heads + kv->kv_heads, S, T, kv->position, kv->rope, 1, kv->qkv, q);
+    rd_clock_begin("decode.attention");
     attend_all(kv, l);
+    rd_clock_end("decode.attention");
     RD_TRY(rd_linear_fwd_add(&p->o, &att, &x));
 
     rd_norm_fwd(model, T, kv->x, rd_norm_weight(model, kv->vectors, 2 * l + 1), kv->n, kv->inv,
@@ -657,6 +659,7 @@ static int head_of(const rd_model *model, rd_kv *kv, int64_t here, const float *
     int rc = RD_OK;
     bool alone = kv->grid->tp.size == 1;
     rd_mat h, z;
+    rd_clock_begin("decode.head");
     rd_norm_fwd(model, here, x, rd_norm_weight(model, kv->vectors, 2 * kv->cfg.layers), kv->n,
                 kv->inv, kv->sum);
     RD_TRY(rd_view(model, RD_WIDTH, kv->n, width, &h));
@@ -664,6 +667,7 @@ static int head_of(const rd_model *model, rd_kv *kv, int64_t here, const float *
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
     if (!alone) share_logits(kv, &z, width, n, slot, logits);
 done:
+    rd_clock_end("decode.head");
     return rc;
 }
 
