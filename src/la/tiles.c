@@ -47,6 +47,9 @@ enum {
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+#ifdef RD_PAIRS
+typedef uint16_t pairs __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* What becomes of a factor when it is brought. */
@@ -220,7 +223,7 @@ INLINE vec bring_along(const source s, const rd_factor *f, int64_t at, int64_t l
     if (s == FROM_HALVES) {
         const uint16_t *h = (const uint16_t *)f->a + at;
         vec v = {0};
-        if (left >= 2 * LANES) return *(const vec *)h;
+        if (left >= 2 * LANES) return (vec) * (const pairs *)h;
         if (left > 0) memcpy(&v, h, (size_t)left * sizeof(uint16_t));
         return v;
     }
