@@ -112,8 +112,10 @@ char *rd_strndup(const char *s, size_t n);
 int64_t rd_mem_used(void); /* bytes now held; tests fail when it is not 0 at the end */
 int64_t rd_mem_peak(void); /* largest rd_mem_used so far, or since the last of */
 void rd_mem_peak_restart(void);
-/* The process' largest resident set so far as the operating system counts it, bytes: with programs,
- * libraries and MPI's buffers.  0 where it does not say. */
+/* The process' resident set as the operating system counts it, now and the largest so far, bytes:
+ * with programs, libraries and MPI's buffers, of large arrays what was touched.  0 where it does
+ * not say. */
+int64_t rd_mem_resident(void);
 int64_t rd_mem_resident_peak(void);
 void rd_mem_report(FILE *f); /* bytes and allocations per layer (the directory of the caller) */
 /* Between guard(name) and guard(NULL) an allocation is an error of ours: rd_die. */

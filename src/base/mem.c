@@ -1,14 +1,17 @@
 /* mem.c: counted, aligned allocation.
  *
  * Each block carries a 64-byte header (so that the data keeps its alignment) with its size and the
- * layer that asked for it; counters are plain because a rank allocates from one thread only. */
+ * layer that asked for it; counters are plain because a rank allocates from one thread only.
+ *
+ * What is large is a mapping of its own: it is there only where it was touched, and near the thread
+ * that touched it first. */
 #include "rd/base.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGN = 64, MAX_LAYERS = 32, LARGE = 1 << 20 };
+enum { ALIGN = 64, MAX_LAYERS = 32, LARGE = 1 << 20, OWN = 1 << 22 };
 
 typedef struct header {
     size_t bytes;
@@ -67,19 +70,28 @@ static size_t total_size(const char *file, int64_t n, size_t size)
 }
 
 /* Address space of zeros, of which the system provides what is touched. */
-static void *reserve(size_t bytes)
+static void *reserve(size_t bytes, bool touched)
 {
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (pretended.on || !touched ? MAP_NORESERVE : 0);
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* Sanitizers watch the heap. */
+static bool is_mapped(size_t bytes, bool touched)
+{
+#ifndef __SANITIZE_ADDRESS__
+    if (bytes >= OWN) return true;
+#endif
+    return (pretended.on || !touched) && bytes >= LARGE;
 }
 
 static void *allocate(const char *file, int64_t n, size_t size, bool touched)
 {
     size_t bytes = total_size(file, n, size);
     size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, in whole ALIGNs */
-    bool map = (pretended.on || !touched) && bytes >= LARGE;
-    header *h = map ? reserve(padded) : aligned_alloc(ALIGN, padded);
+    bool map = is_mapped(bytes, touched);
+    header *h = map ? reserve(padded, touched) : aligned_alloc(ALIGN, padded);
     if (!h) rd_die_at(file, 0, "out of memory (%zu bytes, %lld in use)", bytes, (long long)used);
     if (!map) memset(h, 0, padded);
     h->mapped = map ? padded : 0;
@@ -156,16 +168,27 @@ void rd_mem_peak_restart(void)
 }
 
 /* Not getrusage: its figure includes what the process was before it became this program. */
-int64_t rd_mem_resident_peak(void)
+static int64_t status_bytes(const char *name)
 {
     int64_t kilobytes = 0;
+    size_t n = strlen(name);
     char line[128];
     FILE *f = fopen("/proc/self/status", "r");
     if (!f) return 0;
     while (fgets(line, sizeof line, f))
-        if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtoll(line + 6, NULL, 10);
+        if (strncmp(line, name, n) == 0) kilobytes = strtoll(line + n, NULL, 10);
     fclose(f);
     return 1024 * kilobytes;
+}
+
+int64_t rd_mem_resident(void)
+{
+    return status_bytes("VmRSS:");
+}
+
+int64_t rd_mem_resident_peak(void)
+{
+    return status_bytes("VmHWM:");
 }
 
 void rd_mem_report(FILE *f)

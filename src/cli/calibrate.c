@@ -463,7 +463,7 @@ int calibrate_run(const char *path)
         b.m.between.word /= b.m.ranks_per_node; /* all of a node's ranks were at it */
     }
     RD_TRY(calibrate_files(&b, path));
-    b.m.program = (double)(rd_mem_resident_peak() - rd_mem_peak());
+    b.m.program = (double)(rd_mem_resident() - rd_mem_used());
     rd_max_f64(&b.world, &b.m.program, 1);
     RD_TRY(rd_agree(&b.world, b.world.rank == 0 ? write_file(&b, path) : RD_OK));
     print(&b);
