@@ -97,6 +97,12 @@ $(LIB): $(OBJ)
 	$(AR) rcs $@ $(OBJ)
 $(BIN): src/cli/main.c $(LIB)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+# What callgrind counts is compiled for what valgrind knows: AVX2.
+COUNTED := src/nn/ops.c src/nn/attention.c
+$(BUILD)/tests/bench_counts: tests/bench_counts.c $(COUNTED) $(LIB) tests/rd_test.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(filter-out -MMD -MP,$(ALL_CFLAGS)) $(WIDE) $(if $(X86),-march=x86-64-v3) \
+	  $< $(COUNTED) $(LIB) $(LDLIBS) -o $@
 $(BUILD)/tests/%: tests/%.c $(LIB) tests/rd_test.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@

@@ -6,8 +6,9 @@
  *   135   SmolLM2-135M's shape, 4 rows of 512 tokens a step, AdamW
  *   5     5 M parameters, 8 rows of 256
  *
- * Arguments: 5 or 135, full or lora (rank 8, all targets), threads (1), steps (2), and one in how
- * many tokens has a target (1).  Under mpirun -n N the passes are those of one rank of N. */
+ * Arguments: 5 or 135, full or lora (rank 8, all targets), threads (1), steps (2), one in how many
+ * tokens has a target (1), f32 or bf16.  Under mpirun -n N the passes are those of one rank of N.
+ */
 #include "rd_test.h"
 #include "bench_rows.h"
 #include "nn/ops.h"
@@ -83,13 +84,16 @@ static void make_bed(const bench_case *c, int64_t n_seq, bed *b)
                           .ld_qkv = b->q,
                           .ld_out = b->hs,
                           .max_len = c->len,
-                          .scratch = rd_new(float, rd_attention_scratch(S, c->len))};
+                          .threads = rd_threads(),
+                          .scratch = rd_new(float, rd_attention_scratch(S, rd_threads())),
+                          .partial = rd_new(float, rd_attention_partial(m->heads, S) * T)};
 }
 
 static void free_bed(bed *b)
 {
-    float *list[] = {b->x,   b->y,    b->w,   b->dw,   b->inv, b->gu, b->dgu,   b->h,        b->dh,
-                     b->qkv, b->dqkv, b->out, b->dout, b->lse, b->z,  b->table, b->a.scratch};
+    float *list[] = {b->x,    b->y,   b->w,  b->dw,    b->inv,       b->gu,
+                     b->dgu,  b->h,   b->dh, b->qkv,   b->dqkv,      b->out,
+                     b->dout, b->lse, b->z,  b->table, b->a.scratch, b->a.partial};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) rd_free(list[i]);
     rd_free(b->position), rd_free(b->start);
 }
@@ -252,7 +256,9 @@ int main(int argc, char **argv)
     rd_model_config_check(&c.cfg);
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, threads);
-    double rate = rd_gemm_rate(1024, 5) * threads;
+    bool half = argc > 6 && strcmp(argv[6], "bf16") == 0;
+    rd_la_use_bf16(g, half);
+    double rate = half ? rd_gemm_bf16_rate(1024, 9) : rd_gemm_rate(1024, 9);
     rd_sum_f64(&g->world, &rate, 1);
     if (g->world.rank == 0) printf("products: %.1f GFLOP/s\n", 1e-9 * rate);
     bench(g, chat, &c, rate);

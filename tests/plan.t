@@ -52,7 +52,7 @@ json '$t->{bytes_per_rank}{total} > $t->{bytes_per_rank}{weights} && $t->{second
 ok $? "with memory, time, words and the best grids"
 
 # ---- what does not fit
-perl -pe 's/"bytes_per_node": *[0-9.e+]+/"bytes_per_node": 30e6/; s/"(ranks|cores)_per_node": *\d+/"$1_per_node": 1/; s/"bytes_of_program": *[0-9.e+]+/"bytes_of_program": 1e6/' \
+perl -pe 's/"bytes_per_node": *[0-9.e+]+/"bytes_per_node": 32e6/; s/"(ranks|cores)_per_node": *\d+/"$1_per_node": 1/; s/"bytes_of_program": *[0-9.e+]+/"bytes_of_program": 1e6/' \
     inputs/machines/example-node.json >"$T/small.json"
 big="--set model.init.width=512 --set model.init.layers=6 --set grid.products=pblas" # panels take 40 MB
 run 1 validate tests/inputs/mini.json --ranks 64 --machine "$T/small.json" $big

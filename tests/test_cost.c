@@ -253,6 +253,15 @@ static void test_order(void)
     ok(q.memory.total < p.memory.total &&
            q.part[COST_PASSES].messages > p.part[COST_PASSES].messages,
        "smaller micro-batches: less memory, more messages");
+    more = c, more.train.recompute = true;
+    q = plan(&more, &m);
+    /* One of two layers again, without down; forward is a third. */
+    double layer = p.part[COST_LINEAR].flops / 2 / 3, down = 128.0 * 256;
+    double share = 1 - down / (2 * 128 * 128 + 2 * 128 * 64 + 3 * down);
+    near_f64((q.part[COST_LINEAR].flops - p.part[COST_LINEAR].flops) / layer, share, 1e-9,
+             "layers again: flops");
+    ok(q.memory.total < p.memory.total && q.words > p.words && q.seconds > p.seconds,
+       "less memory for more words and time");
     more = c, more.pairs = true;
     q = plan(&more, &m);
     ok(q.part[COST_HEAD].flops > p.part[COST_HEAD].flops, "pairs pass the head twice");

@@ -52,11 +52,11 @@ static outcome run(rd_grid *g, const rd_adapter_opts *a, const char *kind, int t
         rd_model_adapt(m, a);
         rd_model_adapter_init(m, 9);
     }
+    rd_threads_set(threads); /* there is scratch for so many */
     rd_work_create(m, TOKENS, TOKENS, &w);
     rd_optim_defaults(&o);
     o.kind = kind;
     rd_optim_create(m, &o, 10, &opt);
-    rd_threads_set(threads);
     for (int step = 0; step < 3; step++) {
         rd_model_dropout(m, 1 + (uint64_t)step);
         rd_model_zero_grads(m);

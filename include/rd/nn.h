@@ -63,6 +63,7 @@ typedef struct rd_model {
     rd_params adapter;              /* n = 0: none */
     rd_params adapter_start;        /* PiSSA, OLoRA: A and B as they began; no gradients */
     rd_params *trained;             /* what the optimiser moves; NULL: nothing */
+    bool recompute;                 /* of works made from now on: see rd_work_create */
     struct rd_model_layers *layers; /* private: fused views per layer */
     struct rd_adapter *parts;       /* private: the adapter's views; NULL: none */
 } rd_model;
@@ -173,7 +174,10 @@ typedef struct rd_batch {
 } rd_batch;
 
 /* Activations for batches of up to max_T tokens in sequences of up to max_len; all memory of a step
- * is here, fwd, head and bwd allocate nothing.  Collective. */
+ * is here, fwd, head and bwd allocate nothing.  With model->recompute set, of each layer only its
+ * input is kept, and bwd runs the layer's forward again before it goes through it (activation
+ * checkpointing, arXiv 1604.06174): D max_T floats a layer, and about a third more flops for the
+ * layers.  The same bits either way.  Collective. */
 typedef struct rd_work rd_work;
 int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **work);
 void rd_work_free(rd_work **work);

@@ -105,6 +105,7 @@ typedef struct rd_train_opts {
                         in a binary tree: a run's bits are the same on every number of replicas
                         that divides it into a power of two.  Where they do not divide it: one
                         shard per replica */
+    bool recompute;  /* keep of each layer its input only (rd_work_create); same bits */
     bool overlap;    /* sum gradients over replicas while the backward pass goes on; same bits */
     rd_optim_opts optim;
     uint64_t seed;

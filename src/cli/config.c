@@ -671,7 +671,8 @@ void config_run_dir(const config *c, rd_buf *dir)
  * contents have hashes of their own. */
 static bool is_harmless(const char *path)
 {
-    static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap"};
+    static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap",
+                                        ".recompute"};
     const char *dot = strrchr(path, '.');
     static const char *const places[] = {"model.base", "model.tokenizer.path", "sft.adapter.path"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)

@@ -129,6 +129,7 @@ static const config_key run_keys[] = {
     {"sft.warmup", KEY_REAL, "0.1", 0, 1, NULL, "share of the steps (paper: 0.1)"},
     {"sft.min_lr", KEY_REAL, "0", 0, 1, NULL, "end of the cosine as a share of the peak"},
     {"sft.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, "each replica holds its share of the optimiser's moments"},
+    {"sft.recompute", KEY_BOOL, "false", 0, 0, NULL, "keep only the layers' inputs for the backward pass and make the rest again: less memory, a third more work; no bit changes"},
     {"sft.overlap", KEY_BOOL, "true", 0, 0, NULL, "sum gradients over replicas during the backward pass"},
     {"sft.adapter.kind", KEY_ENUM, "\"none\"", 0, 0, "none|lora|dora|pissa|olora", "train low-rank adapters beside frozen weights, by AdamW; align goes on with them"},
     {"sft.adapter.path", KEY_TEXT, "\"\"", 0, 0, NULL, "a peft folder whose adapter SFT goes on with, or an untuned arm is evaluated with; it says what the other keys of sft.adapter would; empty: a new adapter"},
@@ -159,6 +160,7 @@ static const config_key run_keys[] = {
     {"align.min_lr", KEY_REAL, "0", 0, 1, NULL, ""},
     {"align.rehearsal", KEY_REAL, "0", 0, 0.95, NULL, "share of each step's tokens spent on SFT rows; 0: none (paper)"},
     {"align.shard_optimizer", KEY_BOOL, "false", 0, 0, NULL, ""},
+    {"align.recompute", KEY_BOOL, "false", 0, 0, NULL, ""},
     {"align.overlap", KEY_BOOL, "true", 0, 0, NULL, ""},
     {"align.checkpoint_every", KEY_INT, "1000", 0, 1e9, NULL, ""},
 

@@ -214,20 +214,25 @@ static void walk_layers(walk *w, rd_model *model)
 {
     const cost_case *c = w->c;
     double n = w->micros * (double)c->model.layers;
+    /* Forward passes once more, of all layers but the last (transformer.c). */
+    double again = c->train.recompute ? n - w->micros : 0;
     bool full = !c->train.adapted;
     for (rd_target t = RD_Q; t < RD_TARGETS; t++) {
         const rd_mat *W = weight(model, t);
         /* Both gradients use one copy of dY, but for down's, which are not taken together. */
         double times = full ? 3 : 2, sides = full && t == RD_DOWN ? 3 : 2;
-        grid_product(w, COST_LINEAR, n * times, n * sides, W, w->t);
-        if (full || !(c->train.adapter.targets >> t & 1)) continue;
+        bool adapted = !full && (c->train.adapter.targets >> t & 1);
+        double more = t == RD_DOWN && !adapted ? 0 : again;
+        grid_product(w, COST_LINEAR, n * times + more, n * sides + more, W, w->t);
+        if (!adapted) continue;
         double r = (double)c->train.adapter.rank, in = (double)W->lm, out = rows_of(W, c->rows);
         /* A^T X, B^T U and the two gradients of each; on a grid U and its gradient are summed. */
-        multiply(w, COST_LINEAR, n * 3, cost_of_product(r, w->t, in));
-        multiply(w, COST_LINEAR, n * 3, cost_of_product(out, w->t, r));
-        if (c->rows > 1) send(w, COST_LINEAR, w->rows, n * 2, cost_of_sum(c->rows, r * w->t));
-        if (c->cols > 1)
-            send(w, COST_LINEAR, w->cols, n * 2, cost_of_shares(c->cols, r * (in + out)));
+        multiply(w, COST_LINEAR, n * 3 + again, cost_of_product(r, w->t, in));
+        multiply(w, COST_LINEAR, n * 3 + again, cost_of_product(out, w->t, r));
+        cost_messages up = cost_of_sum(c->rows, r * w->t);
+        cost_messages both = cost_of_shares(c->cols, r * (in + out));
+        if (c->rows > 1) send(w, COST_LINEAR, w->rows, n * 2 + again, up);
+        if (c->cols > 1) send(w, COST_LINEAR, w->cols, n * 2 + again, both);
     }
     cost_layer l = {.t = w->t,
                     .row = c->row,
@@ -239,11 +244,13 @@ static void walk_layers(walk *w, rd_model *model)
     l.heads = l.q / l.head_size;
     if (c->model.qkv_bias) l.bias = l.q + 2 * l.k;
     for (int back = 0; back < 2; back++) {
-        multiply(w, COST_ATTENTION, n, cost_layer_attention(&l, back));
-        compute(w, COST_ATTENTION, 0, n * cost_layer_scores(&l) * w->m->exponential * w->slow);
-        compute(w, COST_PASSES, 0, n * cost_layer_passes(&l, back) * w->pass);
+        double times = back ? n : n + again;
+        double scores = times * cost_layer_scores(&l) * w->m->exponential * w->slow;
+        multiply(w, COST_ATTENTION, times, cost_layer_attention(&l, back));
+        compute(w, COST_ATTENTION, 0, scores);
+        compute(w, COST_PASSES, 0, times * cost_layer_passes(&l, back) * w->pass);
         /* Two norms: a sum in float64 for every token. */
-        send(w, COST_PASSES, w->rows, 2 * n, cost_of_sum(c->rows, 2 * w->t));
+        send(w, COST_PASSES, w->rows, 2 * times, cost_of_sum(c->rows, 2 * w->t));
     }
     double vectors = (double)c->model.layers * (2 * l.d + l.bias);
     send(w, COST_PASSES, w->cols, w->micros, cost_of_bcast(c->cols, vectors));

@@ -180,6 +180,7 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     o->max_len = config_int(s, KEY("max_len"));
     o->checkpoint_every = config_int(s, KEY("checkpoint_every"));
     o->overlap = config_bool(s, KEY("overlap"));
+    o->recompute = config_bool(s, KEY("recompute"));
     options_optim(s, stage, &o->optim);
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->stage = stage;

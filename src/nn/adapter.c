@@ -214,8 +214,13 @@ void rd_adapter_carve(const rd_model *model, rd_work *w, rd_arena *a)
         if (s->local[in_kind[t]] > wide) wide = s->local[in_kind[t]];
         if (out > most) most = out;
         for (int64_t l = 0; l < model->cfg.layers; l++) {
-            w->act[l].u[t] = rd_arena_take(a, r * T);
-            if (dora && (t == RD_O || t == RD_DOWN)) w->act[l].out[t] = rd_arena_take(a, D * T);
+            rd_activation *act = &w->act[l];
+            if (l > 0 && w->recompute) {
+                act->u[t] = w->act[0].u[t], act->out[t] = w->act[0].out[t];
+                continue;
+            }
+            act->u[t] = rd_arena_take(a, r * T);
+            if (dora && (t == RD_O || t == RD_DOWN)) act->out[t] = rd_arena_take(a, D * T);
         }
     }
     u->du = rd_arena_take(a, r * T);

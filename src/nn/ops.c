@@ -11,87 +11,29 @@
 #include <math.h>
 #include <string.h>
 
-/* Without AVX-512 a vector of 16 is two or four registers; GCC then notes that passing one between
- * functions has another ABI, which matters not: all of them are inlined here. */
-#pragma GCC diagnostic ignored "-Wpsabi"
-
 enum {
-    LANES = 16,
-    HALF = 8,
     ENOUGH = 1 << 15, /* floats of a pass that are worth waking a thread for */
     PIECE = 64        /* features of a thread's sum over tokens */
 };
-typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float vec8 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double dvec8 __attribute__((vector_size(64)));
+
+#define LANES 16
+#define NAME(x) x##_16
+#include "ops_leaf.h"
+#undef LANES
+#undef NAME
+#define LANES 8
+#define NAME(x) x##_8
+#include "ops_leaf.h"
+#undef LANES
+#undef NAME
+
+enum { LANES = 16 };
 
 /* ---------------------------------------------------------------- exp */
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2.  ln 2 is subtracted in two pieces so
- * that r keeps its bits; exp(r) by its Taylor polynomial of degree 7 (next term 5e-9 relative);
- * 2^n by shifting n into the exponent. */
-static inline __attribute__((always_inline)) vec exp_vec(vec x)
-{
-    const float log2e = 1.44269504088896341f, ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    const float low = -87.0f, high = 88.0f;
-    /* Written as "not below", "not above", so that NaN stays NaN and is seen in the loss. */
-    ivec alive = ~(ivec)(x < low);
-    x = (vec)((ivec)x & alive);
-    ivec fits = ~(ivec)(x > high);
-    x = (vec)(((ivec)x & fits) | ((ivec)((vec){0} + high) & ~fits));
-    vec shifted = x * log2e + round;
-    vec n = shifted - round;
-    vec r = x - n * ln2_hi;
-    r = r - n * ln2_lo;
-    vec p = (vec){0} + 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    ivec bits = ((ivec)shifted << 23) + (ivec)p;
-    return (vec)(bits & alive);
-}
-
-static inline __attribute__((always_inline)) dvec8 widen(const float *x)
-{
-    return __builtin_convertvector(*(const vec8 *)x, dvec8);
-}
-
-static inline __attribute__((always_inline)) double sum8(const dvec8 *p)
-{
-    const dvec8 v = *p;
-    return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
-}
-
-RD_CLONES
 double rd_exp_sum(int64_t n, const float *x, float scale, float shift, float *y)
 {
-    dvec8 s0 = {0}, s1 = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vec e = exp_vec(*(const vec *)(x + i) * scale - shift);
-        *(vec *)(y + i) = e;
-        s0 += widen(y + i);
-        s1 += widen(y + i + HALF);
-    }
-    if (i < n) {
-        /* A padded last vector takes the same arithmetic, so a row's length changes nothing. */
-        float tail[LANES] = {0};
-        size_t left = (size_t)(n - i) * sizeof(float);
-        memcpy(tail, x + i, left);
-        *(vec *)tail = exp_vec(*(const vec *)tail * scale - shift);
-        for (int64_t l = n - i; l < LANES; l++) tail[l] = 0;
-        memcpy(y + i, tail, left);
-        s0 += widen(tail);
-        s1 += widen(tail + HALF);
-    }
-    s0 += s1;
-    return sum8(&s0);
+    return (rd_is_wide() ? exp_sum_16 : exp_sum_8)(n, x, scale, shift, y);
 }
 
 RD_CLONES
@@ -162,19 +104,9 @@ void rd_copy(int64_t n, const float *x, float *y)
 
 /* ---------------------------------------------------------------- RMSNorm */
 
-RD_CLONES
 double rd_dot(int64_t n, const float *a, const float *b)
 {
-    dvec8 s0 = {0}, s1 = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        s0 += widen(a + i) * widen(b + i);
-        s1 += widen(a + i + HALF) * widen(b + i + HALF);
-    }
-    s0 += s1;
-    double sum = sum8(&s0);
-    for (; i < n; i++) sum += (double)a[i] * (double)b[i];
-    return sum;
+    return (rd_is_wide() ? dot_16 : dot_8)(n, a, b);
 }
 
 RD_CLONES
@@ -190,19 +122,6 @@ void rd_rmsnorm_fwd(int64_t D, int64_t T, const float *x, const float *w, double
 {
 #pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
     for (int64_t t = 0; t < T; t++) inv[t] = norm_token(D, x + t * D, w, eps, y + t * D);
-}
-
-RD_CLONES
-static void norm_token_bwd(int64_t D, const float *x, const float *w, float inv, const float *dy,
-                           float *dx)
-{
-    dvec8 acc = {0};
-    int64_t i = 0;
-    for (; i + HALF <= D; i += HALF) acc += widen(x + i) * widen(dy + i) * widen(w + i);
-    double inner = sum8(&acc), s = inv;
-    for (; i < D; i++) inner += (double)x[i] * (double)dy[i] * (double)w[i];
-    float back = (float)(s * s * s * inner / (double)D);
-    for (i = 0; i < D; i++) dx[i] += dy[i] * w[i] * inv - x[i] * back;
 }
 
 /* n features of the gradient of the weights; x and dy have D a token. */
@@ -227,7 +146,9 @@ void rd_rmsnorm_bwd(int64_t D, int64_t T, const float *x, const float *w, const 
 {
     if (dw != NULL) rd_rmsnorm_bwd_weight(D, T, x, inv, dy, dw);
 #pragma omp parallel for num_threads(rd_threads()) schedule(static) if (D * T > ENOUGH)
-    for (int64_t t = 0; t < T; t++) norm_token_bwd(D, x + t * D, w, inv[t], dy + t * D, dx + t * D);
+    for (int64_t t = 0; t < T; t++)
+        (rd_is_wide() ? norm_token_bwd_16 : norm_token_bwd_8)(D, x + t * D, w, inv[t], dy + t * D,
+                                                              dx + t * D);
 }
 
 /* ---------------------------------------------------------------- rotary embedding */
@@ -305,33 +226,15 @@ void rd_bias_bwd(int64_t n, int64_t T, const float *dy, float *db)
 
 /* ---------------------------------------------------------------- SwiGLU */
 
-/* One vector: h = g s u with s = 1 / (1 + exp(-g)). */
-static inline __attribute__((always_inline)) vec sigmoid_vec(vec g)
-{
-    return 1.0f / (1.0f + exp_vec(-g));
-}
-
-RD_CLONES
 static void swiglu_fwd_whole(int64_t F, const float *g, const float *u, float *h)
 {
-    for (int64_t i = 0; i < F; i += LANES) {
-        vec gv = *(const vec *)(g + i), uv = *(const vec *)(u + i);
-        *(vec *)(h + i) = gv * sigmoid_vec(gv) * uv;
-    }
+    (rd_is_wide() ? swiglu_fwd_whole_16 : swiglu_fwd_whole_8)(F, g, u, h);
 }
 
-RD_CLONES
 static void swiglu_bwd_whole(int64_t F, const float *g, const float *u, const float *dh, float *dg,
                              float *du, float *h)
 {
-    for (int64_t i = 0; i < F; i += LANES) {
-        vec gv = *(const vec *)(g + i), uv = *(const vec *)(u + i), d = *(const vec *)(dh + i);
-        vec s = sigmoid_vec(gv);
-        vec silu = gv * s;
-        *(vec *)(h + i) = silu * uv;
-        *(vec *)(du + i) = d * silu;
-        *(vec *)(dg + i) = d * uv * (s + silu * (1.0f - s));
-    }
+    (rd_is_wide() ? swiglu_bwd_whole_16 : swiglu_bwd_whole_8)(F, g, u, dh, dg, du, h);
 }
 
 /* These work on whole vectors; a ragged end goes through padded copies. */

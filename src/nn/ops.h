@@ -176,9 +176,12 @@ typedef struct rd_attention {
     int64_t ld_qkv; /* (heads + 2 kv_heads) * size */
     int64_t ld_out; /* heads * size */
     int64_t max_len;
-    float *scratch; /* rd_attention_scratch floats */
+    int threads;    /* that there is scratch for */
+    float *scratch; /* [rd_attention_scratch] */
+    float *partial; /* [T][rd_attention_partial] gradients of keys and values, by query heads */
 } rd_attention;
-int64_t rd_attention_scratch(int64_t size, int64_t max_len);
+int64_t rd_attention_scratch(int64_t size, int threads);
+int64_t rd_attention_partial(int64_t heads, int64_t size);
 
 /* Causal attention inside each sequence [start[s], start[s+1]).  qkv after RoPE: ld_qkv x T,
  * out: ld_out x T, lse: heads x T, log-sum-exp of the scaled scores. */
@@ -318,6 +321,7 @@ int rd_adapter_bwd_weight(const rd_model *model, rd_work *w, int64_t layer, rd_t
 struct rd_work {
     int64_t max_T, max_len, chunk; /* chunk: tokens per piece of the head, on each grid column */
     int64_t local_T;               /* the most one grid column can get */
+    bool recompute;                /* layers share all of act but x */
     rd_deal deal;                  /* of the batch at hand */
     float *arena;                  /* the pieces below lie in it, up to norms */
     rd_activation *act;            /* [layers] */

@@ -1,8 +1,10 @@
 /* transformer.c: the trunk, forward and backward, and the memory of a training step.
  *
  * The forward pass leaves in rd_work what the backward pass reads (rd_activation); outputs of
- * SwiGLU and attention probabilities are recomputed instead of kept.  The residual stream is
- * carried in place: a product with beta = 1 adds a branch to it. */
+ * SwiGLU and attention probabilities are recomputed instead of kept.  Where the model asks for it
+ * (recompute) all layers share one place for what they leave but for their inputs, and the backward
+ * pass makes the rest again, layer by layer.  The residual stream is carried in place: a product
+ * with beta = 1 adds a branch to it. */
 #include "ops.h"
 
 #include <string.h>
@@ -23,8 +25,14 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
     const rd_split *s = &model->layers->split;
     int64_t T = w->local_T, D = s->local[RD_WIDTH], F = s->local[RD_FFN];
     int64_t hs = s->local[RD_QUERY], q = s->qkv, S = model->cfg.head_size;
-    for (int64_t l = 0; l < model->cfg.layers; l++)
-        w->act[l] = (rd_activation){.x = rd_arena_take(a, D * T),
+    for (int64_t l = 0; l < model->cfg.layers; l++) {
+        float *x = rd_arena_take(a, D * T);
+        if (l > 0 && w->recompute) {
+            w->act[l] = w->act[0];
+            w->act[l].x = x;
+            continue;
+        }
+        w->act[l] = (rd_activation){.x = x,
                                     .n1 = rd_arena_take(a, D * T),
                                     .inv1 = rd_arena_take(a, T),
                                     .qkv = rd_arena_take(a, q * T),
@@ -34,15 +42,19 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
                                     .n2 = rd_arena_take(a, D * T),
                                     .inv2 = rd_arena_take(a, T),
                                     .gu = rd_arena_take(a, 2 * F * T)};
+    }
     rd_adapter_carve(model, w, a);
     w->x_last = rd_arena_take(a, D * T);
     w->h = rd_arena_take(a, D * T);
     w->inv = rd_arena_take(a, T);
     w->dh = rd_arena_take(a, D * T);
+    /* These are done with when attention needs a place for gradients by heads. */
+    int64_t before = a->used, partial = rd_attention_partial(s->heads, S) * T;
     w->ffn = rd_arena_take(a, F * T);
     w->dffn = rd_arena_take(a, F * T);
-    w->datt = rd_arena_take(a, hs * T);
     w->dgu = rd_arena_take(a, 2 * F * T);
+    if (a->used - before < partial) rd_arena_take(a, partial - (a->used - before));
+    w->datt = rd_arena_take(a, hs * T);
     w->dqkv = rd_arena_take(a, q * T);
     w->dx = rd_arena_take(a, D * T);
     w->dn = rd_arena_take(a, D * T);
@@ -58,13 +70,16 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
     w->dvectors = rd_arena_take(a, model->base.grads != NULL ? rd_vectors_size(model) : 0);
     w->lookup.words = rd_arena_take(a, rd_lookup_words(model));
     w->lookup.tokens = rd_arena_take(a, rd_lookup_tokens(model));
+    int threads = rd_threads();
     w->attention = (rd_attention){.heads = s->heads,
                                   .kv_heads = s->kv_heads,
                                   .size = S,
                                   .ld_qkv = q,
                                   .ld_out = hs,
                                   .max_len = w->max_len,
-                                  .scratch = rd_arena_take(a, rd_attention_scratch(S, w->max_len))};
+                                  .threads = threads,
+                                  .scratch = rd_arena_take(a, rd_attention_scratch(S, threads)),
+                                  .partial = w->ffn};
 }
 
 /* rd_deal_even gives no grid column more than an even share and one sequence. */
@@ -85,6 +100,7 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
     rd_work *w = rd_new(rd_work, 1);
     w->max_T = max_T;
     w->max_len = max_len;
+    w->recompute = model->recompute;
     w->local_T = most_local(model->grid, max_T, max_len);
     /* Of each grid column; logits take as much of a rank's memory on every grid, or less. */
     w->chunk = (HEAD_CHUNK + model->grid->rows - 1) / model->grid->rows;
@@ -230,8 +246,10 @@ done:
 
 /* Padding columns pass through products without meeting others.  Only where a product sums over
  * tokens, for the gradient of a weight, must they be zero: both factors are padded, here and in
- * layer_bwd, so that not even what is not finite in an earlier batch comes back. */
-static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
+ * layer_bwd, so that not even what is not finite in an earlier batch comes back.
+ *
+ * again: for the backward pass, which does without the layer's output. */
+static int layer_fwd(rd_model *model, rd_work *w, int64_t l, bool again)
 {
     int rc = RD_OK;
     const struct rd_model_layers *m = model->layers;
@@ -261,6 +279,7 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l)
     rd_deal_pad(d, D, a->n2);
     RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &v.n2, v.gu));
     RD_TRY(rd_adapter_fwd(model, w, l, RD_GATE, 2, a->n2, a->gu));
+    if (again && rd_adapted_at(model, l, RD_DOWN) == NULL) return RD_OK;
     rd_swiglu_fwd(F, d->n, a->gu, w->ffn);
     rd_deal_pad(d, F, w->ffn);
     rd_copy(stream, a->mid, v.next.a);
@@ -278,7 +297,7 @@ int rd_model_fwd(rd_model *model, rd_work *w, const rd_batch *b)
     rd_lookup_fwd(&model->layers->embed, &w->deal, b->tokens, &w->lookup, w->act[0].x);
     rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->act[0].x);
     RD_TRY(rd_adapter_begin(model, w));
-    for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l));
+    for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l, false));
     rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->h,
                 w->inv, w->sum);
 done:
@@ -396,6 +415,8 @@ static int layer_bwd(rd_model *model, rd_work *w, int64_t l)
 {
     int rc = RD_OK;
     layer_views v;
+    /* What the last layer left is still there. */
+    if (w->recompute && l + 1 < model->cfg.layers) RD_TRY(layer_fwd(model, w, l, true));
     RD_TRY(view_layer(model, w, l, &v));
     RD_TRY(ffn_bwd(model, w, l, &v));
     finish_part(model, w, 2 * l + 1);

@@ -144,6 +144,7 @@ static int prepare(train_run *r)
     make_levels(r, r->end_shard - r->first_shard);
     int64_t max_T = largest_micro(o, longest_item);
     make_batch(r, r->plan.max_items, max_T, r->pairs != NULL);
+    r->model->recompute = o->recompute;
     RD_TRY(rd_work_create(r->model, max_T, longest, &r->work));
     RD_TRY(rd_optim_create(r->model, &o->optim, r->plan.steps, &r->opt));
     r->state.steps = r->plan.steps;
@@ -574,6 +575,7 @@ int rd_train_measure(rd_model *model, const rd_train_opts *o, bool pairs, rd_tra
     start[1] = rd_mem_used();
     make_batch(&r, o->batch_tokens / SHORT_ROW + 1, max_T, pairs);
     start[2] = rd_mem_used();
+    model->recompute = o->recompute;
     RD_TRY(rd_work_create(model, max_T, o->max_len, &r.work));
     start[3] = rd_mem_used();
     RD_TRY(rd_optim_create(model, &o->optim, 1, &r.opt));
