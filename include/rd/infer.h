@@ -65,7 +65,8 @@ int rd_generate(rd_generator *gen, int64_t n, rd_gen_request *r);
 /* The same as a stream.  add hands in a request, lent until next gives it back, in whatever order
  * they end, or it is cancelled: then it has no text and is not given back.  next works until a
  * request has ended; *r NULL: none is left.  Requests may be added and cancelled between any two
- * calls.  After a failure of next or add nothing is under way any more.  Collective, like generate.
+ * calls.  After a failure of next nothing is under way any more, after one of add the
+ * request is not.  Collective, like generate.
  */
 int rd_generator_add(rd_generator *gen, rd_gen_request *r);
 int rd_generator_next(rd_generator *gen, rd_gen_request **r);
@@ -157,7 +158,8 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
  * Search for n hypotheses: all of the first n proposals that are still in play are followed on
  * demonstration 0, then on 1, …; out of play is a rule that can no longer win (a higher score, then
  * more samples among the first n, then the earlier draw; or the text, see text_ties).  A
- * demonstration counts when the strict reading is the gold output.  Numbers of hypotheses that
+ * demonstration counts when the strict reading is the gold output.  What is begun ahead of its turn
+ * because there is room changes none of this.  Numbers of hypotheses that
  * share work do it once, but each has the outcome and the tokens of a search for that n alone:
  *   tokens_in   the proposing prompt once, then the prompt of every application that was needed
  *   tokens_out  the n proposals and the responses of these applications
