@@ -265,6 +265,26 @@ static void test_order(void)
     more = c, more.pairs = true;
     q = plan(&more, &m);
     ok(q.part[COST_HEAD].flops > p.part[COST_HEAD].flops, "pairs pass the head twice");
+    /* Half as long a word for what travels between layers, and faster products. */
+    slow = m, slow.flop_bf16 = m.flop / 2;
+    more = c, more.bf16 = true;
+    q = plan(&more, &slow);
+    const cost_part *f32 = p.part, *bf16 = q.part;
+    ok(bf16[COST_LINEAR].computing < f32[COST_LINEAR].computing &&
+           bf16[COST_LINEAR].words < f32[COST_LINEAR].words &&
+           bf16[COST_LINEAR].flops == f32[COST_LINEAR].flops &&
+           bf16[COST_HEAD].computing < f32[COST_HEAD].computing &&
+           bf16[COST_OPTIMIZER].computing == f32[COST_OPTIMIZER].computing,
+       "bfloat16: products and words of the layers");
+    cost_case alone = small(1, 1, 1);
+    more = alone, more.threads = 2;
+    near_f64(plan(&more, &m).part[COST_LINEAR].computing,
+             plan(&alone, &m).part[COST_LINEAR].computing / 2, 1e-9,
+             "two threads on cores of their own");
+    more = c, more.threads = 2;
+    slow = m, slow.cores_per_node = slow.ranks_per_node = 4;
+    near_f64(plan(&more, &slow).seconds, plan(&c, &slow).seconds, 1e-9,
+             "and without cores for them");
     slow = m, slow.cores_per_node = 2, slow.ranks_per_node = 4;
     q = plan(&c, &slow);
     near_f64(q.part[COST_LINEAR].computing, 2 * p.part[COST_LINEAR].computing, 0.05,
@@ -285,14 +305,20 @@ static void test_files(void)
     rd_buf text = {0};
     cost_machine_default(&m);
     m.flop = 1 / 123.4e9;
+    m.flop_bf16 = 1 / 234.5e9;
     m.between.latency = 7e-6;
     cost_machine_print(&m, NULL, &text);
     is_rc(cost_machine_parse(text.data, text.len, "m.json", &back), RD_OK, "written and read");
-    ok(fabs(back.flop / m.flop - 1) < 1e-3 && back.between.latency == 7e-6 &&
-           back.cores_per_node == m.cores_per_node && fabs(back.file / m.file - 1) < 1e-3 &&
-           strcmp(back.name, m.name) == 0 && !back.measured,
+    ok(fabs(back.flop / m.flop - 1) < 1e-3 && fabs(back.flop_bf16 / m.flop_bf16 - 1) < 1e-3 &&
+           back.between.latency == 7e-6 && back.cores_per_node == m.cores_per_node &&
+           fabs(back.file / m.file - 1) < 1e-3 && strcmp(back.name, m.name) == 0 && !back.measured,
        "with the same constants");
-    char *at = strstr(text.data, "\"flops_per_second\": ");
+    char *at = strstr(text.data, "\"bf16_");
+    at[1] = 'B'; /* an older file */
+    is_rc(cost_machine_parse(text.data, text.len, "m.json", &back), RD_OK,
+          "without bfloat16's rate");
+    ok(back.flop_bf16 == back.flop, "it is float32's");
+    at = strstr(text.data, "\"flops_per_second\": ");
     at[strlen("\"flops_per_second\": ")] = '-';
     is_rc(cost_machine_parse(text.data, text.len, "m.json", &back), RD_EINPUT, "a negative rate");
     is_rc(cost_machine_parse("{}", 2, "m.json", &back), RD_EINPUT, "another file");

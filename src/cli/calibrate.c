@@ -119,6 +119,7 @@ static double shortest(const rd_comm *c, double budget, action *run, void *conte
 /* ---------------------------------------------------------------- products */
 
 typedef struct product {
+    bool bf16;
     char ta, tb;
     int64_t m, n, k;
     float *a, *b, *c;
@@ -128,7 +129,8 @@ static void run_product(void *context)
 {
     const product *p = context;
     int64_t lda = p->ta == 'N' ? p->m : p->k, ldb = p->tb == 'N' ? p->k : p->n;
-    rd_gemm_local(p->ta, p->tb, p->m, p->n, p->k, 1, p->a, lda, p->b, ldb, 0, p->c, p->m);
+    (p->bf16 ? rd_gemm_bf16 : rd_gemm_local)(p->ta, p->tb, p->m, p->n, p->k, 1, p->a, lda, p->b,
+                                             ldb, 0, p->c, p->m);
 }
 
 static void calibrate_products(bench *b)
@@ -152,6 +154,11 @@ static void calibrate_products(bench *b)
     double w[TERMS];
     fit(&s, w);
     b->m.flop = w[0], b->m.touch = w[1], b->m.call = w[2];
+    /* In bfloat16 the largest shape alone: what is touched is the same. */
+    p = (product){true, 'T', 'N', shape[0][0], shape[0][1], shape[0][2], p.a, p.b, p.c};
+    cost_product c = cost_of_product((double)p.m, (double)p.n, (double)p.k);
+    double t = shortest(&b->world, 0.3, run_product, &p);
+    b->m.flop_bf16 = fmax(t - c.touches * w[1] - c.calls * w[2], 0.25 * t) / c.flops;
     rd_free(p.a), rd_free(p.b), rd_free(p.c);
 }
 
@@ -394,8 +401,9 @@ static void describe_node(bench *b)
 static void print(const bench *b)
 {
     const cost_machine *m = &b->m;
-    rd_info("product  %.1f GFLOP/s of a core; %.2f G floats/s touched, %.2f us a call",
-            1e-9 / m->flop, m->touch > 0 ? 1e-9 / m->touch : 0, 1e6 * m->call);
+    rd_info(
+        "product  %.1f GFLOP/s of a core, %.1f in bf16; %.2f G floats/s touched, %.2f us a call",
+        1e-9 / m->flop, 1e-9 / m->flop_bf16, m->touch > 0 ? 1e-9 / m->touch : 0, 1e6 * m->call);
     rd_info("passes   %.2f G floats/s, %.2f G exponentials/s", 1e-9 / m->pass,
             1e-9 / m->exponential);
     rd_info("memory   %.1f GB/s of one rank, %.1f GB/s of a node", 4e-9 / m->stream,

@@ -114,7 +114,8 @@ typedef struct walk {
     const cost_case *c;
     const cost_machine *m;
     cost_plan *plan;
-    double slow;         /* ranks on a node per core, at least 1 */
+    double slow;         /* ranks on a node per core, at least 1; less with threads */
+    cost_machine mixed;  /* the machine with the rate of the products of layers and head */
     double stream, pass; /* seconds per float with all ranks at it */
     group rows, cols, replicas;
     double t;      /* tokens of a micro-batch on a grid column */
@@ -130,6 +131,12 @@ static void compute(walk *w, cost_part_name part, double flops, double seconds)
 static void multiply(walk *w, cost_part_name part, double times, cost_product p)
 {
     compute(w, part, times * p.flops, times * w->slow * cost_product_seconds(w->m, &p));
+}
+
+/* Those that are in bfloat16 if any are. */
+static void multiply_mixed(walk *w, cost_part_name part, double times, cost_product p)
+{
+    compute(w, part, times * p.flops, times * w->slow * cost_product_seconds(&w->mixed, &p));
 }
 
 static void stream(walk *w, cost_part_name part, double floats)
@@ -179,12 +186,14 @@ static void grid_product(walk *w, cost_part_name part, double times, double side
     double in = (double)W->lm, out = (double)W->n, piece;
     int R = w->c->rows, C = w->c->cols;
     if (R * C == 1) {
-        multiply(w, part, times, cost_of_product(out, t, in));
+        multiply_mixed(w, part, times, cost_of_product(out, t, in));
         return;
     }
     double panels = cut_panels(w, W, t, &piece);
-    multiply(w, part, times * out / piece, cost_of_product(piece, t, in));
-    cost_messages over_cols = cost_of_shares(C, in * out), over_rows = cost_of_shares(R, t * out);
+    multiply_mixed(w, part, times * out / piece, cost_of_product(piece, t, in));
+    const double width = w->c->bf16 ? 0.5 : 1; /* words of a number that travels */
+    cost_messages over_cols = cost_of_shares(C, width * in * out);
+    cost_messages over_rows = cost_of_shares(R, width * t * out);
     over_cols.messages *= panels;
     over_rows.messages *= panels;
     send(w, part, w->cols, times, over_cols);
@@ -227,8 +236,8 @@ static void walk_layers(walk *w, rd_model *model)
         if (!adapted) continue;
         double r = (double)c->train.adapter.rank, in = (double)W->lm, out = rows_of(W, c->rows);
         /* A^T X, B^T U and the two gradients of each; on a grid U and its gradient are summed. */
-        multiply(w, COST_LINEAR, n * 3 + again, cost_of_product(r, w->t, in));
-        multiply(w, COST_LINEAR, n * 3 + again, cost_of_product(out, w->t, r));
+        multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(r, w->t, in));
+        multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(out, w->t, r));
         cost_messages up = cost_of_sum(c->rows, r * w->t);
         cost_messages both = cost_of_shares(c->cols, r * (in + out));
         if (c->rows > 1) send(w, COST_LINEAR, w->rows, n * 2 + again, up);
@@ -272,7 +281,7 @@ static void walk_head(walk *w, const rd_mat *E)
     double times = w->micros * chunks;
     /* The last pass makes gradients; pairs have one before it for their log-probabilities. */
     double passes = c->pairs ? 2 : 1, products = passes + 1 + !c->train.adapted;
-    multiply(w, COST_HEAD, times * products, cost_of_product(v, n, d));
+    multiply_mixed(w, COST_HEAD, times * products, cost_of_product(v, n, d));
     compute(w, COST_HEAD, 0, times * passes * v * n / R * w->m->exponential * w->slow);
     send(w, COST_HEAD, w->cols, times * (passes + 1), cost_of_shares(C, n * d));
     send(w, COST_HEAD, w->rows, times * (passes + 1), cost_of_shares(R, n * v));
@@ -351,7 +360,10 @@ static void set_machine(walk *w)
     w->plan->ranks_on_node = on_node;
     w->plan->nodes = (ranks + on_node - 1) / on_node;
     w->plan->available = m->memory_per_node / on_node;
-    w->slow = on_node > m->cores_per_node ? (double)on_node / m->cores_per_node : 1;
+    double cores = (double)m->cores_per_node / on_node; /* of a rank */
+    w->slow = 1 / fmin(cores, c->threads > 1 ? c->threads : 1);
+    w->mixed = *m;
+    if (c->bf16) w->mixed.flop = m->flop_bf16;
     w->stream = fmax(m->stream * w->slow, m->node_stream * on_node);
     w->pass = fmax(m->pass * w->slow, m->node_stream * on_node);
     w->cols = (group){c->cols, 1};

@@ -12,7 +12,8 @@
  * words (Hockney).  A group of ranks that fits a node has the node's constants; else the network's,
  * whose bandwidth is the node's and shared by those groups that cross its border at once
  *
- * Ranks beyond a node's cores take turns: all that is computed is slower by their ratio.
+ * Ranks beyond a node's cores take turns: all that is computed is slower by their ratio; a rank's
+ * threads make it faster as far as there are cores.
  * Communication counts as not overlapped with computation. */
 #ifndef RD_CLI_COST_H
 #define RD_CLI_COST_H
@@ -35,6 +36,7 @@ typedef struct cost_machine {
     double memory_per_node;     /* bytes; 0: not known */
     double program;             /* bytes of a rank beside its arrays: libraries, MPI's buffers */
     double flop, touch, call;   /* seconds: of products */
+    double flop_bf16;           /* seconds per flop with factors in bfloat16 */
     double pass, exponential;   /* seconds per float */
     double stream, node_stream; /* seconds per float: of one rank alone, of a whole node */
     cost_link inside, between;
@@ -86,7 +88,9 @@ typedef struct cost_case {
     double row;          /* tokens of a sequence, on average */
     double target_share; /* of them with a loss */
     int data, rows, cols;
-    bool pblas; /* products without panels: less memory; seconds are those with them */
+    bool pblas;  /* products without panels: less memory; seconds are those with them */
+    bool bf16;   /* products of layers and head, and the panels that travel for them */
+    int threads; /* of a rank; 0: one */
 } cost_case;
 
 typedef enum {

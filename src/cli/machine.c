@@ -12,6 +12,7 @@ void cost_machine_default(cost_machine *m)
                         .memory_per_node = 0,
                         .program = 200e6,
                         .flop = 1 / 20e9,
+                        .flop_bf16 = 1 / 20e9,
                         .touch = 1 / 2e9,
                         .call = 1e-6,
                         .pass = 1 / 1e9,
@@ -27,26 +28,28 @@ void cost_machine_default(cost_machine *m)
 typedef struct member {
     const char *section, *key;
     size_t offset;
-    bool inverse, integer;
+    unsigned kind;
 } member;
+enum { INVERSE = 1, INTEGER = 2, OPTIONAL = 4 };
 #define AT(field) offsetof(cost_machine, field)
 static const member members[] = {
-    {NULL, "cores_per_node", AT(cores_per_node), false, true},
-    {NULL, "ranks_per_node", AT(ranks_per_node), false, true},
-    {NULL, "bytes_per_node", AT(memory_per_node), false, false},
-    {NULL, "bytes_of_program", AT(program), false, false},
-    {"product", "flops_per_second", AT(flop), true, false},
-    {"product", "floats_per_second", AT(touch), true, false},
-    {"product", "seconds_per_call", AT(call), false, false},
-    {"passes", "floats_per_second", AT(pass), true, false},
-    {"passes", "exponentials_per_second", AT(exponential), true, false},
-    {"memory", "rank_floats_per_second", AT(stream), true, false},
-    {"memory", "node_floats_per_second", AT(node_stream), true, false},
-    {"inside_node", "seconds_per_message", AT(inside.latency), false, false},
-    {"inside_node", "floats_per_second", AT(inside.word), true, false},
-    {"between_nodes", "seconds_per_message", AT(between.latency), false, false},
-    {"between_nodes", "floats_per_second", AT(between.word), true, false},
-    {"files", "bytes_per_second", AT(file), true, false},
+    {NULL, "cores_per_node", AT(cores_per_node), INTEGER},
+    {NULL, "ranks_per_node", AT(ranks_per_node), INTEGER},
+    {NULL, "bytes_per_node", AT(memory_per_node), 0},
+    {NULL, "bytes_of_program", AT(program), 0},
+    {"product", "flops_per_second", AT(flop), INVERSE},
+    {"product", "bf16_flops_per_second", AT(flop_bf16), INVERSE | OPTIONAL},
+    {"product", "floats_per_second", AT(touch), INVERSE},
+    {"product", "seconds_per_call", AT(call), 0},
+    {"passes", "floats_per_second", AT(pass), INVERSE},
+    {"passes", "exponentials_per_second", AT(exponential), INVERSE},
+    {"memory", "rank_floats_per_second", AT(stream), INVERSE},
+    {"memory", "node_floats_per_second", AT(node_stream), INVERSE},
+    {"inside_node", "seconds_per_message", AT(inside.latency), 0},
+    {"inside_node", "floats_per_second", AT(inside.word), INVERSE},
+    {"between_nodes", "seconds_per_message", AT(between.latency), 0},
+    {"between_nodes", "floats_per_second", AT(between.word), INVERSE},
+    {"files", "bytes_per_second", AT(file), INVERSE},
 };
 enum { N_MEMBERS = sizeof members / sizeof *members };
 
@@ -59,16 +62,17 @@ static int take(const rd_json *doc, const rd_json_node *root, const char *path, 
     const rd_json_node *v = section ? rd_json_get(section, k->key) : NULL;
     snprintf(name, sizeof name, "%s%s%s", k->section ? k->section : "", k->section ? "." : "",
              k->key);
+    if (v == NULL && (k->kind & OPTIONAL)) return RD_OK;
     if (v == NULL) RD_FAIL(RD_EINPUT, "%s: %s is missing", path, name);
-    double x = rd_json_number(v), least = k->integer ? 1 : 0;
-    bool good = rd_json_kind(v) == RD_JSON_NUMBER && x >= least && (!k->inverse || x > 0);
-    if (!good || (k->integer && (!rd_json_is_int(v) || x > 1e6)))
+    double x = rd_json_number(v), least = (k->kind & INTEGER) ? 1 : 0;
+    bool good = rd_json_kind(v) == RD_JSON_NUMBER && x >= least && (!(k->kind & INVERSE) || x > 0);
+    if (!good || ((k->kind & INTEGER) && (!rd_json_is_int(v) || x > 1e6)))
         RD_FAIL(RD_EINPUT, "%s:%d: %s: expected %s", path, rd_json_line(doc, v), name,
-                k->integer ? "an integer from 1 to 1000000" : "a number above 0");
-    if (k->integer)
+                (k->kind & INTEGER) ? "an integer from 1 to 1000000" : "a number above 0");
+    if ((k->kind & INTEGER))
         *(int *)((char *)m + k->offset) = (int)x;
     else
-        *(double *)((char *)m + k->offset) = k->inverse ? 1 / x : x;
+        *(double *)((char *)m + k->offset) = (k->kind & INVERSE) ? 1 / x : x;
 done:
     return rc;
 }
@@ -89,6 +93,7 @@ int cost_machine_parse(const char *text, size_t n, const char *path, cost_machin
     snprintf(new.name, sizeof new.name, "%s", name ? name : path);
     new.measured = rd_json_bool(rd_json_get(root, "measured"));
     for (int i = 0; i < N_MEMBERS; i++) RD_TRY(take(doc, root, path, &members[i], &new));
+    if (new.flop_bf16 == 0) new.flop_bf16 = new.flop; /* an older file */
     *m = new;
 done:
     rd_json_free(&doc);
@@ -130,12 +135,13 @@ void cost_machine_print(const cost_machine *m, const char *const *more, rd_buf *
                                     strcmp(k->section, members[i - 1].section) != 0);
         if (first) section = rd_json_set_object(root, k->section);
         const void *at = (const char *)m + k->offset;
-        if (k->integer) {
+        if ((k->kind & INTEGER)) {
             rd_json_set_int(root, k->key, *(const int *)at);
             continue;
         }
         double x = *(const double *)at;
-        rd_json_set_number(k->section ? section : root, k->key, rounded(k->inverse ? 1 / x : x));
+        rd_json_set_number(k->section ? section : root, k->key,
+                           rounded((k->kind & INVERSE) ? 1 / x : x));
     }
     rd_json_print(root, true, out);
     rd_buf_putc(out, '\n');

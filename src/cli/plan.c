@@ -51,6 +51,8 @@ static int make_case(const job *j, const config_arm *arm, const char *stage, cos
                      .rows = j->plan.rows,
                      .cols = j->plan.cols,
                      .pblas = strcmp(config_text(s, "grid.products"), "pblas") == 0,
+                     .bf16 = strcmp(config_text(s, "compute"), "bf16") == 0,
+                     .threads = (int)config_int(s, "grid.threads"),
                      .target_share = config_real(s, "plan.target_share")};
     RD_TRY(job_model(j, arm, &c->model));
     RD_TRY(options_train(j, arm, stage, &c->train));
