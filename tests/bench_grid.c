@@ -6,6 +6,7 @@
  * may be shared.  If it is, ranks in step with each other suffer more from it than replicas: then
  * look at the processor time (of a rank, for its part of a micro-batch; the system's not counted,
  * where waiting goes).  Arguments: layers and rounds, to be done sooner. */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "rd/nn.h"
 #include <sys/resource.h>
@@ -124,16 +125,8 @@ int main(int argc, char **argv)
     static bed t;
     rd_test_begin(&argc, &argv);
     int rounds = argc > 2 ? atoi(argv[2]) : 3;
-    rd_model_config cfg = {.vocab = 49152,
-                           .width = 576,
-                           .layers = argc > 1 ? atoi(argv[1]) : 30,
-                           .heads = 9,
-                           .kv_heads = 3,
-                           .head_size = 64,
-                           .ffn = 1536,
-                           .rope_theta = 1e5,
-                           .norm_eps = 1e-5,
-                           .tied = true};
+    rd_model_config cfg = BENCH_SMOLLM2;
+    if (argc > 1) cfg.layers = atoi(argv[1]);
     static place places[] = {
         {.rows = 1, .cols = 1}, {.rows = 2, .cols = 1}, {.rows = 1, .cols = 2}};
     static side sides[] = {{.name = "data parallel", .at = &places[0]},

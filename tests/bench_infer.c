@@ -4,6 +4,7 @@
  * model of SmolLM2-135M's shape and random weights, f32 and bf16, as hypothesis search uses it,
  * with the shares of attention, head and sampling.  Seconds are of this process' CPU time, best of
  * some: the machine may be shared. */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "rd/infer.h"
 
@@ -57,16 +58,7 @@ static void bench_smollm2(rd_grid *g, bool bf16, const rd_chat *chat, char *cons
     enum { LIVE = 96, PER_PROMPT = 8, TOKENS = 40 };
     rd_model *model;
     rd_generator *gen;
-    rd_model_config cfg = {.vocab = 49152,
-                           .width = 576,
-                           .layers = 30,
-                           .heads = 9,
-                           .kv_heads = 3,
-                           .head_size = 64,
-                           .ffn = 1536,
-                           .rope_theta = 1e5,
-                           .norm_eps = 1e-5,
-                           .tied = true};
+    rd_model_config cfg = BENCH_SMOLLM2;
     rd_generator_opts o = {.slots = LIVE, .max_len = 768};
     rd_la_use_bf16(g, bf16);
     if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 1) != RD_OK ||

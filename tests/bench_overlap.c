@@ -7,6 +7,7 @@
  *   mpirun -n 2 build/tests/bench_overlap            6.6 M parameters, 256 tokens a rank
  *   mpirun -n 2 build/tests/bench_overlap large 256  also SmolLM2-135M's shape, 256 tokens a rank
  */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "rd/train.h"
 
@@ -156,32 +157,10 @@ static void bench(const rd_grid *g, const shape *s)
 
 int main(int argc, char **argv)
 {
-    shape small = {.name = "width 256, 6 layers",
-                   .cfg = {.vocab = 1024,
-                           .width = 256,
-                           .layers = 6,
-                           .heads = 8,
-                           .kv_heads = 8,
-                           .ffn = 1024,
-                           .rope_theta = 1e4,
-                           .norm_eps = 1e-5,
-                           .tied = true},
-                   .T = 256,
-                   .len = 256,
-                   .rounds = 60};
-    shape large = {.name = "SmolLM2-135M",
-                   .cfg = {.vocab = 49152,
-                           .width = 576,
-                           .layers = 30,
-                           .heads = 9,
-                           .kv_heads = 3,
-                           .ffn = 1536,
-                           .rope_theta = 1e4,
-                           .norm_eps = 1e-5,
-                           .tied = true},
-                   .T = 2048,
-                   .len = 256,
-                   .rounds = 5};
+    shape small = {
+        .name = "width 256, 6 layers", .cfg = BENCH_5M, .T = 256, .len = 256, .rounds = 60};
+    shape large = {
+        .name = "SmolLM2-135M", .cfg = BENCH_SMOLLM2, .T = 2048, .len = 256, .rounds = 5};
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_grid_create(0, 1, 1, &g);

@@ -9,6 +9,7 @@
  * Arguments: 5 or 135, full or lora (rank 8, all targets), threads (1), steps (2), one in how many
  * tokens has a target (1), f32 or bf16.  Under mpirun -n N the passes are those of one rank of N.
  */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "bench_rows.h"
 #include "nn/ops.h"
@@ -19,24 +20,8 @@ typedef struct bench_case {
     bool lora;
 } bench_case;
 
-static const rd_model_config small = {.vocab = 1024,
-                                      .width = 256,
-                                      .layers = 6,
-                                      .heads = 8,
-                                      .kv_heads = 8,
-                                      .ffn = 1024,
-                                      .rope_theta = 1e4,
-                                      .norm_eps = 1e-5,
-                                      .tied = true};
-static const rd_model_config large = {.vocab = 49152,
-                                      .width = 576,
-                                      .layers = 30,
-                                      .heads = 9,
-                                      .kv_heads = 3,
-                                      .ffn = 1536,
-                                      .rope_theta = 1e5,
-                                      .norm_eps = 1e-5,
-                                      .tied = true};
+static const rd_model_config small = BENCH_5M;
+static const rd_model_config large = BENCH_SMOLLM2;
 
 /* ---------------------------------------------------------------- passes alone */
 

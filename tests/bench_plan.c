@@ -3,6 +3,7 @@
  * every data x rows x cols grid of the job's ranks, and prints memory and seconds as planned and as
  * measured.  Memory: the program's own count on the fullest rank.  Seconds: of a step, the best of
  * several runs of a few steps, so that a busy machine does less harm. */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "bench_rows.h"
 
@@ -16,16 +17,7 @@ typedef struct shape {
     rd_model_config cfg;
 } shape;
 static const shape shapes[] = {
-    {"5M",
-     {.vocab = 1024,
-      .width = 256,
-      .layers = 6,
-      .heads = 8,
-      .kv_heads = 8,
-      .ffn = 1024,
-      .rope_theta = 1e4,
-      .norm_eps = 1e-5,
-      .tied = true}},
+    {"5M", BENCH_5M},
     {"50M",
      {.vocab = 4096,
       .width = 512,

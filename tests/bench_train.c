@@ -8,6 +8,7 @@
  *
  * Flops per token are counted as rd_model_config_flops does.  Under mpirun -n N the rates are those
  * of all ranks, and the product rate is N times that of one. */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "bench_rows.h"
 
@@ -83,34 +84,8 @@ int main(int argc, char **argv)
                                     40,
                                     80,
                                     100},
-                                   {"five-million",
-                                    "adamw",
-                                    {.vocab = 1024,
-                                     .width = 256,
-                                     .layers = 6,
-                                     .heads = 8,
-                                     .kv_heads = 8,
-                                     .ffn = 1024,
-                                     .rope_theta = 1e4,
-                                     .norm_eps = 1e-5,
-                                     .tied = true},
-                                    256,
-                                    256,
-                                    12},
-                                   {"five-million-muon",
-                                    "muon",
-                                    {.vocab = 1024,
-                                     .width = 256,
-                                     .layers = 6,
-                                     .heads = 8,
-                                     .kv_heads = 8,
-                                     .ffn = 1024,
-                                     .rope_theta = 1e4,
-                                     .norm_eps = 1e-5,
-                                     .tied = true},
-                                    256,
-                                    256,
-                                    12}};
+                                   {"five-million", "adamw", BENCH_5M, 256, 256, 12},
+                                   {"five-million-muon", "muon", BENCH_5M, 256, 256, 12}};
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_tok *tok = bench_tokenizer();

@@ -216,6 +216,7 @@ int64_t rd_rng_pick(rd_rng *r, const double *weights, int64_t n); /* index by we
  * it, to the bit.  Set from the main thread; only the main thread calls other layers. */
 void rd_threads_set(int n);
 int rd_threads(void);
+int rd_thread(void); /* which of them this is, from 0: for scratch of its own */
 
 /* Before the definition of a leaf kernel in plain C or vector types: it is compiled for several
  * generations of x86-64, and the processor's own is taken when the program starts.  Inlined helpers

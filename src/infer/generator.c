@@ -15,9 +15,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 enum {
     PREFILL = 512,   /* tokens of a call, unless there are more slots */
@@ -535,15 +532,6 @@ static void take(rd_generator *gen, int64_t s, int32_t token)
     if (r->tokens_out == at->limit) finish(gen, s, rd_strdup(read_text(gen, s)), true);
 }
 
-static int my_thread(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
 static int32_t pick(const rd_generator *gen, const rd_gen_request *r, float *z)
 {
     double uniform = 0;
@@ -551,7 +539,7 @@ static int32_t pick(const rd_generator *gen, const rd_gen_request *r, float *z)
         rd_rng rng = rd_rng_make(r->key, "sample", (uint64_t)r->tokens_out, 0);
         uniform = rd_rng_uniform(&rng);
     }
-    return sampler_pick(gen->sampler, my_thread(), z, r->temperature, uniform);
+    return sampler_pick(gen->sampler, rd_thread(), z, r->temperature, uniform);
 }
 
 /* Take the next token of every response whose tokens are all in the cache. */

@@ -8,9 +8,9 @@
  *
  * What computes products of bfloat16 factors:
  *
- *   a processor with AMX, oneDNN in the build   oneDNN (onednn.c), but packed weights our own
- * kernel AVX-512 with bfloat16                       our own kernel, with that instruction any
- * other                                   our own float32 kernel, of rounded factors
+ *   - on a processor with AMX, and oneDNN in the build: oneDNN (onednn.c), but for packed weights,
+ *   - on AVX-512 with bfloat16: our own kernel, with that instruction,
+ *   - on any other: our own float32 kernel, of rounded factors.
  *
  * On AVX-512 oneDNN is about as fast as ours when it is given bfloat16; from float32, as the
  * factors of training are, it is slower by a tenth to a third (bench_products).  AMX has more to

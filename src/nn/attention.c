@@ -23,7 +23,6 @@
 #include "ops.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 enum { QUERIES = 48, KEYS = 64, WHOLE = 16 /* floats of the widest vectors */ };
@@ -81,7 +80,7 @@ static block my_block(const rd_attention *a)
 {
     block b;
     int64_t n = cut(NULL, whole(a->size), &b);
-    cut(a->scratch + omp_get_thread_num() * n, whole(a->size), &b);
+    cut(a->scratch + rd_thread() * n, whole(a->size), &b);
     return b;
 }
 
@@ -92,16 +91,8 @@ static int team(const rd_attention *a)
 
 /* ---------------------------------------------------------------- leaf kernels */
 
-#define LANES 16
-#define NAME(x) x##_16
-#include "attention_leaf.h"
-#undef LANES
-#undef NAME
-#define LANES 8
-#define NAME(x) x##_8
-#include "attention_leaf.h"
-#undef LANES
-#undef NAME
+#define LEAF "attention_leaf.h"
+#include "both_widths.h"
 
 typedef void meet_fn(int64_t nq, int64_t n, int64_t S, const float *t, const float *rows,
                      int64_t ld, float *c);

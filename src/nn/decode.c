@@ -18,9 +18,6 @@
 
 #include <math.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #pragma GCC diagnostic ignored "-Wpsabi" /* see ops.c */
 
@@ -498,15 +495,6 @@ static void attend(const rd_kv *kv, int64_t layer, const stretch *w, int64_t k, 
     }
 }
 
-static int my_thread(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
 /* Keys and values of the call's tokens go to the cache, then all attend.  Pieces of one head stand
  * together: what slots share is read once into the processor's cache. */
 static void attend_all(rd_kv *kv, int64_t layer)
@@ -515,7 +503,7 @@ static void attend_all(rd_kv *kv, int64_t layer)
     int threads = rd_threads() < kv->threads ? rd_threads() : kv->threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        float *scratch = kv->scores + my_thread() * scratch_of(kv);
+        float *scratch = kv->scores + rd_thread() * scratch_of(kv);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n; i++)
             for (int64_t t = kv->pieces[i].first; t < kv->pieces[i].first + kv->pieces[i].count;

@@ -16,16 +16,8 @@ enum {
     PIECE = 64        /* features of a thread's sum over tokens */
 };
 
-#define LANES 16
-#define NAME(x) x##_16
-#include "ops_leaf.h"
-#undef LANES
-#undef NAME
-#define LANES 8
-#define NAME(x) x##_8
-#include "ops_leaf.h"
-#undef LANES
-#undef NAME
+#define LEAF "ops_leaf.h"
+#include "both_widths.h"
 
 enum { LANES = 16 };
 
