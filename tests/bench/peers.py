@@ -3,7 +3,8 @@
     peers.py BUILD [CELL…]      a cell: 135m.full.f32, 5m.lora.bf16, 135m.orpo.lora.f32 …
 
 Interleaved rounds, medians.  Ours as it is used: two ranks of one thread, and one rank of two
-threads; PyTorch with two threads.  Rates are tokens (fed, without padding) per second.
+threads; PyTorch with two threads.  Rates are tokens (fed, without padding) per second.  x 1 rank: the
+rate of two ranks over that of one rank of one thread alone with half of the rows.
 """
 import os
 import random
@@ -96,19 +97,23 @@ def median(results, key="rate"):
 def measure(build, cell, models, tmp):
     shape, mode, dtype, *more = cell.split(".")
     rows = os.path.join(tmp, cell)
-    write_rows(rows, *BATCH[shape], "orpo" in more, "third" in more)
+    sequences, length = BATCH[shape]
+    write_rows(rows, sequences, length, "orpo" in more, "third" in more)
+    write_rows(rows + ".half", sequences // 2, length, "orpo" in more, "third" in more)
     if shape not in models:
         models[shape] = os.path.join(tmp, shape)
         make_model(shape, models[shape])
     torch = Torch(models[shape], rows, f"mode={mode}", f"dtype={dtype}", "threads=2")
-    two, one, peer = [], [], []
+    two, one, alone, peer = [], [], [], []
     for _ in range(ROUNDS):
+        alone.append(ours(build, 1, 1, models[shape], rows + ".half", mode, dtype))
         two.append(ours(build, 2, 1, models[shape], rows, mode, dtype))
         peer.append(torch.round())
         one.append(ours(build, 1, 2, models[shape], rows, mode, dtype))
     torch.end()
     best, theirs = max(median(two), median(one)), median(peer)
-    print(f"{cell:24} {median(two):8.0f} {median(one):8.0f} {theirs:8.0f} {best / theirs:6.2f}  "
+    scaled = statistics.median(t["rate"] / a["rate"] for t, a in zip(two, alone))
+    print(f"{cell:24} {median(two):8.0f} {median(one):8.0f} {theirs:8.0f} {best / theirs:6.2f} {scaled:8.2f}  "
           f"{100 * median(two, 'share'):4.0f} % {100 * median(one, 'share'):4.0f} %  "
           f"{median(two, 'peak') / 2**20:6.0f} {median(one, 'peak') / 2**20:6.0f} "
           f"{median(peer, 'peak') / 2**20:6.0f}   {two[0]['first']:.4f} {peer[0]['first']:.4f}", flush=True)
@@ -116,8 +121,8 @@ def measure(build, cell, models, tmp):
 
 def main():
     build, cells = sys.argv[1], sys.argv[2:] or CELLS
-    print(f"{'':24} {'tokens per second':26} {'ratio':>6}  {'of products':14} {'peak MiB of a process':20}  first loss\n"
-          f"{'':24} {'2 ranks':>8} {'2 thr.':>8} {'PyTorch':>8} {'':6}  {'2 ranks':>6} {'2 thr.':>6}  "
+    print(f"{'':24} {'tokens per second':26} {'ratio':>6} {'x 1 rank':>8}  {'of products':14} {'peak MiB of a process':20}  first loss\n"
+          f"{'':24} {'2 ranks':>8} {'2 thr.':>8} {'PyTorch':>8} {'':6} {'':8}  {'2 ranks':>6} {'2 thr.':>6}  "
           f"{'2 ranks':>6} {'2 thr.':>6} {'PyTorch':>6}  ours   PyTorch", flush=True)
     models = {}
     with tempfile.TemporaryDirectory() as tmp:
