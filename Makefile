@@ -131,6 +131,7 @@ prove: tests
 	@BUILD=$(BUILD) MPIRUN="$(MPIRUN)" TEST_TIMEOUT=$(or $(TEST_TIMEOUT),180) tests/prove.sh $(TESTS)
 
 ## check: set up what is missing, build, run every test
+check: ANALYSIS := 1
 check: deps
 	$(MAKE) layers
 	$(MAKE) -j2 all tests fuzz
@@ -187,9 +188,10 @@ info:
 	@printf '%-12s %s\n' oneDNN '$(or $(ONEDNN),no)' libraries '$(LDLIBS)'
 
 ## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports);
-##       DEV=1: also clang-format, clang-tidy and valgrind, for lint and check-valgrind
+##       DEV=1: also clang-format, clang-tidy and valgrind, for lint and check-valgrind;
+##       ANALYSIS=1: also Python's h5py, numpy and matplotlib, for analysis/ and its tests
 deps:
-	@DEV=$(DEV) tests/deps.sh
+	@DEV=$(DEV) ANALYSIS=$(ANALYSIS) tests/deps.sh
 
 ## quickstart: set up, build, run inputs/quickstart.json on two ranks
 quickstart: deps

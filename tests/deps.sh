@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install the Debian packages that are missing: only as root and only where apt-get exists.  On a
 # cluster nothing is installed; what is missing is named and the build says the rest.  DEV=1 adds the
-# tools of `make lint` and `make check-valgrind`.
+# tools of `make lint` and `make check-valgrind`; ANALYSIS=1 (make check) what analysis/ needs, without
+# which its tests are skipped.
 set -eu
 packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev libutf8proc-dev
@@ -19,13 +20,27 @@ have() {
         pkg-config --exists scalapack || return 1
     for p in ${DEV:+$tools}; do command -v $p >/dev/null || return 1; done
 }
+# The program itself needs no Python.
+analysis() {
+    [ -n "${ANALYSIS:-}" ] || return 0
+    . tests/python.sh
+    python_with h5py numpy matplotlib && return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            python3-h5py python3-numpy python3-matplotlib >/dev/null || true
+    fi
+    python_with h5py numpy matplotlib ||
+        echo "redistill: no Python with h5py, numpy and matplotlib: the tests of analysis/ will be skipped"
+}
 # A config.mk names what pkg-config does not know: then the build itself is the judge.
 [ -e config.mk ] && [ -z "${DEV:-}" ] && exit 0
-have && wanted && exit 0
+have && wanted && analysis && exit 0
 if have; then
     [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null ||
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdnnl-dev >/dev/null 2>&1 ||
         echo "redistill: oneDNN (libdnnl-dev) could not be installed; the build does without it"
+    analysis
     exit 0
 fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -34,6 +49,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
     wanted || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdnnl-dev >/dev/null || true
-    have && exit 0
+    have && analysis && exit 0
 fi
 echo "redistill: warning: some libraries${DEV:+ or tools ($tools)} were not found; see 'make info', name them in config.mk" >&2

@@ -202,6 +202,12 @@ bool rd_store_has_attribute(rd_store *s, const char *object, const char *name);
  * {strings, bytes} when there is a pool. */
 int rd_store_describe(const char *path, bool json, rd_buf *out);
 
+/* Does a file of ours hold what its schema says (check.c, schema.c)?  Appends a line per violation,
+ * or one line when there is none, and a note for what the schema does not know.  Local; RD_EINPUT
+ * with violations, or when it cannot be judged: damaged, foreign, of a newer version. */
+int rd_store_check(const char *path, rd_buf *out);
+void rd_store_schemas(rd_buf *out); /* all schemas, as the tables of analysis/SCHEMA.md */
+
 /* A log that grows while the job runs and can be read meanwhile (metrics.h5).  Local: one rank owns
  * it.  Rows are buffered and appended at flush, to a copy that is then renamed into place, so that
  * a reader never meets a half-written file and a kill costs at most the rows not flushed (each

@@ -16,7 +16,7 @@ typedef struct arguments {
     int n_sets;
     double max_hours;
     int ranks;
-    bool json;
+    bool json, check, list;
     bool help, version;
 } arguments;
 
@@ -31,6 +31,8 @@ static const char usage[] =
     "                             [--machine FILE] [--json]\n"
     "  calibrate [FILE]           measure this machine for such plans (machine.json)\n"
     "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
+    "  inspect --check FILE       does an HDF5 file of ours hold what its schema says?  A line\n"
+    "                             per violation, status 3; --check --list: the schemas\n"
     "  report DIR                 print a finished run's report again\n"
     "  export MODEL --to DIR      a model, adapters merged, as a folder that transformers loads\n"
     "                             [--dtype f32|bf16|f16] [--shard-gb N]\n"
@@ -77,8 +79,13 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
 {
     int rc = RD_OK;
     const char *option = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : NULL;
-    if (strcmp(option, "--json") == 0) {
-        a->json = true;
+    const struct {
+        const char *name;
+        bool *to;
+    } switches[] = {{"--json", &a->json}, {"--check", &a->check}, {"--list", &a->list}};
+    for (size_t k = 0; k < sizeof switches / sizeof *switches; k++) {
+        if (strcmp(option, switches[k].name) != 0) continue;
+        *switches[k].to = true;
         goto done;
     }
     static const char *const options[] = {
@@ -181,7 +188,9 @@ static int parse(arguments *a, int argc, char **argv)
     }
     if (best > 0)
         RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, nearest);
-    if (!a->file && strcmp(a->command, "calibrate") != 0)
+    if ((a->check || a->list) && (strcmp(a->command, "inspect") != 0 || !a->check))
+        RD_FAIL(RD_EUSAGE, "--check, --check --list: of inspect alone");
+    if (!a->file && !a->list && strcmp(a->command, "calibrate") != 0)
         RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
                 strcmp(a->command, "inspect") == 0 ? "file"
                 : converts(a->command)             ? "model"
@@ -296,7 +305,11 @@ static int command_print(const arguments *a)
     rd_comm world = rd_comm_world();
     rd_buf text = {0}, path = {0};
     if (world.rank == 0) {
-        if (strcmp(a->command, "inspect") == 0) {
+        if (a->list) {
+            rd_store_schemas(&text);
+        } else if (a->check) {
+            rc = rd_store_check(a->file, &text);
+        } else if (strcmp(a->command, "inspect") == 0) {
             rc = rd_weights_is(a->file) ? rd_weights_describe(a->file, a->json, &text)
                                         : rd_store_describe(a->file, a->json, &text);
         } else {
@@ -304,8 +317,9 @@ static int command_print(const arguments *a)
             rc = rd_file_read(path.data, &text);
         }
     }
+    if (a->check && text.data) rd_info("%.*s", (int)text.len - 1, text.data); /* violations too */
     RD_TRY(rd_agree(&world, rc));
-    rd_info("%s", text.data ? text.data : "");
+    if (!a->check) rd_info("%s", text.data ? text.data : "");
 done:
     rd_buf_free(&text);
     rd_buf_free(&path);

@@ -16,7 +16,7 @@ typedef struct walk {
 
 /* ---------------------------------------------------------------- attributes and types */
 
-static const char *type_name(hid_t type, char out[32])
+const char *rd_h5_type_name(hid_t type, char out[32])
 {
     const int bits = 8 * (int)H5Tget_size(type);
     switch (H5Tget_class(type)) {
@@ -52,7 +52,7 @@ static herr_t add_attribute(hid_t location, const char *name, const H5A_info_t *
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     const H5T_class_t class = H5Tget_class(type);
     const bool scalar = H5Sget_simple_extent_npoints(space) == 1;
-    type_name(type, type_text);
+    rd_h5_type_name(type, type_text);
     herr_t result = 0;
     if (scalar && class == H5T_STRING) {
         result = rd_h5_get_string(a->file, a->path, a->object, name, &text);
@@ -99,7 +99,7 @@ static int describe_dataset(const walk *w, const char *name, rd_json_node *out)
     if (set < 0) RD_H5_FAIL(RD_EINPUT, w->path, name);
     type = H5Dget_type(set);
     rd_json_set_string(out, "name", name);
-    rd_json_set_string(out, "type", type_name(type, text));
+    rd_json_set_string(out, "type", rd_h5_type_name(type, text));
     rd_json_node *shape = rd_json_set_array(out, "shape");
     for (int i = 0; i < rank; i++) rd_json_set_int(shape, NULL, dims[i]);
     rd_json_set_int(out, "stored_bytes", (int64_t)H5Dget_storage_size(set));

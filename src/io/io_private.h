@@ -55,6 +55,8 @@ int rd_utf8_length(const char *text, const char *end);
 void rd_describe_size(double bytes, rd_buf *out);
 void rd_describe_attributes(const rd_json_node *attributes_node, const char *indent, rd_buf *out);
 void rd_describe_arrays(const rd_json_node *arrays, const char *title, rd_buf *out);
+/* "int64", "float32", …; returns out. */
+const char *rd_h5_type_name(hid_t type, char out[32]);
 
 /* ---------------------------------------------------------------- h5.c */
 
