@@ -2,7 +2,7 @@
 #
 # Overridable, best in an untracked config.mk:  CC, CFLAGS, MPIRUN, PKG_* (pkg-config names),
 # LIBS_EXTRA, SCALAPACK_LIBS, BUILD (output directory), SAN=1 (ASan + UBSan build),
-# LAYERS (directories of src/ that go into the library).
+# LAYERS (directories of src/ that go into the library), V=1 (print the commands).
 
 -include config.mk
 
@@ -70,6 +70,10 @@ BENCH_ALL := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 FUZZ ?= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
+# A short line for each file that is made; nothing with -s, whole commands with V=1.
+SAY := $(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '%-6s %s\n')
+run = $(if $(V),,@$(SAY) '$(1)' '$(2)'; )
+
 .PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart smollm2 bench plan-check plan-table fuzz fuzz-run clean help
 all: $(BIN)
 
@@ -80,10 +84,10 @@ $(BUILD)/obj/la/tiles_v4.o: VECTORS := $(WIDE) -march=x86-64-v4 -DRD_TILES=rd_ti
 $(BUILD)/obj/la/tiles_bf16.o: VECTORS := $(WIDE) -march=x86-64-v4 -mavx512bf16 -DRD_PAIRS
 $(TILES): src/la/tiles.c | $(BUILD)/git.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
+	$(call run,cc,$@)$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
 $(BUILD)/obj/%.o: src/%.c | $(BUILD)/git.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
+	$(call run,cc,$<)$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
 # Rewritten only when the revision changes, so that a build does not start anew each time.
 $(BUILD)/git.h: FORCE
 	@mkdir -p $(BUILD)
@@ -94,26 +98,26 @@ $(BUILD)/obj/cli/build.o: CPPFLAGS += -DRD_FLAGS='"$(ALL_CFLAGS)"'
 
 $(LIB): $(OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $(OBJ)
+	$(call run,ar,$@)$(AR) rcs $@ $(OBJ)
 $(BIN): src/cli/main.c $(LIB)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+	$(call run,link,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
 # What callgrind counts is compiled for what valgrind knows: AVX2.
 COUNTED := src/nn/ops.c src/nn/attention.c
 $(BUILD)/tests/bench_counts: tests/bench_counts.c $(COUNTED) $(LIB) tests/rd_test.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(filter-out -MMD -MP,$(ALL_CFLAGS)) $(WIDE) $(if $(X86),-march=x86-64-v3) \
+	$(call run,link,$@)$(CC) $(CPPFLAGS) -Itests $(filter-out -MMD -MP,$(ALL_CFLAGS)) $(WIDE) $(if $(X86),-march=x86-64-v3) \
 	  $< $(COUNTED) $(LIB) $(LDLIBS) -o $@
 $(BUILD)/tests/%: tests/%.c $(LIB) tests/rd_test.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+	$(call run,link,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
 # The program with its requests to the generator written down.
 $(BUILD)/tests/bench/requests: tests/bench/requests.c src/cli/main.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -Wl,--wrap=rd_generator_next,--wrap=rd_generator_free,--wrap=rd_generator_create \
+	$(call run,link,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -Wl,--wrap=rd_generator_next,--wrap=rd_generator_free,--wrap=rd_generator_create \
 	  $(filter %.c,$^) $(LIB) $(LDLIBS) -o $@
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
+	$(call run,link,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $< $(LIB) $(LDLIBS) -o $@
 
 ## tests: build the test programs (TESTS="test_a test_b" for some)
 tests: $(TESTS:%=$(BUILD)/tests/%)

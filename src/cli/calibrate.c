@@ -66,7 +66,7 @@ static void fit(const samples *s, double *w)
 {
     double best = INFINITY;
     for (unsigned used = 1; used < 1u << s->terms; used++) {
-        double trial[TERMS], error = solve(s, used, trial);
+        double trial[TERMS] = {0}, error = solve(s, used, trial);
         if (error >= best) continue;
         best = error;
         memcpy(w, trial, sizeof trial);
@@ -151,7 +151,7 @@ static void calibrate_products(bench *b)
             double t = shortest(&b->world, 0.15, run_product, &p);
             add_sample(&s, t, c.flops, c.touches, c.calls);
         }
-    double w[TERMS];
+    double w[TERMS] = {0};
     fit(&s, w);
     b->m.flop = w[0], b->m.touch = w[1], b->m.call = w[2];
     /* In bfloat16 the largest shape alone: what is touched is the same. */
@@ -255,7 +255,7 @@ static int sample_pass(bench *b, const rd_grid *alone, int64_t row, bool head, s
                     .k = WIDTH,
                     .f = FFN,
                     .heads = HEADS,
-                    .head_size = WIDTH / HEADS};
+                    .head_size = (double)WIDTH / HEADS};
     double floats = 0, exponentials = 0;
     for (int back = 0; back < (head ? 1 : 2); back++) {
         cost_product list[] = {cost_of_product(3 * WIDTH, T, WIDTH),
@@ -286,7 +286,7 @@ static int calibrate_passes(bench *b)
     int rc = RD_OK;
     rd_grid *alone = NULL;
     samples s = {.terms = 2};
-    double w[TERMS];
+    double w[TERMS] = {0};
     rd_grid_self(&alone);
     RD_TRY(sample_pass(b, alone, 16, false, &s));
     RD_TRY(sample_pass(b, alone, 32, false, &s));
@@ -331,7 +331,7 @@ static void calibrate_link(const bench *b, const rd_comm *c, cost_link *link)
 {
     static const int64_t size[] = {16, 1024, 16384, 262144, 1 << 21};
     samples s = {.terms = 2};
-    double w[TERMS];
+    double w[TERMS] = {0};
     enum { LARGEST = 1 << 21 };
     message t = {.c = c,
                  .each = rd_new(int64_t, c->size),

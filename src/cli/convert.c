@@ -123,6 +123,7 @@ static int source_find(const rd_grid *g, const convert_args *a, source *s)
     else
         s->weights = rd_strdup(a->file);
     RD_TRY(rd_agree(&g->world, rc));
+    RD_ASSERT(s->weights != NULL);
     if (a->base != NULL) rd_free(s->base), s->base = rd_strdup(a->base);
     if (a->tokenizer != NULL) rd_free(s->tokenizer), s->tokenizer = rd_strdup(a->tokenizer);
     if (ends_with(s->weights, ".h5")) {

@@ -301,7 +301,7 @@ static void walk_update(walk *w, const rd_model *model, double shards, const cos
 {
     const cost_case *c = w->c;
     double n = (double)model->trained->storage;
-    double update = mem->train.moments / 8; /* parameters this rank updates, if by AdamW */
+    double update = (double)mem->train.moments / 8; /* parameters this rank updates, if by AdamW */
     bool sharded = c->train.optim.sharded, muon = mem->train.update_flops > 0;
     stream(w, COST_GRADIENTS, shards * n + 5 * (shards - 1) * n); /* zeros; copies and additions */
     send(w, COST_GRADIENTS, w->replicas, sharded ? 1 : 2, cost_of_flow(c->data, n));

@@ -170,7 +170,10 @@ done:
 
 static void unit_free(unit_work *u, unit_work **in_hand)
 {
-    while (*in_hand != u) in_hand = &(*in_hand)->next;
+    while (*in_hand != u) {
+        RD_ASSERT(*in_hand != NULL);
+        in_hand = &(*in_hand)->next;
+    }
     *in_hand = u->next;
     for (int64_t i = 0; i < u->n_tasks; i++) task_work_free(&u->task[i]);
     rd_free(u);

@@ -149,7 +149,7 @@ static void ask_votes(block *b, problem *p)
 
 static void take_votes(block *b, problem *p)
 {
-    int64_t queries = p->task->n_queries, most = p->most_votes, m[RD_MAX_N];
+    int64_t queries = p->task->n_queries, most = p->most_votes, m[RD_MAX_N] = {0};
     const direct *r = p->vote;
     for (int c = 0; c < b->o->n_counts; c++) m[c] = votes(b, p, c);
     for (int64_t query = 0; query < queries; query++)

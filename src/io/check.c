@@ -180,7 +180,7 @@ static void check_offsets(check *c, int64_t n, int64_t bytes)
             sound = offset[i] >= before && offset[i] <= bytes && (first + i > 0 || offset[i] == 0);
             if (!sound)
                 complain(c, "text/offset: row %lld is %lld, after %lld, of %lld bytes",
-                         (long long)(first + i), (long long)offset[i], (long long)before,
+                         (long long)first + i, (long long)offset[i], (long long)before,
                          (long long)bytes);
             before = offset[i];
         }

@@ -164,6 +164,7 @@ static void route_free(route *t)
  * increasing column and row, so the parcels need no addresses. */
 static void copy(const rd_grid *g, int64_t m, int64_t n, const end *from, const end *to)
 {
+    RD_ASSERT((from->f || from->d) && (to->f || to->d));
     route out = route_make(g, m, n, from, to), in = route_make(g, m, n, to, from);
     float *send = rd_new(float, out.lm *out.ln), *received = rd_new(float, in.lm *in.ln);
     for (int64_t j = 0; j < out.ln; j++)

@@ -130,7 +130,7 @@ static void run_onednn(const rd_product *p)
     enum { PART = 1024 };
     int64_t down = tiles_of(p->m, PART), across = tiles_of(p->n, PART);
     int threads = omp_in_parallel() ? 1 : rd_threads();
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
     for (int64_t i = 0; i < down * across; i++) {
         int64_t row = i % down * PART, col = i / down * PART;
         int64_t end = row + PART < p->m ? row + PART : p->m;

@@ -266,6 +266,7 @@ typedef struct cutting {
 
 static cutting cutting_make(const struct rd_panels *p, int64_t total, int64_t block, int64_t thick)
 {
+    RD_ASSERT(thick > 0);
     cutting c = {total, block, block < total ? block : total, ROOM / (p->ways * thick)};
     int64_t pieces = (c.longest + c.width - 1) / c.width;
     if (pieces > 0) c.width = (c.longest + pieces - 1) / pieces; /* of even size */

@@ -17,6 +17,7 @@ static int64_t divisor(int64_t a, int64_t b)
 static int64_t even_block(int64_t n, const rd_grid *g)
 {
     enum { WANTED = 64, COARSE = 32, STEP = 4 };
+    RD_ASSERT(g->rows > 0 && g->cols > 0);
     int64_t parts = g->rows > g->cols ? g->rows : g->cols;
     int64_t pieces = g->rows / divisor(g->rows, g->cols) * g->cols;
     int64_t blocks = (n + parts * WANTED - 1) / (parts * WANTED);

@@ -124,6 +124,7 @@ static bool transfer_of(const rd_comm *c, int level, const rd_piece *p, transfer
 /* Transfers of pieces that lie together are one.  Both sides see the same neighbours. */
 static void add_transfer(rd_flow *f, int64_t from, int64_t *n, const transfer *t)
 {
+    RD_ASSERT(f->transfer != NULL);
     transfer *last = *n > from ? &f->transfer[*n - 1] : NULL;
     if (last != NULL && last->peer == t->peer && last->send == t->send &&
         last->first + last->count == t->first)
