@@ -20,7 +20,7 @@ h2.first { margin-top: 1.8rem; }
 p, li { max-width: 44rem; }
 .by { color: var(--quiet); margin: 0 0 1rem; }
 .answer { border-left: 3px solid #0072B2; padding: .1rem 0 .1rem 1rem; margin: 1rem 0 1.4rem; }
-.answer p { margin: .55rem 0; }
+.answer p { margin: .55rem 0; } .answer p, .answer li { max-width: none; }
 .answer b { font-weight: 600; }
 .answer ul { margin: .2rem 0 .9rem; padding-left: 1.2rem; } .answer li { margin: .15rem 0; }
 figure { margin: 1.4rem 0 1.8rem; break-inside: avoid; }
@@ -180,8 +180,8 @@ def run_answer(run):
                   next((r for r in contest[1:] if r["method"] == best["method"]), None),
                   max(trivial, key=lambda r: r["accuracy"], default=None)]
         out.append(f"<p><b>{_esc(title(family, name))}.</b> Best is <b>{_esc(_called(best, run.results))}</b>: "
-                   f"{percent(best['accuracy'])} of {best['queries']} queries right, 95 % interval {percent(best['low'])} to "
-                   f"{percent(best['high'])},</p><ul>"
+                   f"{percent(best['accuracy'])} of {best['queries']} queries right, 95 % interval {100 * best['low']:.1f} to "
+                   f"{percent(best['high'])}.</p><ul>"
                    + "".join(f"<li>{_against(run, family, name, best, r)}</li>" for r in rivals if r is not None) + "</ul>")
     return "".join(out)
 
@@ -258,8 +258,8 @@ def run_page(run, folder):
     metrics = _metrics(run)
     if metrics:
         page.section("Training")
-        page.figure(plots.training_curves(metrics, run.arms), "Training as it went. Thin: every step; thick: means of sixtieths of "
-                    "the run. Losses of arms that learn different rows are not comparable with each other.")
+        page.figure(plots.training_curves(metrics, run.arms), "Training as it went. Thin: every step; thick: means over stretches of "
+                    "it. Losses of arms that learn different rows are not comparable with each other.")
     rules = run.rules
     if rules:
         page.section("The teacher's rules")
@@ -321,36 +321,29 @@ def _variant(d, several):
 
 
 def sweep_answer(sweep, differences, references):
-    """Which part matters: every variant's difference in words, the largest loss first."""
+    """Which part matters: every variant's difference in words, the largest loss first.  As markup."""
     several = len(references) > 1
     if not differences:
-        return ["There is nothing to compare: no axis has two values."]
+        return "<p>There is nothing to compare: no axis has two values.</p>"
     known = [d for d in differences if d["all"]]
     if not known:
-        return ["No two members that differ in one value only have both finished: nothing can be compared yet."]
-    worse, better = [d for d in known if d["all"].high < 0], [d for d in known if d["all"].low > 0]
-    unclear = [d for d in known if not d["all"].apart]
+        return "<p>No two members that differ in one value only have both finished: nothing can be compared yet.</p>"
+
+    def listed(head, some):
+        items = "".join(f"<li><b>{_esc(_variant(d, several))}</b>: {interval(d['all'])}</li>" for d in some)
+        return f"<p>{head}</p><ul>{items}</ul>" if some else ""
+    worse = [d for d in known if d["all"].high < 0]
     against = "; ".join(f"{a}: {r}" for a, r in references.items() if len(sweep.labels[a]) > 1)
-    out = []
-    if worse:
-        out.append("<b>What matters most is what is missing in " + ", then ".join(
-            f"{_esc(_variant(d, several))} ({interval(d['all'])})" for d in worse) + ".</b>")
-    else:
-        out.append("<b>No variant is clearly worse than the reference.</b>")
-    if better:
-        out.append("Better than the reference: " + ", ".join(
-            f"{_esc(_variant(d, several))} ({interval(d['all'])})" for d in reversed(better)) + ".")
-    if unclear:
-        out.append("No difference can be told for " + ", ".join(
-            f"{_esc(_variant(d, several))} ({interval(d['all'])})" for d in unclear) + ".")
     seeds = max(d["all"].seeds for d in known)
-    out.append(f"Differences are to the reference ({_esc(against)}), in percentage points of right queries over all families, with "
-               f"95 % intervals over problems{f' and {seeds} seeds' if seeds > 1 else ''}."
-               + ("" if seeds > 1 else " There is one seed: nothing is known of how another would come out."))
-    for d in differences:
-        if d["all"] is None:
-            out.append(f"Cannot be compared yet: {_esc(_variant(d, several))}.")
-    return out
+    later = ", ".join(_esc(_variant(d, several)) for d in differences if d["all"] is None)
+    return ((listed("<b>These make it worse</b>, the largest loss first:", worse) or "<p><b>Nothing is clearly worse than the "
+             "reference.</b></p>")
+            + listed("<b>These make it better:</b>", [d for d in reversed(known) if d["all"].low > 0])
+            + listed("No difference can be told for:", [d for d in known if not d["all"].apart])
+            + f"<p>Differences are to the reference ({_esc(against)}), in percentage points of right queries over all families, with "
+            f"95 % intervals over problems{f' and {seeds} seeds' if seeds > 1 else ''}."
+            + ("" if seeds > 1 else " There is one seed: nothing is known of how another would come out.")
+            + (f" Cannot be compared yet: {later}." if later else "") + "</p>")
 
 
 def _judged(sweep):
@@ -394,10 +387,7 @@ def _write_ablation(sweep, differences, families, folder):
 
 
 def _axis_levels(sweep, families):
-    names = {None: "all"} | {of: title(*of) for of in families}
-    if len(families) == 1:
-        names = {families[0]: title(*families[0])}
-    return [(axis, [(label, {name: e for of, name in names.items() if (e := sweep.level(axis, label, of))})
+    return [(axis, [(label, {title(*of): e for of in families if (e := sweep.level(axis, label, of))})
                     for label in labels]) for axis, labels in sweep.labels.items()]
 
 
@@ -460,7 +450,7 @@ def sweep_page(sweep, folder, given=()):
         f"{a} ({', '.join(v)})" for a, v in sweep.labels.items()) + f"; seeds: {_ranges(set(sweep.members['seed'].tolist()))}")
     page.section("Which part matters?", first=True)
     differences = sweep_differences(sweep, references)
-    page.answer("".join(f"<p>{s}</p>" for s in sweep_answer(sweep, differences, references)))
+    page.answer(sweep_answer(sweep, differences, references))
     several = len(references) > 1
     shown = [d for d in differences if d["all"]]
     columns = ["all"] + (families if len(families) > 1 else [])

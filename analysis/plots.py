@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
 import numpy as np  # noqa: E402
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
 
 from .runs import where  # noqa: E402
 
@@ -184,7 +184,8 @@ def accuracy_dots(results, arms):
                  for r in lines]
         ax.set_yticks(range(len(lines)), names)
         ax.set_ylim(-0.7, most - 0.3)
-        ax.set_xlim(left=0)
+        top = max((100 * r["high"] for r in lines), default=1)
+        ax.set_xlim(-0.03 * top, 1.04 * top)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
         _percent(ax.xaxis)
@@ -246,11 +247,11 @@ def accuracy_by_tokens(results, arms):
 
 # ---------------------------------------------------------------- training
 
-def _smooth(x, y, bins=60):
-    """Means in bins of equally many points; None when there are too few to need it."""
-    if len(x) < 3 * bins:
+def _smooth(x, y):
+    """Means over 15 to 60 stretches of at least 8 points; all points when there are too few to need it."""
+    if len(x) < 120:
         return x, y
-    parts = np.array_split(np.arange(len(x)), bins)
+    parts = np.array_split(np.arange(len(x)), min(60, max(15, len(x) // 20)))
     return np.array([x[p].mean() for p in parts]), np.array([np.nanmean(y[p]) for p in parts])
 
 
@@ -275,7 +276,7 @@ def training_curves(metrics, arms):
             style = styles.of(arm)
             sx, sy = _smooth(x, y)
             if len(sx) < len(x):
-                ax.plot(x, y, color=style["color"], lw=0.4, alpha=0.28, rasterized=False)
+                ax.plot(x, y, color=style["color"], lw=0.4, alpha=0.28)
             ax.plot(sx, sy, color=style["color"], marker=style["marker"], markevery=max(1, len(sx) // 6), ms=3.5)
             mine.append((sx[-1], sy[-1], arm, style["color"]))
         if table == "sft":
@@ -310,7 +311,8 @@ def speed(metrics, arms):
             style, x, y = styles.of(arm), m[table]["step"], m[table]["tokens_per_second"]
             ax.plot(x, y, color=style["color"], marker=style["marker"], ms=3, markevery=max(1, len(x) // 12), lw=1.1)
             mine.append((x[-1], y[-1], arm, style["color"]))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.12 * ax.dataLim.ymax)
+        ax.set_xlim(left=0)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _thousands(v)))
         ax.set_xlabel("step")
         ax.set_title({"sft_speed": "SFT: tokens per second", "align_speed": "Alignment: tokens per second"}[table])
@@ -333,9 +335,9 @@ def timing(rows, seconds):
                 if r["in_communication"] >= 0.01 * r["avg"] and r["in_communication"] >= 0.01 else ""),
                 va="center", fontsize=7, color=INK)
     ax.set_yticks(range(len(rows)), [("    " if any(c in r["section"] for c in ".:") else "") + r["section"] for r in rows])
-    ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(0, 1.25 * max(r["avg"] for r in rows))
     ax.set_xlabel("seconds, mean over ranks")
     return figure
@@ -371,7 +373,7 @@ def length_quality(rules, correlation):
     if not families:
         return None
     figure, ax = plt.subplots(figsize=(WIDTH, 2.7), constrained_layout=True)
-    mine = []
+    names = []
     for k, family in enumerate(families):
         r = where(rules, family=family)
         edges = np.unique(np.quantile(r["words"], np.linspace(0, 1, 11)))
@@ -383,14 +385,16 @@ def length_quality(rules, correlation):
             y.append(100 * share.mean())
             half.append(196 * share.std() / np.sqrt(len(share)))
         ax.errorbar(x, y, half, color=COLOURS[k], marker=MARKERS[k], lw=1.4, elinewidth=0.8)
-        mine.append((x[-1], y[-1], f"{title(family)}, r = {correlation.get(family, float('nan')):+.2f}".replace("-", "−"),
-                     COLOURS[k]))
+        r_text = f"{correlation.get(family, float('nan')):+.2f}".replace("-", "−")
+        names.append((x[-1], y[-1], f"{title(family)}, r = {r_text}", COLOURS[k]))
+    for (x, _, text, colour), y in zip(names, _spread([n[1] for n in names], 7, 3, 100)):
+        ax.annotate(text, (x, y), (7, 0), textcoords="offset points", fontsize=7, color=colour, va="center")
     ax.set_ylim(0, 104)
     _percent(ax.yaxis)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.28 * max(n[0] for n in names))  # room for the names
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("words of the rule (means of tenths of the rules)")
     ax.set_title("Demonstrations a rule is right on, mean share")
-    _name_lines(figure, [(ax, mine)])
     return figure
 
 
@@ -403,7 +407,11 @@ def forest(lines, columns):
         return None
     figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, 0.75 + 0.24 * len(lines)), sharey=True, squeeze=False,
                                 constrained_layout=True)
+    ends = [v for _, es in lines for e in es if e is not None for v in (100 * e.low, 100 * e.high, 0)]
+    margin = 0.04 * (max(ends) - min(ends)) or 1
     for k, (ax, name) in enumerate(zip(axes[0], columns)):
+        ax.set_xlim(min(ends) - margin, max(ends) + margin)
+        ax.xaxis.set_major_locator(MaxNLocator(5 if len(columns) < 3 else 4, steps=[1, 2, 2.5, 5, 10]))
         ax.axvline(0, color=QUIET, lw=0.9)
         for y, (_, estimates) in enumerate(lines):
             e = estimates[k]
@@ -434,8 +442,10 @@ def levels(panels):
         labels = [label for label, _ in points]
         at, numeric = _positions(labels)
         mine = []
-        for k, column in enumerate(dict.fromkeys(c for _, e in points for c in e)):
-            have = [(x, e[column]) for x, (_, e) in zip(at, points) if e.get(column) is not None]
+        columns = list(dict.fromkeys(c for _, e in points for c in e))
+        for k, column in enumerate(columns):
+            aside = 0 if numeric else 0.16 * (k - (len(columns) - 1) / 2)
+            have = [(x + aside, e[column]) for x, (_, e) in zip(at, points) if e.get(column) is not None]
             x = np.array([h[0] for h in have], float)
             value, low, high = (100 * np.array([getattr(h[1], n) for h in have]) for n in ("value", "low", "high"))
             ax.vlines(x, low, high, color=COLOURS[k], lw=0.9, alpha=0.6)

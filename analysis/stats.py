@@ -86,16 +86,16 @@ def _variance(z, crossed):
     if crossed:  # two-way: what is neither seed's nor problem's is in both terms, once too often
         v_problem = (by_problem**2).sum() / (p * max(p - 1, 1))
         rest = z - by_seed[:, None] - by_problem[None, :]
-        v_rest = (rest**2).sum() / (s * p * (s - 1) * max(p - 1, 1))
-        v = max(v_seed + v_problem - v_rest, v_seed, v_problem)
-        extra = v - v_problem
+        v = v_seed + v_problem - (rest**2).sum() / (s * p * (s - 1) * max(p - 1, 1))
     else:  # problems of one seed only: seeds' means have their variance in them
         v_problem = ((z - by_seed[:, None]) ** 2).sum() / (s * s * p * max(p - 1, 1))
-        v = max(v_seed, v_problem)
-        extra = v - v_problem
+        v = v_seed
+    v = max(v, v_seed, v_problem)
     if v == 0:
         return 0.0, 1.0
-    return v, v * v / (extra * extra / (s - 1) + v_problem * v_problem / max(p - 1, 1))
+    # Satterthwaite.  Of so few seeds, little variance may be luck: half of it counts as theirs.
+    of_seeds = max(v - v_problem, v_seed / 2)
+    return v, v * v / (of_seeds**2 / (s - 1) + v_problem**2 / max(p - 1, 1))
 
 
 def _weights(rng, draws, n):
@@ -132,7 +132,8 @@ def bootstrap(a, b=None, *, crossed, paired=True, purpose="", draws=DRAWS):
     Seeds are few: their resampled means vary by (S - 1) / S too little, and normal quantiles are too
     short for them.  So deviations of the draws from the estimate are stretched to the unbiased
     variance (two-way, or between seeds) and to Student's quantile with Satterthwaite's degrees of
-    freedom.  With one seed the interval says nothing of other seeds.
+    freedom; and the interval is symmetric (95 % of the draws' absolute deviations), since the skew
+    of three seeds is luck.  With one seed it says nothing of other seeds.
     """
     sides = [x for x in (a, b) if x is not None]
     if len({len(r) for x in sides for r, _ in x}) > 1:  # unequally many problems: pad, weight 0
@@ -152,8 +153,8 @@ def bootstrap(a, b=None, *, crossed, paired=True, purpose="", draws=DRAWS):
     drawn = _draw(keyed("bootstrap", purpose, s, p), sums, crossed, paired, draws) - value
     spread = math.sqrt((drawn**2).mean())
     stretch = t975(df) / Z95 * math.sqrt(v) / spread if spread > 0 else 1.0
-    low, high = value + stretch * np.quantile(drawn, [0.025, 0.975])
-    return Estimate(float(value), float(low), float(high), int((sums[0][1].sum(0) > 0).sum()), s)
+    half = stretch * np.quantile(np.abs(drawn), 0.95)
+    return Estimate(float(value), float(value - half), float(value + half), int((sums[0][1].sum(0) > 0).sum()), s)
 
 
 def pearson(x, y):

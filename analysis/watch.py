@@ -105,9 +105,15 @@ def _training(run, arm, stage):
 
 
 def _newest(path):
-    times = [os.path.getmtime(os.path.join(d, f)) for d, _, names in os.walk(path) for f in names
-             if not f.endswith(".tmp") and os.path.exists(os.path.join(d, f))]
-    return max(times, default=0)
+    """When a file of the run last changed; files come and go meanwhile."""
+    newest = 0.0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                newest = max(newest, os.path.getmtime(os.path.join(folder, name)))
+            except OSError:
+                continue
+    return newest
 
 
 def state(path):

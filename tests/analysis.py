@@ -37,7 +37,7 @@ def numbers(path):
         assert np.bincount(mine["score"]).tolist() == histogram, family
         r = counts["length_quality_correlation"][family]
         if r is not None:
-            assert abs(stats.pearson(mine["words"], mine["share"]) - r) < 1e-3, (family, r)
+            assert abs(stats.pearson(mine["words"], mine["share"]) - r) < 1e-9, (family, r)
         n += len(histogram) + 1
     assert not run.missing, run.missing
     print(f"{n} numbers")
@@ -80,7 +80,7 @@ def page(folder, path):
     text = open(os.path.join(folder, "report.html"), encoding="utf-8").read()
     closed(text)
     figures = text.count("<figure>")
-    assert figures == 8, figures
+    assert figures in (7, 8), figures  # speed has a figure where training took more than one look at the clock
     run = Run(path)
     for family in ("list_function", "arc1d"):
         r = where(run.results, family=family, parse="tolerant", method=["io", "vote", "search"])
@@ -239,17 +239,17 @@ def sweeppage(folder):
     text = open(os.path.join(folder, "report.html"), encoding="utf-8").read()
     closed(text)
     answer = re.search(r'<div class="answer">(.*?)</div>', text, re.S)[1]
-    sentences = re.findall(r"<p>(.*?)</p>", answer)
-    assert sentences[0].startswith("<b>What matters most is what is missing in variant no-filter ("), sentences
-    assert "Better than the reference: variant bigger" in sentences[1] and "variant no-align" in sentences[2], sentences
-    assert "lambda 0.1" in sentences[2] and "3 seeds" in sentences[3], sentences
+    parts = re.findall(r"<p>(.*?)</p>(?:<ul>(.*?)</ul>)?", answer)
+    assert [re.findall("<li><b>(.*?)</b>", items) for _, items in parts] == [
+        ["variant no-filter"], ["variant bigger"], ["variant no-align", "lambda 0.1"], []], parts
+    assert "make it worse" in parts[0][0] and "3 seeds" in parts[3][0], parts
     assert "member 11 (no-filter,0.2,3): failed: out of disk" in text and "What is missing" in text
     assert text.count("<figure>") == 3, text.count("<figure>")
     with open(os.path.join(folder, "differences.csv"), encoding="utf-8") as f:
         lines = list(csv.DictReader(f))
     order = [x["label"] for x in lines if x["family"] == "all"]
     assert order[0] == "no-filter" and order[-1] == "bigger" and len(lines) == 3 * 4, order
-    print(re.sub("<[^>]*>", "", sentences[0])[:90])
+    print(re.sub("<[^>]*>", "", parts[0][0] + " " + parts[0][1]))
 
 
 def journal(folder):
@@ -269,15 +269,16 @@ def journal(folder):
 
 def coverage():
     """Planted differences: how often does a 95 % interval hold the true one?"""
-    settings = {  # seeds, same problems for all seeds?, what seeds, problems and both vary by
-        "one seed": (1, True, 0.0, 0.10),
-        "three seeds, same problems": (3, True, 0.04, 0.10),
-        "three seeds, own problems": (3, False, 0.04, 0.10),
-        "three seeds that make no difference": (3, False, 0.0, 0.10),
-        "six seeds that matter most": (6, True, 0.10, 0.02),
+    settings = {  # seeds, same problems for all seeds?, what the effect varies by with seed and problem, at least
+        "one seed": (1, True, 0.0, 0.10, 0.91),
+        "three seeds, same problems": (3, True, 0.04, 0.10, 0.91),
+        "three seeds, own problems": (3, False, 0.04, 0.10, 0.91),
+        "three seeds that make no difference": (3, False, 0.0, 0.10, 0.91),
+        "six seeds that matter most": (6, False, 0.10, 0.02, 0.91),
+        "three seeds that matter most": (3, False, 0.10, 0.02, 0.83),  # too few to know how much they matter
     }
     said, repeats, problems, queries, planted = [], 400, 50, 3, 0.08
-    for name, (seeds, crossed, by_seed, by_problem) in settings.items():
+    for name, (seeds, crossed, by_seed, by_problem, least) in settings.items():
         rng, hits, off = stats.keyed("coverage", name), 0, []
         for k in range(repeats):
             hard = rng.normal(0, 0.2, (1 if crossed else seeds, problems))
@@ -291,7 +292,7 @@ def coverage():
         share = hits / repeats
         said.append(f"{name} {100 * share:.1f} %")
         print(f"# {name}: {100 * share:.1f} %, mean error {np.mean(off):+.4f}")
-        assert 0.91 <= share <= 0.995, said
+        assert least <= share <= 0.995, said
         assert abs(np.mean(off)) < 4 * np.std(off) / np.sqrt(repeats) + 0.003, (name, np.mean(off))
     print("; ".join(said))
 

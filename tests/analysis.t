@@ -70,16 +70,16 @@ ok $? "neither a run nor a sweep: $(sed "s|$T|DIR|" "$T/err" | tail -n 1)"
 run augment live && run filter live
 analysis watch "$T/live" --once && grep -q 'filter .*done' "$T/out" && grep -q 'last sign of life' "$T/out"
 ok $? "a run that has only begun"
-timeout -k 5 120 "$MPIRUN" -n 2 "$R" sft tests/inputs/mini.json --set "run.dir=$T/live" --set sft.tokens=1200000 >/dev/null 2>&1 &
+timeout -k 5 120 "$MPIRUN" -n 2 "$R" sft tests/inputs/mini.json --set "run.dir=$T/live" --set sft.tokens=150000 >/dev/null 2>&1 &
 job=$!
 looks=0
 bad=0
 seen=0
 while kill -0 $job 2>/dev/null; do
-    analysis watch "$T/live" --once || bad=1
-    grep -q 'cannot be read' "$T/out" && bad=1
+    analysis watch "$T/live" --once && ! grep -q 'cannot be read' "$T/out" || { bad=1; tail -n 3 "$T/out" "$T/err" | sed 's/^/# /'; }
     grep -q 'tokens/s' "$T/out" && seen=$((seen + 1))
     looks=$((looks + 1))
+    sleep 0.1
 done
 wait $job
 [ $bad = 0 ] && [ $seen -gt 0 ]

@@ -137,7 +137,7 @@ int metrics_open(const rd_grid *g, const rd_train_opts *o, bool pairs, const tra
     }
     RD_TRY(rd_agree(&g->world, rc));
     rd_progress_begin(&m->progress, o->stage, "steps", s->steps);
-    m->start = m->last_flush = rd_time();
+    m->start = m->last_flush = m->last_speed = rd_time();
     m->start_tokens = m->flush_tokens = s->tokens;
 done:
     if (rc != RD_OK && m->series != NULL) rd_series_close(&m->series);
@@ -169,9 +169,12 @@ int metrics_step(train_metrics *m, const train_state *s, const objective_means *
              (double)(s->tokens - m->start_tokens) / (now - m->start + 1e-9));
     rd_progress_set(&m->progress, s->step, note);
     if (since < FLUSH_SECONDS && s->step < s->steps) goto done;
-    double speed[] = {now - m->start, (double)(s->tokens - m->flush_tokens) / (since + 1e-9)};
+    /* A checkpoint flushes too, without a row of speed. */
+    double speed[] = {now - m->start,
+                      (double)(s->tokens - m->flush_tokens) / (now - m->last_speed + 1e-9)};
     RD_TRY(rd_series_row(m->series, m->speed_table, 2, speed_columns, s->step, speed));
     m->flush_tokens = s->tokens;
+    m->last_speed = now;
     RD_TRY(metrics_flush(m));
 done:
     return rc;

@@ -202,7 +202,7 @@ typedef struct train_metrics {
     bool pairs;
     char speed_table[40];
     rd_progress progress;
-    double start, last_flush;
+    double start, last_flush, last_speed; /* last_speed: of the speed table's last row */
     int64_t start_tokens, flush_tokens;
 } train_metrics;
 
