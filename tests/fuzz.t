@@ -28,5 +28,6 @@ fuzz fuzz_tokenizer_files 3000
 fuzz fuzz_safetensors 20000
 fuzz fuzz_gguf 20000
 fuzz fuzz_chat 20000
+fuzz fuzz_sweep 20000
 echo "1..$n"
 exit $failed

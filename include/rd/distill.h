@@ -58,6 +58,11 @@ typedef struct rd_augment_report {
 int rd_augment_run(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
                    const rd_augment_opts *o, rd_augment_report *report);
 
+/* Only look: *found when DIR/traces.h5 is there with its key; the report is read from it then.
+ * Collective on grid->world; RD_EINPUT for a damaged file. */
+int rd_augment_find(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
+                    const rd_augment_opts *o, bool *found, rd_augment_report *report);
+
 typedef enum { RD_TARGET_GOLD, RD_TARGET_TEACHER } rd_follow_target;
 typedef enum { RD_DEDUP_TASK, RD_DEDUP_FAMILY } rd_dedup; /* FAMILY: the official global set */
 
@@ -121,6 +126,9 @@ typedef struct rd_filter_report {
  * hold the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */
 int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o,
                   rd_filter_report *report);
+/* Only look, as rd_augment_find does. */
+int rd_filter_find(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o, bool *found,
+                   rd_filter_report *report);
 
 /* datasets.h5 as files that LLaMA-Factory reads, in dir (made when missing), named as the official
  * code names them, byte for byte what Python's json.dump(rows, indent=4) would write:

@@ -32,6 +32,15 @@ bool rd_file_exists(const char *path);
 typedef struct rd_lock rd_lock;
 int rd_lock_take(const rd_comm *c, const char *path, double wait, rd_lock **lock);
 void rd_lock_release(rd_lock **lock); /* Local; accepts NULL; the file stays */
+/* The same, waiting as long as another job holds it and saying so once ("WHAT: waits for ...");
+ * RD_ESTOP when a stop is asked for meanwhile.  Without locks: RD_OK, *lock is NULL. */
+int rd_lock_await(const rd_comm *c, const char *path, const char *what, rd_lock **lock);
+/* Does another job hold the file at path, and who?  UNKNOWN: there are no locks.  Not of a file
+ * that this process holds: the look would lose it.  Local. */
+typedef enum { RD_LOCK_FREE, RD_LOCK_HELD, RD_LOCK_UNKNOWN } rd_lock_state;
+rd_lock_state rd_lock_look(const char *path, char *holder, size_t size);
+/* A symbolic link at path, in the place of what is there; target: from path's directory.  Local. */
+int rd_file_link(const char *path, const char *target);
 
 /* ---------------------------------------------------------------- JSON (json.c) */
 
@@ -185,6 +194,9 @@ int rd_store_read_array(rd_store *s, const char *name, rd_dtype t, int rank, con
                         const rd_slab *slab, void *data); /* RD_EINPUT when dims differ */
 int rd_store_array_dims(rd_store *s, const char *name, int max_rank, int *rank, int64_t *dims);
 
+/* Links: name[i] leads to the root of the HDF5 file file[i], found from this one's directory. */
+int rd_store_link(rd_store *s, int64_t n, const char *const *name, const char *const *file);
+
 /* Attributes of the root or of an object ("" is the root).  set: values equal on all ranks. */
 int rd_store_set_string(rd_store *s, const char *object, const char *name, const char *value);
 int rd_store_set_i64(rd_store *s, const char *object, const char *name, int64_t value);
@@ -199,7 +211,8 @@ bool rd_store_has_attribute(rd_store *s, const char *object, const char *name);
  * Appends text for a terminal, or one JSON object: path, bytes, checksum (is there one that fits?
  * One that does not is RD_EINPUT), attributes, tables [{name, rows,
  * columns [{name, type}]}], arrays [{name, type, shape, stored_bytes}], object_attributes, text
- * {strings, bytes} when there is a pool. */
+ * {strings, bytes} when there is a pool, links [{name, file, object}] to other files, which are not
+ * followed, when there are any. */
 int rd_store_describe(const char *path, bool json, rd_buf *out);
 
 /* Does a file of ours hold what its schema says (check.c, schema.c)?  Appends a line per violation,

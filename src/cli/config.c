@@ -61,6 +61,19 @@ static const char *nearest_key(int table, const char *path)
     return name;
 }
 
+const char *config_nearest(const char *path)
+{
+    int index, used = 0, table = CONFIG_RUN;
+    const char *key = path;
+    if (sscanf(path, "tasks[%d].%n", &index, &used) == 1 && used > 0) {
+        table = CONFIG_TASK;
+        key = path + used;
+    } else if (strncmp(path, "arms.", 5) == 0 && strchr(path + 5, '.')) {
+        key = strchr(path + 5, '.') + 1;
+    }
+    return find_key(table, key) >= 0 ? NULL : nearest_key(table, key);
+}
+
 static bool has_choice(const char *choices, const char *word)
 {
     size_t n = strlen(word);
@@ -674,7 +687,12 @@ static bool is_harmless(const char *path)
     static const char *const names[] = {".checkpoint_every", ".shard_optimizer", ".overlap",
                                         ".recompute"};
     const char *dot = strrchr(path, '.');
-    static const char *const places[] = {"model.base", "model.tokenizer.path", "sft.adapter.path"};
+    /* How a server is asked, not what. */
+    static const char *const places[] = {
+        "model.base",        "model.tokenizer.path", "sft.adapter.path", "teacher.key_variable",
+        "teacher.in_flight", "teacher.timeout",      "teacher.attempts", "teacher.deadline",
+        "teacher.backoff",   "teacher.backoff_max",  "teacher.price_in", "teacher.price_out",
+        "teacher.budget",    "teacher.max_calls",    "teacher.proxy",    "teacher.slots"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (strcmp(path, places[i]) == 0) return true;
     for (size_t i = 0; dot && i < sizeof names / sizeof names[0]; i++)

@@ -1,6 +1,8 @@
 /* job.c: setting a run up: config, grid, header, tasks, tokenizer, manifest. */
 #include "cli/job.h"
 
+#include "cli/sweep.h"
+
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -288,6 +290,59 @@ done:
     return rc;
 }
 
+static bool same_text(const config_scope *a, const config_scope *b, const char *key)
+{
+    return strcmp(config_text(a, key), config_text(b, key)) == 0;
+}
+
+/* Does the config lead to the files that the job j->like has read, to be read in the same way? */
+static bool same_files(const job *j)
+{
+    static const char *const texts[] = {"model.base", "sft.adapter.path", "model.chat",
+                                        "model.system"};
+    static const char *const front[] = {"teacher.", "prompts",  "compat",
+                                        "compute",  "data.dir", NULL};
+    const job *like = j->like;
+    if (!like || strcmp(like->cfg.path, j->cfg.path) != 0 || like->cfg.n_arms != j->cfg.n_arms ||
+        !same_text(&like->cfg.keys, &j->cfg.keys, "model.tokenizer.path") ||
+        config_hash(&like->cfg.keys, front) != config_hash(&j->cfg.keys, front))
+        return false;
+    for (int i = 0; i < j->cfg.n_arms; i++)
+        for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
+            if (!same_text(&like->cfg.arm[i].keys, &j->cfg.arm[i].keys, texts[k])) return false;
+    return true;
+}
+
+static void take_files(job *j)
+{
+    const job *like = j->like;
+    for (int i = 0; i < j->cfg.n_arms; i++) {
+        j->arm[i].published = like->arm[i].published;
+        j->arm[i].shape = like->arm[i].shape;
+        j->arm[i].have_base = like->arm[i].have_base;
+        j->arm[i].base = like->arm[i].base;
+        j->arm[i].base_path = rd_strdup(like->arm[i].base_path);
+        j->arm[i].adapter = like->arm[i].adapter;
+        j->arm[i].adapter_content = like->arm[i].adapter_content;
+        j->arm[i].adapter_path = rd_strdup(like->arm[i].adapter_path);
+    }
+    j->tok_path = rd_strdup(like->tok_path);
+    j->tok_vocab = like->tok_vocab;
+}
+
+/* Models, adapters, tokenizers, chat templates.  Collective on world. */
+static int find_files(job *j)
+{
+    int rc = RD_OK;
+    RD_TRY(find_published(j));
+    RD_TRY(find_adapters(j));
+    RD_TRY(find_tokenizer(j));
+    RD_TRY(check_models(j));
+    RD_TRY(chats_check(j));
+done:
+    return rc;
+}
+
 enum { MAX_PLANNED = 1 << 22 };
 
 /* How many ranks a run would have: the job's; of a plan, those asked for, or what the grid needs
@@ -337,12 +392,10 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     rd_comm world = rd_comm_world();
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
-    RD_TRY(find_published(j));
-    RD_TRY(find_adapters(j));
-    RD_TRY(find_tokenizer(j));
-    RD_TRY(check_models(j));
-    RD_TRY(chats_check(j));
     const config_scope *s = &j->cfg.keys;
+    const bool known = same_files(j);
+    if (known) take_files(j);
+    RD_TRY(known ? check_models(j) : find_files(j));
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
     rd_la_use_bf16(j->grid, strcmp(config_text(s, "compute"), "bf16") == 0);
@@ -359,7 +412,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     RD_TRY(check_prompts(j));
     const char *record = config_text(s, "teacher.path");
     j->teacher_path = *record ? config_prompt_path(&j->cfg, record) : rd_strdup("");
-    RD_TRY(rd_agree(&world, check_teacher(j)));
+    if (!known) RD_TRY(rd_agree(&world, check_teacher(j)));
     rd_buf dir = {0};
     config_run_dir(&j->cfg, &dir);
     j->dir = rd_buf_take(&dir);
@@ -882,6 +935,7 @@ static int manifest_write(const job *j)
                            ? "NLL: mean over prompt + response tokens of the chosen sequences"
                            : "NLL: mean over response tokens per pair, then over pairs");
     put_bases(j, root);
+    if (j->member) sweep_run_describe(j, root);
     rd_json_node *inputs = rd_json_set_array(root, "inputs");
     for (int i = 0; i < j->cfg.n_tasks; i++) {
         RD_TRY(input_hash(inputs, &j->cfg, config_text(&j->cfg.task[i], "file")));

@@ -18,6 +18,9 @@ typedef struct job {
     bool validate;       /* nothing will be computed: the grid of the plan need not be the job's */
     int ranks;           /* that validate plans for; 0: as the config and the job say */
     const char *machine; /* file in place of machine.file; NULL: none */
+    /* Plans of many jobs: one that was found good.  What it read of models, tokenizers and
+     * teachers is taken from it where the config names the same ones. */
+    const struct job *like;
     struct {
         int data, rows, cols;
     } plan;
@@ -49,8 +52,9 @@ typedef struct job {
         int64_t parameters;
         rd_chat *chat; /* NULL: not made yet */
     } arm[CONFIG_MAX_ARMS];
-    rd_lock *lock; /* on the run directory */
-    bool reported; /* report.txt was written and printed */
+    rd_lock *lock;            /* on the run directory */
+    struct sweep_run *member; /* of a sweep (sweep.h); NULL: a run of its own */
+    bool reported;            /* report.txt was written and printed */
     double started;
 } job;
 
@@ -152,6 +156,16 @@ double walltime_parse(const char *text); /* Slurm's DAYS-HH:MM:SS in seconds; NA
  * training; json: all as one JSON object.  RD_EINPUT when a stage needs more memory than there is.
  * Collective. */
 int plan_print(job *j, bool json);
+/* The cost of a job's training alone, over its arms: RD_EINPUT as above.  Root only. */
+typedef struct plan_cost {
+    int ranks, trainings;
+    int unknown;  /* trainings whose length is not known beforehand: epochs */
+    double hours; /* of the others */
+    double bytes; /* the most that a rank needs at once */
+    char machine[96];
+    bool measured;
+} plan_cost;
+int plan_cost_of(const job *j, plan_cost *cost);
 
 /* calibrate.c: measure the machine (cost.h) into a file.  Collective on all ranks. */
 int calibrate_run(const char *path);

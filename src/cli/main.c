@@ -2,6 +2,7 @@
 #include "cli/job.h"
 
 #include "cli/convert.h"
+#include "cli/sweep.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@ enum { MAX_SETS = 64 };
 
 typedef struct arguments {
     const char *command, *file, *machine, *format, *to, *base, *arm, *tokenizer, *dtype, *tokens;
+    const char *action; /* of the command sweep */
+    const char *sweep;  /* run: the spec */
+    int64_t index;      /* and the member; -1: the job array's */
     double shard_gb;
     const char *sets[MAX_SETS];
     int n_sets;
@@ -29,6 +33,13 @@ static const char usage[] =
     "  validate CONFIG            check everything that can be checked without computing\n"
     "                             and plan: memory, work, time, the best grids [--ranks N]\n"
     "                             [--machine FILE] [--json]\n"
+    "  sweep plan SPEC            what the sweep's runs are and cost, what they share, the line "
+    "to\n"
+    "                             submit [--ranks N] [--machine FILE] [--json]\n"
+    "  run --sweep SPEC [--index I]\n"
+    "                             one of them (without --index: the job array's)\n"
+    "  sweep status SPEC|DIR      where they stand [--json]\n"
+    "  sweep collect SPEC|DIR     their results in one file, sweep.h5 [--json]\n"
     "  calibrate [FILE]           measure this machine for such plans (machine.json)\n"
     "  inspect FILE [--json]      what an HDF5, .safetensors or .gguf file holds\n"
     "  inspect --check FILE       does an HDF5 file of ours hold what its schema says?  A line\n"
@@ -49,8 +60,8 @@ static const char usage[] =
     "\n"
     "  --set KEY=VALUE            override a key of the config (repeatable)\n"
     "  --max-hours H              stop, resumable, after H hours\n"
-    "  --ranks N                  validate: plan for so many ranks, whatever the job has\n"
-    "  --machine FILE             validate: the machine as calibrate measured it\n"
+    "  --ranks N                  validate, sweep plan: for so many ranks, whatever the job has\n"
+    "  --machine FILE             validate, sweep plan: the machine as calibrate measured it\n"
     "  --fault SITE:RANK[:kill]   inject a failure (tests)\n"
     "  --version, --help [keys]   --help keys lists every key of the config\n"
     "\n"
@@ -58,15 +69,12 @@ static const char usage[] =
     "Exit status: 0 done, 2 usage, 3 bad input, 4 I/O, 5 numeric failure, 6 internal error,\n"
     "7 injected fault, 75 stopped at a limit or by a signal (the same command continues).\n";
 
-static bool parse_model_option(arguments *a, const char *option, const char *value)
+static bool parse_text_option(arguments *a, const char *option, const char *value)
 {
     const struct {
         const char *name, **to;
-    } texts[] = {{"--base", &a->base},
-                 {"--arm", &a->arm},
-                 {"--tokenizer", &a->tokenizer},
-                 {"--dtype", &a->dtype},
-                 {"--tokens", &a->tokens}};
+    } texts[] = {{"--base", &a->base},           {"--arm", &a->arm},     {"--sweep", &a->sweep},
+                 {"--tokenizer", &a->tokenizer}, {"--dtype", &a->dtype}, {"--tokens", &a->tokens}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (strcmp(option, texts[i].name) != 0) continue;
         *texts[i].to = value;
@@ -89,8 +97,8 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         goto done;
     }
     static const char *const options[] = {
-        "--set",  "--max-hours", "--fault",     "--ranks", "--machine", "--format",  "--to",
-        "--base", "--arm",       "--tokenizer", "--dtype", "--tokens",  "--shard-gb"};
+        "--set", "--max-hours", "--fault", "--ranks",  "--machine",  "--format", "--to",   "--base",
+        "--arm", "--tokenizer", "--dtype", "--tokens", "--shard-gb", "--sweep",  "--index"};
     bool known = false;
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         known |= strcmp(option, options[k]) == 0;
@@ -122,7 +130,12 @@ static int parse_option(arguments *a, int argc, char **argv, int *i)
         a->shard_gb = strtod(value, &end);
         if (*end || end == value || !(a->shard_gb > 0 && a->shard_gb < 1e6))
             RD_FAIL(RD_EUSAGE, "--shard-gb: expected gigabytes above 0, got '%s'", value);
-    } else if (parse_model_option(a, option, value)) {
+    } else if (strcmp(option, "--index") == 0) {
+        char *end;
+        a->index = strtoll(value, &end, 10);
+        if (*end || end == value || a->index < 0)
+            RD_FAIL(RD_EUSAGE, "--index: expected a number from 0 on, got '%s'", value);
+    } else if (parse_text_option(a, option, value)) {
         goto done;
     } else {
         RD_TRY(rd_fault_arm(value));
@@ -157,6 +170,54 @@ done:
     return rc;
 }
 
+static const char *nearest_word(const char *word, const char *const *known, size_t n, bool *same)
+{
+    const char *best = known[0];
+    for (size_t i = 0; i < n; i++)
+        if (rd_edit_distance(known[i], word) < rd_edit_distance(best, word)) best = known[i];
+    *same = strcmp(best, word) == 0;
+    return best;
+}
+
+/* Is there such a command, and all that it needs? */
+static int check_command(arguments *a)
+{
+    static const char *const commands[] = {"run",    "augment", "filter",   "sft",     "align",
+                                           "eval",   "report",  "validate", "inspect", "calibrate",
+                                           "export", "import",  "logits",   "sweep"};
+    static const char *const actions[] = {"plan", "status", "collect"};
+    int rc = RD_OK;
+    bool same;
+    if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
+    const char *near =
+        nearest_word(a->command, commands, sizeof commands / sizeof *commands, &same);
+    if (!same) RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, near);
+    if (strcmp(a->command, "sweep") == 0) {
+        if (!a->action) RD_FAIL(RD_EUSAGE, "sweep: plan, status or collect must follow");
+        near = nearest_word(a->action, actions, sizeof actions / sizeof *actions, &same);
+        if (!same) RD_FAIL(RD_EUSAGE, "sweep: unknown '%s'; did you mean '%s'?", a->action, near);
+    }
+    const bool plans = strcmp(a->command, "validate") == 0 ||
+                       (strcmp(a->command, "sweep") == 0 && strcmp(a->action, "plan") == 0);
+    if (!plans && (a->ranks > 0 || a->machine))
+        RD_FAIL(RD_EUSAGE, "--ranks, --machine: of validate and sweep plan alone");
+    if ((a->sweep || a->index >= 0) && strcmp(a->command, "run") != 0)
+        RD_FAIL(RD_EUSAGE, "--sweep, --index: of run alone");
+    if (a->index >= 0 && !a->sweep) RD_FAIL(RD_EUSAGE, "--index: of run --sweep alone");
+    if (a->sweep && a->file) RD_FAIL(RD_EUSAGE, "run: either a config or --sweep");
+    if ((a->check || a->list) && (strcmp(a->command, "inspect") != 0 || !a->check))
+        RD_FAIL(RD_EUSAGE, "--check, --check --list: of inspect alone");
+    if (!a->file && !a->sweep && !a->list && strcmp(a->command, "calibrate") != 0)
+        RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
+                strcmp(a->command, "inspect") == 0 ? "file"
+                : strcmp(a->command, "sweep") == 0 ? "spec"
+                : converts(a->command)             ? "model"
+                                                   : "config");
+    RD_TRY(check_conversion(a));
+done:
+    return rc;
+}
+
 static int parse(arguments *a, int argc, char **argv)
 {
     int rc = RD_OK;
@@ -169,33 +230,15 @@ static int parse(arguments *a, int argc, char **argv)
             RD_TRY(parse_option(a, argc, argv, &i));
         } else if (!a->command) {
             a->command = argv[i];
+        } else if (strcmp(a->command, "sweep") == 0 && !a->action) {
+            a->action = argv[i];
         } else if (!a->file) {
             a->file = argv[i];
         } else {
             RD_FAIL(RD_EUSAGE, "unexpected argument '%s'; see redistill --help", argv[i]);
         }
     }
-    if (a->help || a->version) goto done;
-    if (!a->command) RD_FAIL(RD_EUSAGE, "a command must be given; see redistill --help");
-    static const char *const commands[] = {"run",    "augment", "filter",   "sft",     "align",
-                                           "eval",   "report",  "validate", "inspect", "calibrate",
-                                           "export", "import",  "logits"};
-    const char *nearest = NULL;
-    int best = 100;
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        int d = rd_edit_distance(commands[i], a->command);
-        if (d < best) best = d, nearest = commands[i];
-    }
-    if (best > 0)
-        RD_FAIL(RD_EUSAGE, "unknown command '%s'; did you mean '%s'?", a->command, nearest);
-    if ((a->check || a->list) && (strcmp(a->command, "inspect") != 0 || !a->check))
-        RD_FAIL(RD_EUSAGE, "--check, --check --list: of inspect alone");
-    if (!a->file && !a->list && strcmp(a->command, "calibrate") != 0)
-        RD_FAIL(RD_EUSAGE, "%s: a %s must follow", a->command,
-                strcmp(a->command, "inspect") == 0 ? "file"
-                : converts(a->command)             ? "model"
-                                                   : "config");
-    RD_TRY(check_conversion(a));
+    if (!a->help && !a->version) RD_TRY(check_command(a));
 done:
     return rc;
 }
@@ -269,13 +312,26 @@ static void begin_stopping(const job *j, const arguments *a)
     rd_free(stop_file);
 }
 
+/* The stages that the command wants, in their order. */
+static int run_stages(job *j, const arguments *a)
+{
+    int rc = RD_OK;
+    if (wants(a, &j->cfg.keys, "augment")) RD_TRY(stage_augment(j));
+    RD_TRY(poll_stop(j));
+    if (wants(a, &j->cfg.keys, "filter")) RD_TRY(stage_filter(j));
+    RD_TRY(poll_stop(j));
+    RD_TRY(run_arms(j, a));
+    if (wants(a, &j->cfg.keys, "report")) RD_TRY(stage_report(j));
+    if (!j->reported) print_usage(j);
+done:
+    return rc;
+}
+
 static int command_run(const arguments *a)
 {
     int rc = RD_OK;
     job j = {
         .validate = strcmp(a->command, "validate") == 0, .ranks = a->ranks, .machine = a->machine};
-    if (!j.validate && (a->ranks > 0 || a->machine))
-        RD_FAIL(RD_EUSAGE, "--ranks, --machine: of validate alone");
     rd_log_quiet(j.validate && a->json);
     rd_stop_begin(0, NULL);
     RD_TRY(job_begin(&j, a->file, a->n_sets, a->sets));
@@ -286,15 +342,46 @@ static int command_run(const arguments *a)
     begin_stopping(&j, a);
     RD_TRY(job_lock(&j));
     RD_TRY(job_manifest(&j));
-    if (wants(a, &j.cfg.keys, "augment")) RD_TRY(stage_augment(&j));
-    RD_TRY(poll_stop(&j));
-    if (wants(a, &j.cfg.keys, "filter")) RD_TRY(stage_filter(&j));
-    RD_TRY(poll_stop(&j));
-    RD_TRY(run_arms(&j, a));
-    if (wants(a, &j.cfg.keys, "report")) RD_TRY(stage_report(&j));
-    if (!j.reported) print_usage(&j);
+    RD_TRY(run_stages(&j, a));
 done:
     job_end(&j);
+    return rc;
+}
+
+/* A member of a sweep: a run that knows what it shares, and says how it ended. */
+static int command_member(const arguments *a)
+{
+    int rc = RD_OK;
+    bool finished = false;
+    sweep_run *r = rd_new(sweep_run, 1);
+    job j = {.member = r};
+    rd_stop_begin(0, NULL);
+    RD_TRY(sweep_run_open(a->sweep, a->index, a->n_sets, a->sets, r));
+    RD_TRY(job_begin(&j, r->s.base, r->sets.n, (const char *const *)r->sets.text));
+    RD_TRY(sweep_run_finished(&j, &finished));
+    if (finished) goto done;
+    begin_stopping(&j, a);
+    RD_TRY(job_lock(&j));
+    RD_TRY(sweep_run_begin(&j));
+    RD_TRY(job_manifest(&j));
+    RD_TRY(run_stages(&j, a));
+done:
+    rc = sweep_run_end(&j, rc);
+    job_end(&j);
+    sweep_run_close(r);
+    rd_free(r);
+    return rc;
+}
+
+static int command_sweep(const arguments *a)
+{
+    int rc = RD_OK;
+    const sweep_plan_opts o = {.ranks = a->ranks, .machine = a->machine, .json = a->json};
+    if (a->n_sets > 0) RD_FAIL(RD_EUSAGE, "sweep: --set belongs into the spec's \"set\"");
+    if (strcmp(a->action, "plan") == 0) return sweep_plan(a->file, &o);
+    if (strcmp(a->action, "status") == 0) return sweep_status(a->file, a->json);
+    return sweep_collect(a->file, a->json);
+done:
     return rc;
 }
 
@@ -418,6 +505,8 @@ static int dispatch(const arguments *a)
         return calibrate_run(a->file ? a->file : "machine.json");
     if (strcmp(a->command, "export") == 0) return command_export(a);
     if (converts(a->command)) return command_convert(a);
+    if (strcmp(a->command, "sweep") == 0) return command_sweep(a);
+    if (a->sweep) return command_member(a);
     return command_run(a);
 }
 
@@ -437,7 +526,7 @@ static void print_error(int rc)
 
 int main(int argc, char **argv)
 {
-    arguments a = {0};
+    arguments a = {.index = -1};
     rd_par_begin(&argc, &argv);
     int rc = parse(&a, argc, argv);
     if (rc == RD_OK) rc = dispatch(&a);

@@ -68,13 +68,15 @@ static int ranks_of(const job *j)
     return j->plan.data * j->plan.rows * j->plan.cols;
 }
 
-static int make_stage(run_plan *r, const config_arm *arm, const char *stage)
+/* suggest: look for better grids as well, and for one that has room. */
+static int make_stage(run_plan *r, const config_arm *arm, const char *stage, bool suggest)
 {
     int rc = RD_OK, ranks = ranks_of(r->j);
     stage_plan *p = &r->stage[r->n++];
     *p = (stage_plan){.arm = arm, .stage = stage};
     RD_TRY(make_case(r->j, arm, stage, &p->c));
     RD_TRY(cost_plan_make(&p->c, &r->machine, &p->plan));
+    if (!suggest && p->plan.fits) goto done;
     RD_TRY(cost_suggest(&p->c, &r->machine, ranks, SHOWN, p->best, &p->n_best, &p->smallest));
     for (int more = 2 * ranks; p->smallest == 0 && more <= LARGEST_JOB; more *= 2) {
         cost_choice one;
@@ -86,7 +88,7 @@ done:
     return rc;
 }
 
-static int make_all(const job *j, run_plan *r)
+static int make_all(const job *j, run_plan *r, bool suggest)
 {
     int rc = RD_OK;
     static const char *const stages[] = {"sft", "align"};
@@ -97,7 +99,7 @@ static int make_all(const job *j, run_plan *r)
             const config_arm *arm = &j->cfg.arm[i];
             if (!config_list_has(&arm->keys, "stages", stages[s]) || (s == 0 && arm->from))
                 continue;
-            RD_TRY(make_stage(r, arm, stages[s]));
+            RD_TRY(make_stage(r, arm, stages[s], suggest));
         }
 done:
     return rc;
@@ -357,6 +359,27 @@ done:
     return rc;
 }
 
+int plan_cost_of(const job *j, plan_cost *cost)
+{
+    int rc = RD_OK;
+    run_plan *r = rd_new(run_plan, 1);
+    *cost = (plan_cost){.ranks = ranks_of(j)};
+    RD_TRY(make_all(j, r, false));
+    cost->measured = r->machine.measured;
+    snprintf(cost->machine, sizeof cost->machine, "%s", r->machine.name);
+    cost->trainings = r->n;
+    for (int i = 0; i < r->n; i++) {
+        const cost_plan *p = &r->stage[i].plan;
+        cost->unknown += p->steps <= 0;
+        cost->hours += p->hours;
+        if (p->memory.total > cost->bytes) cost->bytes = p->memory.total;
+    }
+    RD_TRY(check_room(r));
+done:
+    rd_free(r);
+    return rc;
+}
+
 static int root_print(const job *j, bool json)
 {
     int rc = RD_OK;
@@ -367,7 +390,7 @@ static int root_print(const job *j, bool json)
     rd_json_set_string(root, "schema", "redistill.plan");
     rd_json_set_int(root, "schema_version", 1);
     count_tasks(j, &text, rd_json_set_array(root, "tasks"));
-    RD_TRY(make_all(j, r));
+    RD_TRY(make_all(j, r, true));
     text_all(r, &text);
     if (json) {
         RD_TRY(json_all(r, root));

@@ -1,42 +1,53 @@
 /* stages.c: the stages of a run, each continuing or finding itself done. */
 #include "cli/job.h"
 
+#include "cli/shared.h"
+#include "cli/sweep.h"
+
 #include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- augment, filter */
 
-int stage_augment(job *j)
+typedef struct augment_stage {
+    job *j;
+    const rd_grid *grid; /* teachers that need one rank take units of their own, each */
+    rd_teacher *teacher;
+    rd_taskset train;
+    rd_augment_opts o;
+} augment_stage;
+
+static int augment_find(void *context, const char *dir, bool *found)
+{
+    augment_stage *a = context;
+    a->o.dir = dir;
+    return rd_augment_find(a->grid, a->teacher, a->j->prompts, &a->train, &a->o, found,
+                           &a->j->augment);
+}
+
+static int augment_make(void *context, const char *dir)
+{
+    augment_stage *a = context;
+    a->o.dir = dir;
+    return rd_augment_run(a->grid, a->teacher, a->j->prompts, &a->train, &a->o, &a->j->augment);
+}
+
+static int training_tasks(const job *j, rd_taskset *train)
 {
     int rc = RD_OK;
-    rd_teacher *teacher = NULL;
-    rd_teacher_opts to;
-    rd_augment_opts o;
-    rd_taskset train = {0};
-    rd_grid *each = NULL;
-    tutor model = {0};
-    RD_TRY(job_tasks(j));
-    options_teacher(j, &to);
-    const bool by_model = strcmp(to.kind, "model") == 0;
-    if (by_model) {
-        RD_TRY(tutor_open(j, &model));
-        tutor_options(&model, &to.model);
-    }
-    options_augment(j, &o);
-    RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
-    RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &teacher)));
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
         if (j->tasks.task[i].split != RD_SPLIT_TRAIN) continue;
         RD_TRY(rd_task_copy(&j->tasks.task[i], &copy));
         if (!config_bool(&j->cfg.task[copy.source], "known_rule")) RD_FREE(copy.rule);
-        rd_taskset_add_take(&train, &copy);
+        rd_taskset_add_take(train, &copy);
     }
-    /* All other teachers need one rank: each takes units of its own, whatever the model's grid. */
-    if (!by_model) RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
-    RD_TRY(rd_augment_run(by_model ? j->grid : each, teacher, j->prompts, &train, &o, &j->augment));
-    j->have_augment = true;
-    const rd_augment_report *r = &j->augment;
+done:
+    return rc;
+}
+
+static void augment_info(const rd_augment_report *r)
+{
     for (int f = 0; f < RD_FAMILIES; f++)
         if (r->tasks_of[f] > 0)
             rd_info("augment  %-14s a full-score rule for %lld of %lld tasks (%.1f %%)",
@@ -46,23 +57,65 @@ int stage_augment(job *j)
     rd_info("augment  %lld tasks, %lld rules, %lld applications (%lld unanswered)",
             (long long)r->tasks, (long long)r->hypotheses, (long long)r->applications,
             (long long)r->unanswered);
+}
+
+int stage_augment(job *j)
+{
+    int rc = RD_OK;
+    rd_teacher_opts to;
+    rd_grid *each = NULL;
+    tutor model = {0};
+    augment_stage a = {.j = j};
+    RD_TRY(job_tasks(j));
+    options_teacher(j, &to);
+    const bool by_model = strcmp(to.kind, "model") == 0;
+    if (by_model) {
+        RD_TRY(tutor_open(j, &model));
+        tutor_options(&model, &to.model);
+    }
+    options_augment(j, &a.o);
+    RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
+    RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &a.teacher)));
+    RD_TRY(training_tasks(j, &a.train));
+    /* All other teachers need one rank: each takes units of its own, whatever the model's grid. */
+    if (!by_model) RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
+    a.grid = by_model ? j->grid : each;
+    const shared_stage stage = {.file = "traces.h5",
+                                .key = j->member ? j->member->shared.traces : 0,
+                                .context = &a,
+                                .find = augment_find,
+                                .make = augment_make};
+    RD_TRY(shared_run(j, &stage));
+    j->have_augment = true;
+    augment_info(&j->augment);
 done:
     rd_grid_free(&each);
-    rd_taskset_free(&train);
-    rd_teacher_free(&teacher);
+    rd_taskset_free(&a.train);
+    rd_teacher_free(&a.teacher);
     tutor_close(&model);
     return rc;
 }
 
-int stage_filter(job *j)
+static int filter_find(void *context, const char *dir, bool *found)
 {
-    int rc = RD_OK;
+    job *j = context;
     rd_filter_opts o;
     options_filter(j, &o);
-    RD_TRY(rd_filter_run(j->grid, j->prompts, &o, &j->filter));
-    j->have_filter = true;
-    j->have_data_key = false;
-    const rd_filter_report *r = &j->filter;
+    o.dir = dir;
+    return rd_filter_find(j->grid, j->prompts, &o, found, &j->filter);
+}
+
+static int filter_make(void *context, const char *dir)
+{
+    job *j = context;
+    rd_filter_opts o;
+    options_filter(j, &o);
+    o.dir = dir;
+    return rd_filter_run(j->grid, j->prompts, &o, &j->filter);
+}
+
+static void filter_info(const rd_filter_report *r)
+{
     int64_t rows[RD_ROW_KINDS] = {0}, pairs = 0;
     for (int f = 0; f < RD_FAMILIES; f++) {
         for (int k = 0; k < RD_ROW_KINDS; k++) rows[k] += r->rows[k][f];
@@ -78,6 +131,20 @@ int stage_filter(job *j)
             (long long)r->low_score, (long long)r->wrong_answer, (long long)r->unparsed_worked);
     if (r->unanswered > 0)
         rd_info("filter   %lld rules and applications went unanswered", (long long)r->unanswered);
+}
+
+int stage_filter(job *j)
+{
+    int rc = RD_OK;
+    const shared_stage stage = {.file = "datasets.h5",
+                                .key = j->member ? j->member->shared.datasets : 0,
+                                .context = j,
+                                .find = filter_find,
+                                .make = filter_make};
+    RD_TRY(shared_run(j, &stage));
+    j->have_filter = true;
+    j->have_data_key = false;
+    filter_info(&j->filter);
 done:
     return rc;
 }

@@ -425,6 +425,23 @@ done:
     return rc;
 }
 
+int rd_augment_find(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
+                    const rd_augment_opts *o, bool *found, rd_augment_report *report)
+{
+    int rc = RD_OK;
+    rd_buf path = {0};
+    augment a = {.g = g, .teacher = t, .prompts = p, .tasks = tasks, .o = o};
+    *found = false;
+    memset(report, 0, sizeof *report);
+    RD_TRY(check_counts(tasks, o));
+    a.key = augment_key(&a);
+    rd_buf_printf(&path, "%s/traces.h5", o->dir);
+    RD_TRY(read_finished(&a, path.data, found, report));
+done:
+    rd_buf_free(&path);
+    return rc;
+}
+
 int rd_augment_run(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
                    const rd_augment_opts *o, rd_augment_report *report)
 {

@@ -522,6 +522,23 @@ done:
     return rc;
 }
 
+int rd_filter_find(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o, bool *found,
+                   rd_filter_report *report)
+{
+    int rc = RD_OK;
+    rd_buf path = {0};
+    filter f = {.g = g, .prompts = p, .o = o, .report = report};
+    *found = false;
+    memset(report, 0, sizeof *report);
+    rd_buf_printf(&path, "%s/datasets.h5", o->dir);
+    RD_TRY(open_traces(&f));
+    RD_TRY(read_finished(&f, path.data, found));
+done:
+    rd_store_close(&f.in);
+    rd_buf_free(&path);
+    return rc;
+}
+
 int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o,
                   rd_filter_report *report)
 {

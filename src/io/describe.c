@@ -12,6 +12,7 @@ typedef struct walk {
     const char *path;
     rd_json_node *tables, *arrays, *objects; /* objects: attributes of anything but the root */
     rd_json_node *root;
+    rd_json_node *links; /* to other files; made with the first */
 } walk;
 
 /* ---------------------------------------------------------------- attributes and types */
@@ -167,6 +168,31 @@ static herr_t add_name(hid_t group, const char *name, const H5L_info_t *info, vo
     return 0;
 }
 
+/* Links to other files are named, not followed: what is behind them is not this file's. */
+static bool is_external(const walk *w, const char *name)
+{
+    H5L_info_t info;
+    return H5Lget_info(w->file, name, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_EXTERNAL;
+}
+
+static int describe_link(walk *w, const char *name)
+{
+    int rc = RD_OK;
+    char value[4096];
+    const char *file = "", *object = "";
+    if (H5Lget_val(w->file, name, value, sizeof(value), H5P_DEFAULT) < 0 ||
+        H5Lunpack_elink_val(value, sizeof(value), NULL, &file, &object) < 0)
+        RD_H5_FAIL(RD_EINPUT, w->path, name);
+    if (w->links == NULL) w->links = rd_json_set_array(w->root, "links");
+    rd_json_node *out = rd_json_set_object(w->links, NULL);
+    rd_json_set_string(out, "name", name);
+    rd_json_set_string(out, "file", file);
+    rd_json_set_string(out, "object", object);
+
+done:
+    return rc;
+}
+
 static int describe_object_attributes(walk *w, const char *name)
 {
     int rc = RD_OK;
@@ -197,6 +223,11 @@ static int describe_group(walk *w, const char *group, int depth)
         H5O_info_t info;
         rd_buf_clear(&name);
         rd_buf_printf(&name, "%s%s%s", group, *group != '\0' ? "/" : "", rd_json_string(n));
+        if (is_external(w, name.data)) {
+            leaf = false;
+            RD_TRY(describe_link(w, name.data));
+            continue;
+        }
         /* A dangling link has no object behind it. */
         if (H5Oget_info_by_name2(w->file, name.data, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
             continue;
@@ -292,6 +323,21 @@ void rd_describe_arrays(const rd_json_node *arrays, const char *title, rd_buf *o
     }
 }
 
+/* A few of them: a sweep has thousands. */
+static void print_links(const rd_json_node *links, rd_buf *out)
+{
+    enum { SHOWN = 8 };
+    if (links == NULL) return;
+    const int64_t n = rd_json_count(links);
+    int64_t i = 0;
+    rd_buf_puts(out, "\nlinks to other files\n");
+    for (const rd_json_node *l = rd_json_first(links); l != NULL && i < SHOWN;
+         l = rd_json_next(l), i++)
+        rd_buf_printf(out, "  %-44s %s\n", rd_json_string(rd_json_get(l, "name")),
+                      rd_json_string(rd_json_get(l, "file")));
+    if (n > i) rd_buf_printf(out, "  … and %lld more\n", (long long)(n - i));
+}
+
 static void print_text(const rd_json_node *root, rd_buf *out)
 {
     rd_buf_printf(out, "%s: HDF5, ", rd_json_string(rd_json_get(root, "path")));
@@ -307,6 +353,7 @@ static void print_text(const rd_json_node *root, rd_buf *out)
         rd_buf_putc(out, '\n');
     }
     rd_describe_arrays(rd_json_get(root, "arrays"), "arrays", out);
+    print_links(rd_json_get(root, "links"), out);
     const rd_json_node *objects = rd_json_get(root, "object_attributes");
     if (rd_json_first(objects) != NULL) rd_buf_puts(out, "\nattributes of objects\n");
     for (const rd_json_node *o = rd_json_first(objects); o != NULL; o = rd_json_next(o)) {

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,25 @@ int rd_file_write_atomic(const char *path, const void *bytes, size_t n)
 done:
     if (fd >= 0) close(fd);
     if (rc != RD_OK) unlink(temp);
+    rd_free(temp);
+    return rc;
+}
+
+int rd_file_link(const char *path, const char *target)
+{
+    int rc = RD_OK;
+    char *temp = rd_file_temp_name(path), there[PATH_MAX];
+    const ssize_t n = readlink(path, there, sizeof(there));
+    if (n == (ssize_t)strlen(target) && memcmp(there, target, (size_t)n) == 0) goto done;
+    unlink(temp);
+    if (symlink(target, temp) != 0) RD_FAIL(RD_EIO, "%s: %s", path, strerror(errno));
+    if (rename(temp, path) != 0) {
+        const int why = errno;
+        unlink(temp);
+        RD_FAIL(RD_EIO, "%s: %s", path, strerror(why));
+    }
+
+done:
     rd_free(temp);
     return rc;
 }

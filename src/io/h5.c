@@ -315,6 +315,17 @@ done:
     return rc;
 }
 
+int rd_h5_link(hid_t file, const char *path, const char *name, const char *target)
+{
+    int rc = RD_OK;
+    RD_TRY(make_groups(file, path, name));
+    if (H5Lcreate_external(target, "/", file, name, H5P_DEFAULT, H5P_DEFAULT) < 0)
+        RD_H5_FAIL(RD_EIO, path, name);
+
+done:
+    return rc;
+}
+
 int rd_h5_set_string(hid_t file, const char *path, const char *object, const char *name,
                      const char *value)
 {

@@ -104,6 +104,10 @@ int rd_h5_column_create(hid_t file, const char *path, const char *name, rd_dtype
 int rd_h5_array_create(hid_t file, const char *path, const char *name, rd_dtype t, int rank,
                        const int64_t *dims, hid_t *set);
 
+/* A link to the root of another file, relative to this one's directory; groups on the way are made.
+ */
+int rd_h5_link(hid_t file, const char *path, const char *name, const char *target);
+
 int rd_h5_set_string(hid_t file, const char *path, const char *object, const char *name,
                      const char *value);
 int rd_h5_set_number(hid_t file, const char *path, const char *object, const char *name, hid_t type,

@@ -89,6 +89,18 @@ done:
     return rc;
 }
 
+/* Rank 0 has byte 0 (or there are no locks); now the others take theirs. */
+static int take_others(rd_lock *l, const rd_comm *c, const char *path, int state)
+{
+    int rc = RD_OK;
+    if (c->rank > 0 && state == GOT) {
+        rc = open_file(l, path);
+        /* A node where this fails is no worse off than one without locks. */
+        if (rc == RD_OK) lock_range(l->fd, c->rank, 1, F_WRLCK);
+    }
+    return rd_agree(c, rc);
+}
+
 int rd_lock_take(const rd_comm *c, const char *path, double wait, rd_lock **lock)
 {
     int rc = RD_OK, state = UNSUPPORTED;
@@ -100,16 +112,62 @@ int rd_lock_take(const rd_comm *c, const char *path, double wait, rd_lock **lock
     }
     RD_TRY(rd_agree(c, rc));
     rd_bcast(c, &state, sizeof(state), 0);
-    if (c->rank > 0 && state == GOT) {
-        rc = open_file(l, path);
-        /* A node where this fails is no worse off than one without locks. */
-        if (rc == RD_OK) lock_range(l->fd, c->rank, 1, F_WRLCK);
-    }
-    RD_TRY(rd_agree(c, rc));
+    RD_TRY(take_others(l, c, path, state));
 
 done:
     if (rc != RD_OK) rd_lock_release(lock);
     return rc;
+}
+
+int rd_lock_await(const rd_comm *c, const char *path, const char *what, rd_lock **lock)
+{
+    int rc = RD_OK, state = BUSY;
+    bool said = false;
+    char holder[320];
+    rd_lock *l = *lock = rd_new(rd_lock, 1);
+    l->fd = -1;
+    RD_TRY(rd_agree(c, c->rank == 0 ? open_file(l, path) : RD_OK));
+    for (;;) {
+        if (c->rank == 0) state = lock_range(l->fd, 0, 0, F_WRLCK);
+        rd_bcast(c, &state, sizeof(state), 0);
+        if (state != BUSY) break;
+        if (c->rank == 0 && !said) {
+            read_holder(l->fd, holder, sizeof(holder));
+            rd_info("%s: waits for the job that makes it (%s)", what, holder);
+        }
+        said = true;
+        if (rd_stop_agree(c))
+            RD_FAIL(RD_ESTOP, "%s: stopped as asked while it waited; the same command continues",
+                    what);
+        const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+        nanosleep(&pause, NULL);
+    }
+    if (c->rank == 0 && state == GOT) {
+        write_holder(l->fd, c->size);
+        lock_range(l->fd, 1, 0, F_UNLCK);
+    }
+    RD_TRY(take_others(l, c, path, state));
+    if (state == UNSUPPORTED) rd_lock_release(lock);
+
+done:
+    if (rc != RD_OK) rd_lock_release(lock);
+    return rc;
+}
+
+rd_lock_state rd_lock_look(const char *path, char *holder, size_t size)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    rd_lock_state state = RD_LOCK_FREE;
+    *holder = '\0';
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT ? RD_LOCK_FREE : RD_LOCK_UNKNOWN;
+    if (fcntl(fd, F_GETLK, &range) != 0)
+        state = RD_LOCK_UNKNOWN;
+    else if (range.l_type != F_UNLCK)
+        state = RD_LOCK_HELD;
+    if (state != RD_LOCK_FREE) read_holder(fd, holder, size);
+    close(fd);
+    return state;
 }
 
 void rd_lock_release(rd_lock **lock)

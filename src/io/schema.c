@@ -335,7 +335,7 @@ static const schema_column member_columns[] = {
     TEXT("reason", -1, "why it is not done"),
     RANGE("seed", RD_I64, 0, NO_LIMIT, "", "its seed"),
     TEXT("label", 0, "its name"),
-    ANY("seconds", RD_F64, "s", "its wall time as its report has it; not a number without one"),
+    ANY("seconds", RD_F64, "s", "of its jobs, until it stood there; not a number before"),
     TEXT("axis_*", 0, "one column per axis: the label of its value"),
     END};
 static const schema_column result_columns[] = {

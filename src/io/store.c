@@ -572,6 +572,29 @@ int rd_store_array_dims(rd_store *s, const char *name, int max_rank, int *rank, 
     return rd_agree(&s->comm, rd_h5_dims(s->file, s->path, name, max_rank, rank, dims));
 }
 
+/* ---------------------------------------------------------------- links */
+
+static int link_all(rd_store *s, int64_t n, const char *const *name, const char *const *file)
+{
+    int rc = RD_OK;
+    for (int64_t i = 0; i < n; i++) RD_TRY(rd_h5_link(s->file, s->path, name[i], file[i]));
+
+done:
+    return rc;
+}
+
+int rd_store_link(rd_store *s, int64_t n, const char *const *name, const char *const *file)
+{
+    enum { LINK_BYTES = 2048 }; /* with its share of a group */
+    int rc = RD_OK;
+    if (!s->writing) RD_FAIL(RD_EINTERNAL, "%s: open for reading only", s->path);
+    RD_TRY(make_room(s, n * LINK_BYTES));
+    RD_TRY(agree_changed(s, link_all(s, n, name, file)));
+
+done:
+    return rc;
+}
+
 /* ---------------------------------------------------------------- attributes */
 
 int rd_store_set_string(rd_store *s, const char *object, const char *name, const char *value)
