@@ -74,7 +74,7 @@ C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 SAY := $(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '%-6s %s\n')
 run = $(if $(V),,@$(SAY) '$(1)' '$(2)'; )
 
-.PHONY: all check check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart smollm2 bench plan-check plan-table fuzz fuzz-run clean help
+.PHONY: all check check-slurm check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart smollm2 bench plan-check plan-table fuzz fuzz-run clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -140,6 +140,13 @@ check: deps
 	$(MAKE) layers
 	$(MAKE) -j2 all tests fuzz
 	$(MAKE) prove
+
+## check-slurm: jobs/ on a private Slurm of this machine (as root, with Debian's slurm-wlm and munge, which
+##        are installed; without: skipped)
+check-slurm: deps
+	@SLURM=1 tests/deps.sh
+	$(MAKE) -j2 all
+	@BUILD=$(BUILD) MPIRUN="$(MPIRUN)" prove --timer --exec bash tests/slurm/*.t
 
 ## check-oracle: compare live with torch, transformers, peft, trl and LLaMA-Factory, of the versions in
 ##        tests/oracle/requirements.txt, in a Python environment (ORACLE_VENV, default build/oracle)

@@ -2,8 +2,19 @@
 # Install the Debian packages that are missing: only as root and only where apt-get exists.  On a
 # cluster nothing is installed; what is missing is named and the build says the rest.  DEV=1 adds the
 # tools of `make lint` and `make check-valgrind`; ANALYSIS=1 (make check) what analysis/ needs, without
-# which its tests are skipped.
+# which its tests are skipped; SLURM=1 installs the Slurm of `make check-slurm` and nothing else.
 set -eu
+if [ -n "${SLURM:-}" ]; then
+    PATH=$PATH:/usr/sbin
+    command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v srun >/dev/null &&
+        command -v munged >/dev/null && exit 0
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || exit 0 # the tests say what they lack
+    echo "installing: slurm-wlm munge"
+    apt-get update -qq || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null ||
+        echo "redistill: Slurm could not be installed; its tests are skipped"
+    exit 0
+fi
 packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libscalapack-openmpi-dev libopenblas-dev libcjson-dev libpcre2-dev libutf8proc-dev
     libcurl4-openssl-dev hdf5-tools perl python3"
