@@ -105,25 +105,30 @@ def _spread(wanted, least, low, high):
 def _name_lines(figure, ends):
     """Name lines where they end, pushed apart where names would overlap.
 
-    ends: [(axes, [(x, y, name, colour)])].  Invisible texts of the names' lengths first make the
-    layout leave room for them.
+    ends: [(axes, [(x, y, name, colour)])]; a fifth element that is true puts the name left of the
+    point, within the axes.  Invisible texts of the names' lengths first make the layout leave room.
     """
     room = [ax.text(1.0, 0.5, "     " + e[2], transform=ax.transAxes, fontsize=7, alpha=0)
-            for ax, mine in ends for e in mine]
+            for ax, mine in ends for e in mine if len(e) == 4]
     figure.canvas.draw()
     figure.set_layout_engine("none")
     for text in room:
         text.remove()
     for ax, mine in ends:
-        to_axes = ax.transAxes.inverted()
-        spots = [to_axes.transform(ax.transData.transform((e[0], e[1]))) for e in mine]
-        height = ax.get_window_extent().height * 72 / figure.dpi
-        at = _spread([s[1] for s in spots], 9.2 / height, 0.03, 1.0)
-        for (x, y), y_label, e in zip(spots, at, mine):
-            ax.annotate(" " + e[2], (x, y), (1.02, y_label), xycoords="axes fraction", textcoords="axes fraction",
-                        fontsize=7, color=e[3], va="center", annotation_clip=False,
-                        arrowprops={"arrowstyle": "-", "color": e[3], "lw": 0.5, "alpha": 0.6, "shrinkA": 0,
-                                    "shrinkB": 3})
+        for left in (False, True):
+            _name_side(ax, [e for e in mine if (len(e) > 4) == left], left)
+
+
+def _name_side(ax, names, left):
+    to_axes = ax.transAxes.inverted()
+    spots = [to_axes.transform(ax.transData.transform((e[0], e[1]))) for e in names]
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi
+    at = _spread([s[1] for s in spots], 9.2 / height, 0.03, 1.0)
+    for (x, y), y_label, e in zip(spots, at, names):
+        ax.annotate(e[2] + " " if left else " " + e[2], (x, y), (x - 0.035 if left else 1.02, y_label),
+                    xycoords="axes fraction", textcoords="axes fraction", fontsize=7, color=e[3],
+                    ha="right" if left else "left", va="center", annotation_clip=False,
+                    arrowprops={"arrowstyle": "-", "color": e[3], "lw": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3})
 
 
 class Styles:
@@ -212,10 +217,14 @@ def _curves(results, arms, x, methods, xlabel, counts):
                       lw=0.8, alpha=0.55)
             ax.plot(at, y, ls=LINES.get(method, "-") if len(at) > 1 else "none", marker=style["marker"],
                     color=style["color"], mfc="white" if hollow else style["color"], mew=1.1)
-            mine.append((at[-1], y[-1], f"{arm}, {METHOD_TITLES.get(method, method)}", style["color"]))
+            alone = (True,) if len(at) == 1 and not counts else ()
+            mine.append((at[-1], y[-1], f"{arm}, {METHOD_TITLES.get(method, method)}", style["color"], *alone))
             ticks |= set(at)
             drawn = True
         ax.set_xscale("log")
+        if any(len(e) > 4 for e in mine):  # room for their names
+            low, high = ax.get_xlim()
+            ax.set_xlim(low * (low / high) ** 0.65, high)
         if counts and ticks:
             ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
             ax.xaxis.set_minor_locator(NullLocator())
@@ -223,7 +232,8 @@ def _curves(results, arms, x, methods, xlabel, counts):
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-        ax.set_ylim(bottom=0)
+        top = ax.get_ylim()[1]
+        ax.set_ylim(-0.03 * top, top)  # points at 0 are whole
         _percent(ax.yaxis)
         ax.set_xlabel(xlabel)
         ax.set_title(f"{title(family, name)}: right answers")
