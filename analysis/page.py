@@ -48,19 +48,15 @@ def percent(x, digits=1):
 
 
 def points(x):
-    return f"{100 * x:+.1f}".replace("-", "−")
+    text = f"{100 * x:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def interval(e):
     """An Estimate of a difference, in words."""
-    return f"{points(e.value)} points ({points(e.low)} to {points(e.high)})"
-
-
-def verdict(e):
-    """What an Estimate of a difference says."""
     if e.value == e.low == e.high == 0:
-        return "no difference on any problem"
-    return "above" if e.low > 0 else "below" if e.high < 0 else "no difference can be told"
+        return f"as many right on every one of {e.problems} problems"
+    return f"{points(e.value)} points ({points(e.low)} to {points(e.high)})"
 
 
 class Page:

@@ -61,6 +61,12 @@ def _percent(axis):
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} %"))
 
 
+def _from_zero(ax):
+    """Per cent from 0, with points at 0 whole, up to 5 at least."""
+    top = max(ax.get_ylim()[1], 5)
+    ax.set_ylim(-0.03 * top, top)
+
+
 def _thousands(v):
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(v) >= unit:
@@ -232,8 +238,7 @@ def _curves(results, arms, x, methods, xlabel, counts):
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-        top = ax.get_ylim()[1]
-        ax.set_ylim(-0.03 * top, top)  # points at 0 are whole
+        _from_zero(ax)
         _percent(ax.yaxis)
         ax.set_xlabel(xlabel)
         ax.set_title(f"{title(family, name)}: right answers")
@@ -468,7 +473,7 @@ def levels(panels):
                       ha="center" if numeric or sum(map(len, labels)) < 45 else "right")
         if not numeric:
             ax.set_xlim(-0.5, len(at) - 0.5)
-        ax.set_ylim(bottom=0)
+        _from_zero(ax)
         _percent(ax.yaxis)
         ax.set_xlabel(axis)
         ax.set_title(f"Right answers by {axis}")
@@ -499,7 +504,7 @@ def rules_by_label(panels):
         ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-        ax.set_ylim(bottom=0)
+        _from_zero(ax)
         _percent(ax.yaxis)
         ax.set_xlabel("rules proposed per problem")
         ax.set_title(f"{name}: right answers")
