@@ -233,7 +233,7 @@ class Sweep:
     def __init__(self, path):
         path = str(path)
         self.path = os.path.dirname(path) or "." if path.endswith(".h5") else path
-        self.missing, self._runs = [], {}
+        self.missing, self._runs, self._outcomes = [], {}, {}
         self.plan = self._plan()
         with File(os.path.join(self.path, "sweep.h5"), "redistill.sweep") as f:
             self.members = self._decode(f, "member")
@@ -320,6 +320,12 @@ class Sweep:
 
     def outcomes(self, index):
         """{(family, set): (keys, right, total)} of a member's headline, problem by problem."""
+        if index not in self._outcomes:
+            self._outcomes[index] = self._read_outcomes(index)
+            self.run(index).close()  # hundreds of members are more files than a process may have open
+        return self._outcomes[index]
+
+    def _read_outcomes(self, index):
         h, run = self.headline(index), self.run(index)
         if h is None:
             return {}

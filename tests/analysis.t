@@ -97,6 +97,22 @@ ok $? "an unknown reference: $(tail -n 1 "$T/err")"
 ln -s "$T/sweep" "$T/reader/sweeps/ablations"
 check readme "analysis/README's code blocks, as they stand" analysis/README.md "$T/reader"
 
+# ---- a sweep of the program itself
+cat >"$T/real.json" <<EOS
+{"sweep": {"name": "real", "dir": "$T/real"}, "base": "$PWD/tests/inputs/mini.json", "set": {"eval.hypotheses": [1, 4]},
+ "axes": [{"name": "variant", "values": [{"label": "full", "set": {}}, {"label": "no-filter", "set": {"filter.min_score": 0}},
+                                         {"label": "bigger", "set": {"model.init.width": 48}}]}], "seeds": [1, 2]}
+EOS
+for index in 0 1 2; do # the other three are missing
+    timeout -k 5 120 "$MPIRUN" -n 2 "$R" run --sweep "$T/real.json" --index $index >"$T/out" 2>"$T/err" || tail -n 2 "$T/err"
+done
+"$R" sweep collect "$T/real.json" >"$T/out" 2>"$T/err"
+ok $? "a sweep of the program: $(head -n 1 "$T/out" | sed "s|$T/||")"
+analysis report "$T/real" -o "$T/realpage" && [ "$(grep -c '<figure>' "$T/realpage/report.html")" -ge 3 ] &&
+    grep -q 'no-filter' "$T/realpage/differences.csv" && grep -q 'Cannot be compared yet: bigger' "$T/realpage/report.html" &&
+    [ "$(grep -o 'seed=[12]): missing' "$T/realpage/report.html" | wc -l)" = 3 ]
+ok $? "its page compares what can be compared, and names what is missing"
+
 # ---- intervals
 check coverage "intervals cover"
 check keyed "random numbers are keyed"

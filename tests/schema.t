@@ -35,8 +35,15 @@ ok $? "a run with adapters"
 run augment cut && run filter cut && run sft cut --set sft.tokens=20000000 --set sft.checkpoint_every=5 --max-hours 0.001
 [ $? = 75 ] && ls "$T"/cut/arms/*/checkpoints/sft-0*.h5 >/dev/null
 ok $? "a run that was stopped"
+# A sweep of two members, one of which was never started.
+cat >"$T/two.json" <<EOS
+{"sweep": {"name": "two", "dir": "$T/sweep"}, "base": "$PWD/tests/inputs/mini.json",
+ "axes": [{"name": "score", "key": "filter.min_score", "values": [0.5, 1]}]}
+EOS
+"$R" run --sweep "$T/two.json" --index 0 >"$T/out" 2>"$T/err" && "$R" sweep collect "$T/two.json" >"$T/out" 2>"$T/err"
+ok $? "a sweep: $(head -n 1 "$T/out" | sed "s|$T/||")"
 
-mapfile -t files < <(find "$T"/whole "$T"/adapted "$T"/cut -name '*.h5' | sort)
+mapfile -t files < <(find "$T"/whole "$T"/adapted "$T"/cut "$T/sweep" -name '*.h5' -type f | sort)
 for f in "${files[@]}"; do
     "$R" inspect --check "$f" >"$T/out" 2>"$T/err" && [ "$(wc -l <"$T/out")" = 1 ] && grep -q 'as it should be' "$T/out"
     ok $? "$(sed "s|$T/||g" "$T/out" "$T/err" | head -1)"
@@ -71,7 +78,7 @@ if python_with h5py numpy; then
         check "$T/broken/$file"
         says "${what%%:*}" "$pattern" "${what#*:}"
     done <"$T/cases"
-    for dir in whole adapted cut; do
+    for dir in whole adapted cut sweep; do
         "$PY" tests/schema.py read analysis/SCHEMA.md "$T/$dir" >"$T/out" 2>&1
         ok $? "a stranger reads: $(tail -n 1 "$T/out")"
     done
