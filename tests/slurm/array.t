@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A sweep of 24 members as a job array (jobs/sweep.sbatch): two members are killed, one finds no room for its
-# files; collected without these three, and completed by the same line.
+# files; collected without these three, and completed by the same line.  Another one is stopped and goes back into the
+# queue alone (the last, whose number is the array's).
 . tests/slurm/jobs.sh
 slurm_begin 4
 R=$PWD/$BUILD/redistill
@@ -39,14 +40,26 @@ mkdir "$T/work"
 sweep() { (cd "$T/work" && "$R" sweep "$1" "$T/spec.json") >"$T/out" 2>"$T/err"; }
 member() { printf '%s/work/sweeps/tiny/members/%04d' "$T" "$1"; } # index
 array() { number=$(sbatch --parsable --chdir="$T/work" --ntasks-per-node=1 --array=0-23 jobs/sweep.sbatch "$T/spec.json"); }
-over() { [ -z "$(squeue -h -j "$number" -o %A 2>/dev/null)" ]; }
+over() { # scontrol knows elements that were put back
+    local elements
+    elements=$(job_show "$number")
+    [ -n "$elements" ] && ! grep -qE ' JobState=(PENDING|RUNNING|COMPLETING|CONFIGURING|REQUEUED)' <<<"$elements"
+}
 log_of() { cat "$T/work/sweep-${number}_$1.out"; } # index
 
 sweep plan && grep -q -- '--array=0-23 ' "$T/out"
 ok $? "the plan has the line to submit: $(grep -o -m 1 'sbatch .*' "$T/out" | sed "s|$T/||")"
+mkdir -p "$(member 23)"
+touch "$(member 23)/STOP"
 array
+waits() { [ "$(job_field "${number}_23" Restarts)" = 1 ] && [ "$(job_state "${number}_23")" = PENDING ]; }
+patiently 120 waits
+ok $? "member 23, which was stopped, is in the queue again"
+rm "$(member 23)/STOP"
+scontrol update jobid="${number}_23" starttime=now
 patiently 400 over
-ok $? "the array has ended"
+[ "$(job_show "$number" | grep -c ' Restarts=0 ')" = 23 ]
+ok $? "the array has ended, nothing else of it ran twice"
 sweep collect
 ok $? "and is collected: $(head -n 1 "$T/out" | sed "s|$T/||")"
 grep -q "^missing: $missing\$" "$T/out"
