@@ -89,6 +89,10 @@ chmod +x "$T/bin/squeue"
 SLURM_JOB_ID=17 PATH=$T/bin:$PATH limited
 [ $? = 75 ] && grep -q -- '-j 17' "$T/asked" && [ "$(wc -l <"$T/asked")" = 1 ]
 ok $? "else squeue is asked, once"
+: >"$T/asked"
+SLURM_JOB_ID=17 SLURM_ARRAY_JOB_ID=17 SLURM_ARRAY_TASK_ID=3 PATH=$T/bin:$PATH limited
+[ $? = 75 ] && grep -q -- '-j 17_3$' "$T/asked"
+ok $? "of an array, about this element alone"
 for answer in UNLIMITED 'slurm_load_jobs error: Invalid job id specified' ''; do
     printf '#!/bin/sh\necho "%s"\n' "$answer" >"$T/bin/squeue"
     SLURM_JOB_ID=17 PATH=$T/bin:$PATH timeout 100 "$R" augment "$CONFIG" --set "run.dir=$T/limited" >"$T/out" 2>"$T/err"

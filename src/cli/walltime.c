@@ -79,19 +79,31 @@ static bool ask(char *const argv[], char *line, size_t size)
     return !failed && len > 0;
 }
 
+/* The job as squeue tells it from all others.  One element of an array has the array's own number
+ * as its SLURM_JOB_ID, by which squeue would answer for every element.  "": no job. */
+static void job_number(char *text, size_t size)
+{
+    const char *id = getenv("SLURM_JOB_ID"), *array = getenv("SLURM_ARRAY_JOB_ID"),
+               *task = getenv("SLURM_ARRAY_TASK_ID");
+    if (array && *array && task && *task)
+        snprintf(text, size, "%s_%s", array, task);
+    else
+        snprintf(text, size, "%s", id ? id : "");
+}
+
 /* Seconds left; INFINITY when unknown.  Root only. */
 static double seconds_left(void)
 {
-    const char *end_time = getenv("SLURM_JOB_END_TIME"), *id = getenv("SLURM_JOB_ID");
-    char line[64] = "", *end;
+    const char *end_time = getenv("SLURM_JOB_END_TIME");
+    char line[64] = "", id[64], *end;
     if (end_time && *end_time) {
         const double at = strtod(end_time, &end);
         if (*end == '\0' && at > 0) return at - (double)time(NULL);
     }
-    if (!id || !*id) return INFINITY;
-    char *argv[] = {"squeue", "-h", "-o", "%L", "-j", rd_strdup(id), NULL};
+    job_number(id, sizeof id);
+    if (!*id) return INFINITY;
+    char *argv[] = {"squeue", "-h", "-o", "%L", "-j", id, NULL};
     const double left = ask(argv, line, sizeof line) ? walltime_parse(line) : NAN;
-    rd_free(argv[5]);
     return isnan(left) ? INFINITY : left;
 }
 
