@@ -115,6 +115,20 @@ run 1 run tests/inputs/mini.json --set "run.dir=$T/alone" --set sft.tokens=6000 
 h5diff -q "$T/alone/arms/redis/predictions.h5" "$M/0001/arms/redis/predictions.h5" /answer /answer >/dev/null
 ok $? "a member has the results of a run of its own"
 
+# ---- without a plan, six at once that share all: one plan, one traces.h5, nobody is in the way
+spec six.json six '"axes": [{"name": "lambda", "key": "align.lambda", "values": [0, 0.1, 0.2, 0.3, 0.4, 0.5]}]'
+pids=() bad=0
+for i in {0..5}; do
+    timeout -k 5 120 "$MPIRUN" -n 1 "$R" run --sweep "$T/six.json" --index $i >"$T/six$i" 2>&1 &
+    pids+=($!)
+done
+for p in "${pids[@]}"; do wait "$p" || bad=1; done
+[ $bad = 0 ] && [ "$(find "$T/six" -type f -name traces.h5 | wc -l)" = 1 ] && [ "$(find "$T/six" -type f -name datasets.h5 | wc -l)" = 1 ]
+ok $? "six members at once, without a plan: $(cat "$T"/six? | grep -c 'waits for') waits; $(grep -h '^redistill: ' "$T"/six? | head -n 1)"
+run 1 sweep collect "$T/six"
+[ $status = 0 ] && said '^collect  6 of 6 members' && ! said missing
+ok $? "by their folder"
+
 # ---- waiting: stopped, and taking over from a job that died
 lockfile=$T/sweep/$(key 2 shared)/LOCK
 mkdir -p "${lockfile%/*}"
@@ -207,6 +221,8 @@ ok $? "inspect shows its tables and links"
 run 1 inspect "$T/sweep/sweep.h5"
 [ $status = 0 ] && said 'links to other files' && said '… and [0-9]+ more'
 ok $? "as text too"
+run 1 inspect --check "$T/sweep/sweep.h5"
+ok $status "it is as its schema says: $(tail -n 1 "$T/out" | sed "s|$T/||")"
 mv "$T/sweep" "$T/moved"
 h5dump -H -d /members/0002/arms/redis/predictions/answer/tolerant "$T/moved/sweep.h5" 2>/dev/null | grep -q DATASPACE &&
     h5dump -H -d /members/0002/traces/task/family "$T/moved/sweep.h5" 2>/dev/null | grep -q DATASPACE

@@ -231,6 +231,23 @@ done:
     return rc;
 }
 
+/* Members that begin together would write it together: one does. */
+static int need_plan(const sweep_run *r)
+{
+    int rc = RD_OK;
+    const rd_comm self = rd_comm_self();
+    rd_lock *lock = NULL;
+    rd_buf path = {0};
+    if (plan_is_there(r)) goto done;
+    rd_buf_printf(&path, "%s/LOCK", r->s.dir);
+    RD_TRY(rd_lock_await(&self, path.data, "plan    ", &lock));
+    if (!plan_is_there(r)) RD_TRY(make_plan(r));
+done:
+    rd_lock_release(&lock);
+    rd_buf_free(&path);
+    return rc;
+}
+
 /* What an arm's results hold that no longer fits its checksum is put aside, to be made again. */
 static int put_aside(const job *j)
 {
@@ -255,7 +272,7 @@ static int put_aside(const job *j)
 static int root_begin(const job *j)
 {
     int rc = RD_OK;
-    if (!plan_is_there(j->member)) RD_TRY(make_plan(j->member));
+    RD_TRY(need_plan(j->member));
     RD_TRY(put_aside(j));
     RD_TRY(write_member(j, "running", ""));
 done:
