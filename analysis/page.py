@@ -318,19 +318,23 @@ def _variant(d, several):
 
 def sweep_answer(sweep, differences, references):
     """Which part matters: every variant's difference in words, the largest loss first.  As markup."""
-    several = len(references) > 1
+    several = sum(len(sweep.labels[a]) > 1 for a in references) > 1
     if not differences:
         return "<p>There is nothing to compare: no axis has two values.</p>"
     known = [d for d in differences if d["all"]]
     if not known:
         return "<p>No two members that differ in one value only have both finished: nothing can be compared yet.</p>"
 
+    seeds = max(d["all"].seeds for d in known)
+
+    def fewer(e):
+        return "" if e.seeds == seeds else f", from {e.seeds} seed{'s' if e.seeds > 1 else ''} only"
+
     def listed(head, some):
-        items = "".join(f"<li><b>{_esc(_variant(d, several))}</b>: {interval(d['all'])}</li>" for d in some)
+        items = "".join(f"<li><b>{_esc(_variant(d, several))}</b>: {interval(d['all'])}{fewer(d['all'])}</li>" for d in some)
         return f"<p>{head}</p><ul>{items}</ul>" if some else ""
     worse = [d for d in known if d["all"].high < 0]
     against = "; ".join(f"{a}: {r}" for a, r in references.items() if len(sweep.labels[a]) > 1)
-    seeds = max(d["all"].seeds for d in known)
     later = ", ".join(_esc(_variant(d, several)) for d in differences if d["all"] is None)
     return ((listed("<b>These make it worse</b>, the largest loss first:", worse) or "<p><b>Nothing is clearly worse than the "
              "reference.</b></p>")
@@ -447,7 +451,7 @@ def sweep_page(sweep, folder, given=()):
     page.section("Which part matters?", first=True)
     differences = sweep_differences(sweep, references)
     page.answer(sweep_answer(sweep, differences, references))
-    several = len(references) > 1
+    several = sum(len(sweep.labels[a]) > 1 for a in references) > 1
     shown = [d for d in differences if d["all"]]
     columns = ["all"] + (families if len(families) > 1 else [])
     page.figure(plots.forest([(_variant(d, several), [d[c] for c in columns]) for d in shown],

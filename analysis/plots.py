@@ -463,7 +463,7 @@ def levels(panels):
             have = [(x + aside, e[column]) for x, (_, e) in zip(at, points) if e.get(column) is not None]
             x = np.array([h[0] for h in have], float)
             value, low, high = (100 * np.array([getattr(h[1], n) for h in have]) for n in ("value", "low", "high"))
-            ax.vlines(x, low, high, color=COLOURS[k], lw=0.9, alpha=0.6)
+            ax.vlines(x, np.maximum(low, 0), np.minimum(high, 100), color=COLOURS[k], lw=0.9, alpha=0.6)
             ax.plot(x, value, color=COLOURS[k], marker=MARKERS[k], ls="-" if numeric else "none")
             mine.append((x[-1], value[-1], column, COLOURS[k]))
         if numeric and min(at) > 0 and max(at) / min(at) >= 8:
