@@ -173,8 +173,10 @@ def run_answer(run):
         best = contest[0]
         trivial = rows(where(run.results, family=family, set=name, parse="tolerant", arm="trivial"))
         rivals = [next((r for r in contest[1:] if r["method"] != best["method"]), None),
-                  next((r for r in contest[1:] if r["method"] == best["method"]), None),
+                  next((r for r in contest[1:] if r["arm"] != best["arm"]), None),
                   max(trivial, key=lambda r: r["accuracy"], default=None)]
+        if rivals[1] is rivals[0]:
+            rivals[1] = None
         out.append(f"<p><b>{_esc(title(family, name))}.</b> Best is <b>{_esc(_called(best, run.results))}</b>: "
                    f"{percent(best['accuracy'])} of {best['queries']} queries right, 95 % interval {100 * best['low']:.1f} to "
                    f"{percent(best['high'])}.</p><ul>"
