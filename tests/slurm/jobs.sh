@@ -18,6 +18,7 @@ ok() { # status text: 0 is good
 # A run called NAME is in $T/NAME/run; to the run itself it is always "run", since files hold that name.
 options="--set sft.checkpoint_every=20 --set align.checkpoint_every=10 --set run.dir=run"
 export RD_HOME=$PWD RD_BIND=none RD_MIN_SECONDS=0 OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_MCA_btl_vader_backing_directory=$T # ranks that are killed leave their shared memory
 declare -A job # number of the job of each name
 put() { # name script launcher sbatch-options… -- program-options…
     local name=$1 script=$2 launcher=$3 slurm=()
