@@ -56,7 +56,7 @@ waits() { [ "$(job_field "${number}_23" Restarts)" = 1 ] && [ "$(job_state "${nu
 patiently 120 waits
 ok $? "member 23, which was stopped, is in the queue again"
 rm "$(member 23)/STOP"
-scontrol update jobid="${number}_23" starttime=now
+start_soon "${number}_23"
 patiently 400 over
 [ "$(job_show "$number" | grep -c ' Restarts=0 ')" = 23 ]
 ok $? "the array has ended, nothing else of it ran twice"

@@ -39,7 +39,7 @@ ended_as stopped FAILED "a file STOP"
 says stopped 'a file STOP'
 ok $? "is named, and the job is not put back into the queue"
 patiently 120 back circle
-scontrol update jobid="${job[circle]}" starttime=now
+start_soon "${job[circle]}"
 ended_as circle FAILED "a job that makes no headway"
 says circle 'not put back into the queue, where it was 1 times'
 ok $? "goes round no oftener than RD_REQUEUES says"

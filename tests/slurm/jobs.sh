@@ -67,6 +67,9 @@ hold() { # names: at the same time
         watchers=("${watchers[@]:1}")
     done
 }
+# Slurm keeps a job that was put back for two minutes.  Not quite so long; but what it starts in the second in
+# which the job was put back it takes for the killed one ("Job credential revoked").
+start_soon() { scontrol update jobid="$1" starttime=now+3; } # number
 let_go() { # name
     local pids
     mapfile -t pids < <(ranks_of "$1")

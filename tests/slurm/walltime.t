@@ -28,7 +28,7 @@ for l in srun mpirun; do
     job_is "${job[limited-$l]}" PENDING
     ok $? "$l: the job is in the queue again: $(log limited-$l | grep -o 'stopped; .*' | tail -n 1)"
     ! ended limited-$l || why limited-$l
-    scontrol update jobid="${job[limited-$l]}" starttime=now
+    start_soon "${job[limited-$l]}"
 done
 for l in srun mpirun; do
     ended_as by-$l COMPLETED "a job with $l"
