@@ -35,17 +35,17 @@ exec "$R" "\$@"
 EOS
 chmod +x "$T/program"
 export RD_PROGRAM=$T/program
-mkdir "$T/work"
+mkdir "$T/here"
 
-sweep() { (cd "$T/work" && "$R" sweep "$1" "$T/spec.json") >"$T/out" 2>"$T/err"; }
-member() { printf '%s/work/sweeps/tiny/members/%04d' "$T" "$1"; } # index
-array() { number=$(sbatch --parsable --chdir="$T/work" --ntasks-per-node=1 --array=0-23 jobs/sweep.sbatch "$T/spec.json"); }
+sweep() { (cd "$T/here" && "$R" sweep "$1" "$T/spec.json") >"$T/out" 2>"$T/err"; }
+member() { printf '%s/here/sweeps/tiny/members/%04d' "$T" "$1"; } # index
+array() { number=$(sbatch --parsable --chdir="$T/here" --ntasks-per-node=1 --array=0-23 jobs/sweep.sbatch "$T/spec.json"); }
 over() { # scontrol knows elements that were put back
     local elements
     elements=$(job_show "$number")
     [ -n "$elements" ] && ! grep -qE ' JobState=(PENDING|RUNNING|COMPLETING|CONFIGURING|REQUEUED)' <<<"$elements"
 }
-log_of() { cat "$T/work/sweep-${number}_$1.out"; } # index
+log_of() { cat "$T/here/sweep-${number}_$1.out"; } # index
 
 sweep plan && grep -q -- '--array=0-23 ' "$T/out"
 ok $? "the plan has the line to submit: $(grep -o -m 1 'sbatch .*' "$T/out" | sed "s|$T/||")"
@@ -89,9 +89,9 @@ ok $again "members that were done trained no more"
 # A member that was killed, and the one without room, against runs that nobody disturbed.  Traces are shared, and
 # name the member that made them: their tables are compared.
 traces() { h5dump -g "/$1" "$2/traces.h5" | tail -n +2; } # table directory
-mv "$T/work/sweeps" "$T/array"
+mv "$T/here/sweeps" "$T/array"
 for k in 5 $full; do
-    (cd "$T/work" && "$R" run --sweep "$T/spec.json" --index $k) >"$T/out" 2>"$T/err"
+    (cd "$T/here" && "$R" run --sweep "$T/spec.json" --index $k) >"$T/out" 2>"$T/err"
     other=$T/array/tiny/members/$(printf %04d $k) same=0
     for table in hypothesis application; do
         cmp -s <(traces $table "$(member $k)") <(traces $table "$other") || { echo "# $table differs"; same=1; }
