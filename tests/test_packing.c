@@ -169,6 +169,22 @@ static void test_deal(void)
         is_i64(d.start[parts], 2, "two items");
         deal_free(&d);
     }
+    /* Replicas compute blocks of parts: each has work as soon as there are as many items. */
+    for (int parts = 2; parts <= 8; parts *= 2)
+        for (int replicas = 2; replicas <= parts; replicas *= 2) {
+            int64_t idle = 0, block = parts / replicas;
+            deal_create(parts, 90, &d);
+            deal_items(&d, items, replicas);
+            for (int r = 0; r < replicas; r++)
+                idle += d.start[(r + 1) * block] == d.start[r * block];
+            ok(idle == 0, "%d items in %d parts: none of %d replicas is idle", replicas, parts,
+               replicas);
+            deal_free(&d);
+        }
+    deal_create(3, 90, &d);
+    deal_items(&d, items, 3);
+    ok(d.start[1] == 1 && d.start[2] == 2, "three items in three parts: one each");
+    deal_free(&d);
     rd_corpus_free(&c);
 }
 

@@ -189,20 +189,35 @@ void plan_free(train_plan *plan)
 
 /* ---------------------------------------------------------------- dealing */
 
+/* Part numbers with their bits reversed, ascending: 0 2 1 3 of four. */
+static void scatter_order(int parts, int32_t *order)
+{
+    int bits = 0, n = 0;
+    while (1 << bits < parts) bits++;
+    for (int i = 0; i < 1 << bits; i++) {
+        int part = 0;
+        for (int b = 0; b < bits; b++) part |= (i >> b & 1) << (bits - 1 - b);
+        if (part < parts) order[n++] = part;
+    }
+}
+
 void deal_create(int parts, int64_t max_items, train_deal *d)
 {
     *d = (train_deal){.parts = parts,
                       .key = rd_new(uint64_t, max_items),
                       .part = rd_new(int32_t, max_items),
+                      .order = rd_new(int32_t, parts),
                       .list = rd_new(int64_t, max_items),
                       .load = rd_new(int64_t, parts),
                       .start = rd_new(int64_t, parts + 1)};
+    scatter_order(parts, d->order);
 }
 
 void deal_free(train_deal *d)
 {
     rd_free(d->key);
     rd_free(d->part);
+    rd_free(d->order);
     rd_free(d->list);
     rd_free(d->load);
     rd_free(d->start);
@@ -224,9 +239,9 @@ void deal_items(train_deal *d, const plan_item *items, int64_t n)
     memset(d->load, 0, (size_t)d->parts * sizeof(*d->load));
     memset(d->start, 0, (size_t)(d->parts + 1) * sizeof(*d->start));
     for (int64_t i = 0; i < n; i++) {
-        int least = 0;
-        for (int p = 1; p < d->parts; p++)
-            if (d->load[p] < d->load[least]) least = p;
+        int least = d->order[0];
+        for (int k = 1; k < d->parts; k++)
+            if (d->load[d->order[k]] < d->load[least]) least = d->order[k];
         d->part[i] = least;
         d->load[least] += items[d->key[i] & UINT32_MAX].tokens;
         d->start[least + 1]++;

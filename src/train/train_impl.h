@@ -75,12 +75,14 @@ void plan_next(train_plan *plan); /* no allocation */
 void plan_seek(train_plan *plan, int64_t step);
 
 /* The items of a step dealt to parts so that tokens balance: longest first, to the part with the
- * least.  Part p has items list[start[p]] ... list[start[p + 1] - 1]. */
+ * least, of equals to the first in order.  Replicas compute blocks of consecutive parts, and any
+ * 2^k first parts in order lie in different ones of 2^k blocks: with fewer items than parts, every
+ * replica still has work.  Part p has items list[start[p]] ... list[start[p + 1] - 1]. */
 typedef struct train_deal {
     int parts;
     uint64_t *key;
     int64_t *load, *start, *list;
-    int32_t *part;
+    int32_t *part, *order;
 } train_deal;
 void deal_create(int parts, int64_t max_items, train_deal *d);
 void deal_free(train_deal *d);
