@@ -16,7 +16,7 @@ static void broken(void)
         {"prompts_placeholder_absent", "{examples} must occur exactly once, not 0"},
         {"prompts_unknown_key", "acre.exampel: unknown key, did you mean \"example\""},
         {"prompts_number", "acre.step: must be a string"},
-        {"prompts_style", "\"python\" or \"plain\", not \"fancy\""},
+        {"prompts_style", "\"python\", \"plain\" or \"joined\", not \"fancy\""},
         {"prompts_separator", "separator"},
         {"prompts_missing_key", "miniscan: the key \"io\" is missing"},
         {"prompts_missing_family", "arc1d"},
@@ -32,6 +32,33 @@ static void broken(void)
         rd_error_clear();
         rd_prompts_free(&p);
     }
+}
+
+/* Names in one word wherever the student meets them, and read back in its rules. */
+static void joined(void)
+{
+    rd_prompts *p = NULL;
+    rd_task scene = {.family = RD_ACRE, .n_demos = 1, .examples = scenes};
+    rd_buf b = {0};
+    is_rc(rd_prompts_load("inputs/prompts/joined.json", &p), RD_OK, "joined.json");
+    rd_prompt_propose(p, &scene, &b);
+    is_str(b.data, " redmetalcube , grayrubbersphere > on\n light", "a scene of joined names");
+    rd_buf_clear(&b);
+    rd_prompt_follow(p, RD_ACRE, "Any scene with red metal cube is on.", "['red metal cube']", &b);
+    is_str(b.data, " Any scene with redmetalcube is on.\n redmetalcube >", "joined in rules");
+    rd_buf_clear(&b);
+    rd_response_follow(p, RD_ACRE, "red metal cube is on\n", "on", &b);
+    is_str(b.data, " redmetalcube is on ; on", "and in steps");
+    rd_buf_clear(&b);
+    rd_rule *r = rd_rule_parse(RD_ACRE, "Any scene with redmetalcube plus bluerubbersphere is on.");
+    if (ok(r != NULL, "a rule with joined names is read")) rd_rule_print(RD_ACRE, r, 0, &b);
+    is_str(b.data ? b.data : "",
+           "The light is on if the scene has blue rubber sphere and red metal cube; otherwise it is "
+           "undetermined.",
+           "and means the same");
+    rd_rule_free(RD_ACRE, &r);
+    rd_buf_free(&b);
+    rd_prompts_free(&p);
 }
 
 int main(int argc, char **argv)
@@ -80,6 +107,7 @@ int main(int argc, char **argv)
     rd_buf_clear(&b);
     rd_response_follow(file, RD_ARC1D, "[0, 3]\n", "[3, 0]", &b);
     is_str(b.data, "0 3 ; [3, 0]", "only the answer has brackets");
+    joined();
     broken();
     rd_buf_free(&b);
     rd_prompts_free(&builtin);

@@ -139,12 +139,55 @@ static void official(const char *data)
     rd_taskset_free(&set);
 }
 
+/* The words of a lexicon's tasks: how many different ones occur. */
+static int64_t words_used(rd_family f, int64_t lexicon)
+{
+    enum { MOST = 4000 };
+    typedef char name[32];
+    name *word = rd_new(name, MOST);
+    int64_t n = 0;
+    for (int i = 0; i < 150; i++) {
+        rd_task t;
+        rd_gen_opts o = {.family = f, .seed = 6, .lexicon = lexicon};
+        if (rd_task_generate(&o, i % 2 ? RD_SPLIT_TEST : RD_SPLIT_TRAIN, i, &t) != RD_OK) return -1;
+        for (int64_t e = 0; e < t.n_demos + t.n_queries; e++) {
+            const char *blank = f == RD_ACRE ? "[]'," : " ", *p = t.examples[e].input;
+            for (; *(p += strspn(p, blank)); p += strcspn(p, blank)) {
+                char one[32];
+                int64_t k = 0;
+                snprintf(one, sizeof one, "%.*s", (int)strcspn(p, blank), p);
+                while (k < n && strcmp(word[k], one) != 0) k++;
+                if (k == n && n < MOST && *one != ' ') memcpy(word[n++], one, sizeof one);
+            }
+        }
+        rd_task_free(&t);
+    }
+    rd_free(word);
+    return n;
+}
+
+static void lexicons(void)
+{
+    int64_t free_words = words_used(RD_MINISCAN, 0), forty = words_used(RD_MINISCAN, 40);
+    ok(free_words > 400, "without a lexicon words are many (%d)", (int)free_words);
+    ok(forty > 30 && forty <= 40, "a lexicon of 40 words (%d)", (int)forty);
+    is_i64(words_used(RD_ACRE, 12), 12, "scenes of twelve objects");
+    is_i64(words_used(RD_ACRE, 0), 48, "or of all");
+    rd_task t;
+    rd_gen_opts few = {.family = RD_ACRE, .lexicon = 7}, lists = {.lexicon = 50};
+    is_rc(rd_task_generate(&few, RD_SPLIT_TRAIN, 0, &t), RD_EINPUT, "too few objects");
+    rd_error_clear();
+    is_rc(rd_task_generate(&lists, RD_SPLIT_TRAIN, 0, &t), RD_EINPUT, "lists have no names");
+    rd_error_clear();
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     meaning();
     no_rules();
     generated();
+    lexicons();
     const char *data = rd_test_data();
     if (data)
         official(data);

@@ -80,6 +80,7 @@ typedef struct rd_gen_opts {
     bool identifiable;         /* reject a task whose cheapest consistent rule misses a query */
     bool lake_grammar;         /* MiniSCAN: the one official grammar, new words only */
     double train_undetermined; /* ACRE: share of demonstrations labelled undetermined */
+    int64_t lexicon; /* MiniSCAN, ACRE: nonce words, objects that tasks choose from; 0: no limit */
 } rd_gen_opts;
 
 /* Task `index` of the given split: a pure function of (opts, split, index).  A rule class belongs

@@ -195,6 +195,7 @@ static const config_key task_keys[] = {
     {"queries", KEY_INT, "0", 0, 50, NULL, "queries per task; 0: the family's own"},
     {"identifiable", KEY_BOOL, "false", 0, 0, NULL, "only tasks whose cheapest rule is right"},
     {"grammar", KEY_ENUM, "\"varied\"", 0, 0, "varied|lake", "MiniSCAN: varied grammars or the official one"},
+    {"lexicon", KEY_INT, "0", 0, 100000, NULL, "ACRE: objects (8 … 48) that tasks choose from; MiniSCAN: nonce words (from 40); 0: no limit"},
     {"file", KEY_TEXT, "\"\"", 0, 0, NULL, "ReDis JSON-lines file in place of generating"},
     {"test_file", KEY_TEXT, "\"\"", 0, 0, NULL, "its test tasks; those are taken out of file"},
     {"set", KEY_TEXT, "\"\"", 0, 0, NULL, "name under which its test tasks are reported, apart from others of the family"},

@@ -471,6 +471,7 @@ static void gen_options(const job *j, int source, rd_gen_opts *o)
     o->holdout = held ? config_real(s, "holdout_share") : 0;
     o->identifiable = config_bool(s, "identifiable");
     o->lake_grammar = strcmp(config_text(s, "grammar"), "lake") == 0;
+    o->lexicon = config_int(s, "lexicon");
 }
 
 /* This rank's contiguous share of the entry's tasks, as records one after the other. */

@@ -27,7 +27,7 @@ void shared_keys_of(const config *c, shared_keys *k)
     static const char *const tasks[] = {"family",     "generate",   "test",      "difficulty",
                                         "holdout",    "demos",      "queries",   "identifiable",
                                         "grammar",    "file",       "test_file", "limit",
-                                        "hypotheses", "known_rule", NULL};
+                                        "hypotheses", "known_rule", "lexicon",   NULL};
     static const char *const traces[] = {"run.seed", "compat",   "data.dir", "prompts",
                                          "teacher.", "augment.", NULL};
     static const char *const model[] = {"model.", "compute", "grid.rows", "grid.cols", NULL};

@@ -83,18 +83,35 @@ static int word_read(const char **p, const char *const *words, int n)
     return -1;
 }
 
-/* "red metal cube" at *p: its number, or -1 and *p is where it was. */
-static int object_read(const char **p)
+/* "red metal cube" at *p, with these blanks: its number, or -1 and *p is where it was. */
+static int words_read(const char **p, const char *blank)
 {
     const char *q = *p;
     int c = word_read(&q, colours, N_COLOURS);
-    if (c < 0 || *q++ != ' ') return -1;
+    if (c < 0 || !skip(&q, blank)) return -1;
     int m = word_read(&q, materials, N_MATERIALS);
-    if (m < 0 || *q++ != ' ') return -1;
+    if (m < 0 || !skip(&q, blank)) return -1;
     int s = word_read(&q, shapes, N_SHAPES);
     if (s < 0 || isalpha((unsigned char)*q)) return -1;
     *p = q;
     return (c * N_MATERIALS + m) * N_SHAPES + s;
+}
+
+/* The same, also "redmetalcube". */
+static int object_read(const char **p)
+{
+    int k = words_read(p, " ");
+    return k >= 0 ? k : words_read(p, "");
+}
+
+void acre_join_names(const char *text, rd_buf *out)
+{
+    while (*text) {
+        const char *start = text;
+        if (object_read(&text) < 0) text++;
+        for (; start < text; start++)
+            if (*start != ' ' || text - start == 1) rd_buf_putc(out, *start);
+    }
 }
 
 /* A canonical scene; order[] (may be NULL) gets the objects as written.  Number of objects, -1 when
@@ -105,7 +122,7 @@ static int scene_read(const char *text, objects *set, int order[N_OBJECTS])
     *set = 0;
     if (!skip(&text, "['")) return -1;
     for (;;) {
-        int k = object_read(&text);
+        int k = words_read(&text, " ");
         if (k < 0 || *set & bit(k)) return -1;
         *set |= bit(k);
         if (order) order[n] = k;
@@ -818,6 +835,16 @@ static bool draft_finish(draft *d, rd_task *t, int64_t n_undetermined, bool want
     return true;
 }
 
+/* The objects that the run's tasks choose from. */
+static int64_t lexicon_draw(const rd_gen_opts *opts, int64_t names[N_OBJECTS])
+{
+    for (int k = 0; k < N_OBJECTS; k++) names[k] = k;
+    if (opts->lexicon == 0 || opts->lexicon >= N_OBJECTS) return N_OBJECTS;
+    rd_rng rng = rd_rng_make(opts->seed, "lexicon.acre", 0, 0);
+    rd_rng_shuffle(&rng, names, N_OBJECTS);
+    return opts->lexicon;
+}
+
 static bool acre_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
 {
     static const int fewest[4] = {4, 5, 5, 7}, most[4] = {5, 7, 8, 8};
@@ -831,8 +858,8 @@ static bool acre_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     int room = d.n_objects - 3; /* beside the habituation's two, one harmless object at least */
     d.n_possible = d.difficulty == 3 ? 3 : 1 + (int)rd_rng_below(rng, room < 3 ? room : 3);
     bool want_joint = rd_rng_chance(rng, 0.54);
-    for (int k = 0; k < N_OBJECTS; k++) names[k] = k;
-    rd_rng_shuffle(rng, names, N_OBJECTS);
+    int64_t n_names = lexicon_draw(opts, names);
+    rd_rng_shuffle(rng, names, n_names);
     for (int k = 0; k < d.n_objects; k++) d.name[k] = (int)names[k];
     d.scene = rd_new(objects, t->n_demos);
     d.out = rd_new(label, t->n_demos);

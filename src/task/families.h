@@ -37,6 +37,9 @@ extern const family_ops rd_acre_ops;   /* acre.c */
 extern const family_ops rd_scan_ops;   /* scan.c */
 const family_ops *rd_family_ops(rd_family f);
 
+/* The text with the names of objects in one word, "redmetalcube", as rules may hold them too. */
+void acre_join_names(const char *text, rd_buf *out);
+
 /* Integer lists and their canonical text, shared by the two list families (value.c). */
 typedef struct ints {
     int32_t n;

@@ -36,12 +36,27 @@ done:
     return rc;
 }
 
+/* A task needs up to 8 objects; the words of a grammar are drawn until none occurs twice. */
+static int options_check(const rd_gen_opts *o)
+{
+    int rc = RD_OK;
+    static const int64_t fewest[RD_FAMILIES] = {[RD_ACRE] = 8, [RD_MINISCAN] = 40};
+    if (o->difficulty < 0 || o->difficulty > 3)
+        RD_FAIL(RD_EINPUT, "difficulty must be 0 … 3, got %d", o->difficulty);
+    if (o->lexicon != 0 && fewest[o->family] == 0)
+        RD_FAIL(RD_EINPUT, "lexicon: the tasks of %s have no names", rd_family_name(o->family));
+    if (o->lexicon != 0 && o->lexicon < fewest[o->family])
+        RD_FAIL(RD_EINPUT, "lexicon: %s needs at least %lld names, not %lld",
+                rd_family_name(o->family), (long long)fewest[o->family], (long long)o->lexicon);
+done:
+    return rc;
+}
+
 int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task)
 {
     int rc = RD_OK;
     *task = (rd_task){0};
-    if (opts->difficulty < 0 || opts->difficulty > 3)
-        RD_FAIL(RD_EINPUT, "difficulty must be 0 … 3, got %d", opts->difficulty);
+    RD_TRY(options_check(opts));
     const family_ops *ops = rd_family_ops(opts->family);
     char purpose[64];
     snprintf(purpose, sizeof purpose, "task.%s.%s", ops->name,

@@ -4,7 +4,8 @@
  * in `keys` below, each exactly once.  Values are written "python" (as in the task files) or
  * "plain": list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " ,
  * ".  With plain values and a blank before each placeholder every element is a word with its
- * leading blank wherever it stands, hence always the same token.  A worked response is its steps
+ * leading blank wherever it stands, hence always the same token.  "joined" is plain with an object's
+ * name in one word ("redmetalcube"), in values, rules and steps.  A worked response is its steps
  * and the answer, joined by the separator; answer.c reads it back.  The official repository's file
  * of instructions is understood too. */
 #include "prompts.h"
@@ -140,13 +141,20 @@ done:
     return rc;
 }
 
-static int style_read(const char *path, int line, prompt_key k, const char *text, bool *plain)
+static int style_read(const char *path, int line, prompt_key k, const char *text, wordings *w)
 {
     int rc = RD_OK;
-    *plain = !strcmp(text, "plain");
-    if (!*plain && strcmp(text, "python") != 0)
-        RD_FAIL(RD_EINPUT, "%s:%d: %s: must be \"python\" or \"plain\", not \"%s\"", path, line,
-                keys[k].key, text);
+    bool joined = !strcmp(text, "joined"), plain = joined || !strcmp(text, "plain");
+    if ((!plain && strcmp(text, "python") != 0) || (joined && k == P_STEPS))
+        RD_FAIL(RD_EINPUT, "%s:%d: %s: must be \"python\"%s\"plain\"%s, not \"%s\"", path, line,
+                keys[k].key, k == P_STEPS ? " or " : ", ", k == P_STEPS ? "" : " or \"joined\"",
+                text);
+    if (k == P_STEPS) {
+        w->plain_steps = plain;
+    } else {
+        w->plain = plain;
+        w->joined = joined;
+    }
 done:
     return rc;
 }
@@ -186,10 +194,8 @@ static int family_load(const char *path, const rd_json *doc, const rd_json_node 
         if (rd_json_kind(e) != RD_JSON_STRING)
             RD_FAIL(RD_EINPUT, "%s:%d: %s.%s: must be a string", path, at, family, keys[k].key);
         const char *text = rd_json_string(e);
-        if (k == P_VALUES)
-            RD_TRY(style_read(path, at, k, text, &w->plain));
-        else if (k == P_STEPS)
-            RD_TRY(style_read(path, at, k, text, &w->plain_steps));
+        if (k == P_VALUES || k == P_STEPS)
+            RD_TRY(style_read(path, at, k, text, w));
         else
             RD_TRY(template_check(path, at, k, text));
         rd_free(w->text[k]);
@@ -349,7 +355,10 @@ static void template_put(const wordings *w, prompt_key k, const char *first, con
         size_t len = 0;
         int h = hole_at(k, stop, &len);
         rd_buf_add(out, p, (size_t)(stop - p));
-        rd_buf_puts(out, h == 0 ? first : second);
+        if (w->joined)
+            acre_join_names(h == 0 ? first : second, out);
+        else
+            rd_buf_puts(out, h == 0 ? first : second);
         p = stop + len;
     }
     rd_buf_puts(out, p);

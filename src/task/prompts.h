@@ -8,7 +8,7 @@
 
 /* Keys of a family's object, in the order of the file. */
 typedef enum {
-    P_VALUES,    /* how values are written: "python" or "plain" */
+    P_VALUES,    /* how values are written: "python", "plain" or "joined" */
     P_STEPS,     /* the same for intermediate results */
     P_EXAMPLE,   /* {input} {output} */
     P_PROPOSE,   /* {examples} */
@@ -23,7 +23,8 @@ typedef enum {
 
 typedef struct wordings {
     char *text[P_KEYS];
-    bool plain, plain_steps;
+    bool plain, plain_steps; /* plain: of joined values too */
+    bool joined;
 } wordings;
 
 struct rd_prompts {

@@ -34,12 +34,24 @@ static void word_draw(rd_rng *rng, char word[SCAN_WORD])
     rd_buf_free(&b);
 }
 
+/* A word of the run's lexicon, or any. */
+static void word_pick(rd_rng *rng, const rd_gen_opts *o, char word[SCAN_WORD])
+{
+    if (o->lexicon == 0) {
+        word_draw(rng, word);
+        return;
+    }
+    uint64_t k = (uint64_t)rd_rng_below(rng, o->lexicon);
+    rd_rng own = rd_rng_make(o->seed, "lexicon.miniscan", 0, k);
+    word_draw(&own, word);
+}
+
 /* A new word: not among the grammar's, not a word of the sentence, not a colour. */
-static void word_new(rd_rng *rng, const rd_rule *r, char word[SCAN_WORD])
+static void word_new(rd_rng *rng, const rd_gen_opts *o, const rd_rule *r, char word[SCAN_WORD])
 {
     bool fresh = false;
     while (!fresh) {
-        word_draw(rng, word);
+        word_pick(rng, o, word);
         fresh = strlen(word) >= 3 && !scan_reserved(word) && strcmp(word, "red") != 0;
         for (int p = 0; fresh && p < r->n_primitives; p++)
             fresh = strcmp(word, r->word[p]) != 0 && strcmp(word, r->meaning[p]) != 0;
@@ -48,7 +60,7 @@ static void word_new(rd_rng *rng, const rd_rule *r, char word[SCAN_WORD])
     }
 }
 
-static void primitives_draw(rd_rng *rng, int n, bool plain, rd_rule *r)
+static void primitives_draw(rd_rng *rng, const rd_gen_opts *o, int n, bool plain, rd_rule *r)
 {
     int64_t colour[sizeof plain_outputs / sizeof *plain_outputs];
     int64_t n_colours = (int64_t)(sizeof colour / sizeof *colour);
@@ -57,12 +69,12 @@ static void primitives_draw(rd_rng *rng, int n, bool plain, rd_rule *r)
     rd_rng_shuffle(rng, colour, n_colours);
     while (r->n_primitives < n) {
         int p = r->n_primitives;
-        word_new(rng, r, word);
+        word_new(rng, o, r, word);
         memcpy(r->word[p], word, SCAN_WORD);
         if (plain) {
             snprintf(r->meaning[p], SCAN_WORD, "%s", plain_outputs[colour[p]]);
         } else {
-            do word_new(rng, r, word);
+            do word_new(rng, o, r, word);
             while (!strcmp(word, r->word[p]));
             memcpy(r->meaning[p], word, SCAN_WORD);
         }
@@ -93,7 +105,7 @@ static bool same_meaning(const scan_function *a, const scan_function *b)
     return a->kind == b->kind && a->n == b->n && !memcmp(a->is_y, b->is_y, (size_t)a->n);
 }
 
-static void functions_draw(rd_rng *rng, int n, rd_rule *r)
+static void functions_draw(rd_rng *rng, const rd_gen_opts *o, int n, rd_rule *r)
 {
     char word[SCAN_WORD];
     while (r->n_functions < n) {
@@ -103,7 +115,7 @@ static void functions_draw(rd_rng *rng, int n, rd_rule *r)
         bool fresh = true;
         for (int g = 0; g < r->n_functions; g++) fresh &= !same_meaning(f, &r->function[g]);
         if (!fresh) continue;
-        word_new(rng, r, word);
+        word_new(rng, o, r, word);
         memcpy(f->word, word, SCAN_WORD);
         r->n_functions++;
     }
@@ -278,16 +290,16 @@ static const char *const lake_layout[] = {
     "b3c1", "c2a3b", "d1", "d2b", "a2d", "d3a", "c3d", "d13b", "c3d1", "b3c2d", "d2c3a1", "d2d3d1"};
 enum { LAKE_DEMOS = 14, LAKE_QUERIES = 10 };
 
-static bool lake_draw(rd_rng *rng, rd_task *t, rd_rule *r)
+static bool lake_draw(const rd_gen_opts *o, rd_rng *rng, rd_task *t, rd_rule *r)
 {
     static const char *const patterns[] = {"xxx", "xyx", "yx"};
     if (t->n_demos != LAKE_DEMOS || t->n_queries != LAKE_QUERIES) return false;
     char word[SCAN_WORD];
-    primitives_draw(rng, 4, true, r);
+    primitives_draw(rng, o, 4, true, r);
     for (int p = 0; p < 4; p++) snprintf(r->meaning[p], SCAN_WORD, "%s", plain_outputs[p]);
     for (int f = 0; f < 3; f++) {
         function_set(&r->function[f], f ? INFIX : POSTFIX, patterns[f]);
-        word_new(rng, r, word);
+        word_new(rng, o, r, word);
         memcpy(r->function[f].word, word, SCAN_WORD);
         r->n_functions++;
     }
@@ -310,8 +322,8 @@ static bool varied_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t, rd_rul
                      together[4] = {2, 2, 3, 3};
     int d = opts->difficulty;
     int n = (int)rd_rng_range(rng, fewest[d], most[d]);
-    primitives_draw(rng, n, d < 3 || rd_rng_chance(rng, 0.5), r);
-    functions_draw(rng, functions[d], r);
+    primitives_draw(rng, opts, n, d < 3 || rd_rng_chance(rng, 0.5), r);
+    functions_draw(rng, opts, functions[d], r);
     sheet s = {r, NULL, t, 0};
     return demos_draw(&s, rng, together[d]) && queries_draw(&s, rng, together[d]);
 }
@@ -322,7 +334,7 @@ bool scan_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     rd_buf text = {0};
     memset(&r, 0, sizeof r);
     t->examples = rd_new(rd_example, t->n_demos + t->n_queries);
-    bool good = opts->lake_grammar ? lake_draw(rng, t, &r) : varied_draw(opts, rng, t, &r);
+    bool good = opts->lake_grammar ? lake_draw(opts, rng, t, &r) : varied_draw(opts, rng, t, &r);
     if (!good || !scan_fits(&r)) return false;
     rd_scan_ops.print(&r, 0, &text);
     t->rule = rd_buf_take(&text);
