@@ -86,7 +86,8 @@ static inline bool bench_open(rd_grid *g, const char *name, bool pairs, rd_orpo_
     is_rc(plan_create(pairs ? NULL : t->corpus, pairs ? t->corpus : NULL, &o, &t->plan), RD_OK,
           "plan");
     is_i64(t->plan.steps, (int64_t)o.epochs, "a step is an epoch");
-    micro_create(MICRO_TOKENS, 2 * t->corpus->n, pairs && variant == RD_ORPO_FULL, &t->micro);
+    micro_create(MICRO_TOKENS, 2 * t->corpus->n, &t->micro);
+    t->micro.prompt_targets = pairs && variant == RD_ORPO_FULL;
     is_rc(rd_model_create(g, &cfg, !frozen, &t->model), RD_OK, "model");
     golden_weights(&t->ref, "weight/", t->model);
     t->f = (objective){.variant = variant,

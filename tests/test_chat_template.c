@@ -382,7 +382,7 @@ static void test_training(const rd_grid *g, const rd_chat *chat, const char *dat
     rd_train_defaults(&o);
     is_rc(rd_corpus_load(g, datasets, chat, &o, false, &rows), RD_OK, "rows");
     is_rc(rd_corpus_load(g, datasets, chat, &o, true, &pairs), RD_OK, "pairs");
-    micro_create(MAX_IDS, 8, false, &m);
+    micro_create(MAX_IDS, 8, &m);
     micro_clear(&m);
     for (int64_t i = 0; i < 2; i++)
         micro_add(&m, &(plan_item){.corpus = rows, .row = i, .tokens = rows->tokens[i]});

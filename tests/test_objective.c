@@ -68,12 +68,13 @@ static void test_odds_gradient(void)
 }
 
 /* Two pairs and a row with given log-probabilities: chosen prompts of 2 and 1 tokens. */
-static void make_batch(micro_batch *m, bool full)
+static void make_batch(micro_batch *m, bool full, bool row_prompts)
 {
     static const int64_t start[] = {0, 5, 9, 12, 15, 19}, response[] = {2, 7, 10, 13, 17};
     static const uint8_t role[] = {SEQUENCE_CHOSEN, SEQUENCE_REJECTED, SEQUENCE_CHOSEN,
                                    SEQUENCE_REJECTED, SEQUENCE_ROW};
-    micro_create(19, 5, full, m);
+    micro_create(19, 5, m);
+    m->prompt_targets = full;
     memcpy(m->b.start, start, sizeof start);
     memcpy(m->response, response, sizeof response);
     memcpy(m->role, role, sizeof role);
@@ -81,7 +82,8 @@ static void make_batch(micro_batch *m, bool full)
     m->b.n_seq = 5;
     for (int64_t s = 0; s < 5; s++)
         for (int64_t t = start[s]; t < start[s + 1]; t++) {
-            bool target = t >= response[s] || (full && role[s] == SEQUENCE_CHOSEN);
+            bool target = t >= response[s] || (full && role[s] == SEQUENCE_CHOSEN) ||
+                          (row_prompts && role[s] == SEQUENCE_ROW);
             m->b.target[t] = target ? 1 : -1;
             m->logp[t] = target ? -0.1 * (double)(1 + (t * 7) % 5) : 0;
         }
@@ -94,15 +96,17 @@ static double batch_loss(const objective *f, const micro_batch *m)
     return objective_mean(f, sums).loss;
 }
 
-static void test_batch(bool full)
+static void test_batch(bool full, double prompt_weight)
 {
     micro_batch m;
-    make_batch(&m, full);
+    make_batch(&m, full, prompt_weight > 0);
     objective f = {.variant = full ? RD_ORPO_FULL : RD_ORPO_RESPONSE,
                    .lambda = 0.3,
                    .row_weight = 0.4,
                    .pair_weight = 0.6,
+                   .prompt_weight = prompt_weight,
                    .row_targets = 2,
+                   .row_prompts = 2,
                    .pair_targets = 8,
                    .pair_count = 2};
     ok(objective_needs_logp(&m), "a batch with pairs needs log-probabilities first");
@@ -118,8 +122,8 @@ static void test_batch(bool full)
         m.logp[t] = at;
         worst = fmax(worst, fabs((up - down) / (2 * h) - m.coef[t]));
     }
-    ok(worst < 1e-7, "%s: coefficients are the loss's derivatives (%.1e)",
-       full ? "full" : "response", worst);
+    ok(worst < 1e-7, "%s, prompts %g: coefficients are the loss's derivatives (%.1e)",
+       full ? "full" : "response", prompt_weight, worst);
     micro_free(&m);
 }
 
@@ -132,7 +136,8 @@ static void test_normalisation(void)
     static const uint8_t role[] = {SEQUENCE_CHOSEN, SEQUENCE_REJECTED, SEQUENCE_CHOSEN,
                                    SEQUENCE_REJECTED};
     micro_batch m;
-    micro_create(8, 4, true, &m);
+    micro_create(8, 4, &m);
+    m.prompt_targets = true;
     memcpy(m.logp, logp, sizeof logp);
     memcpy(m.b.start, start, sizeof start);
     memcpy(m.response, response, sizeof response);
@@ -160,13 +165,36 @@ static void test_normalisation(void)
     micro_free(&m);
 }
 
+/* A row alone: prompt -0.3 -0.5, response -0.2 -0.6. */
+static void test_row_mean(void)
+{
+    micro_batch m;
+    double sums[OBJECTIVE_SUMS] = {0};
+    objective f = {.row_weight = 1, .prompt_weight = 0.5, .row_targets = 2, .row_prompts = 2};
+    micro_create(4, 1, &m);
+    m.b.start[1] = m.b.T = 4;
+    m.b.n_seq = 1;
+    m.response[0] = 2;
+    m.role[0] = SEQUENCE_ROW;
+    m.logp[0] = -0.3, m.logp[1] = -0.5, m.logp[2] = -0.2, m.logp[3] = -0.6;
+    objective_add(&f, &m, sums);
+    near_f64(objective_mean(&f, sums).loss, (0.5 * 0.8 + 0.8) / 3, 1e-14, "prompts at half weight");
+    f.prompt_weight = 0;
+    memset(sums, 0, sizeof sums);
+    objective_add(&f, &m, sums);
+    near_f64(objective_mean(&f, sums).loss, 0.4, 1e-14, "or not at all");
+    micro_free(&m);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     test_log1mexp();
     test_odds_gradient();
-    test_batch(false);
-    test_batch(true);
+    test_batch(false, 0);
+    test_batch(true, 0);
+    test_batch(false, 0.25);
+    test_row_mean();
     test_normalisation();
     return rd_test_end();
 }

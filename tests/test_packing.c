@@ -193,7 +193,7 @@ static void test_micro(void)
     rd_corpus *c = make_corpus(10, true), *rows = make_corpus(10, false);
     micro_batch m;
     int64_t wrong = 0;
-    micro_create(200, 8, false, &m);
+    micro_create(200, 8, &m);
     micro_clear(&m);
     plan_item pair = {.corpus = c, .row = 4, .tokens = c->tokens[4]};
     plan_item row = {.corpus = rows, .row = 3, .tokens = rows->tokens[3]};

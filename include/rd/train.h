@@ -101,6 +101,8 @@ typedef struct rd_train_opts {
     int64_t micro_tokens; /* largest T of one forward pass on a replica */
     int64_t max_len; /* longest sequence with template, BOS and end; longer rows are skipped and
                         counted */
+    double prompt_weight; /* the loss of rows is the mean over their targets in which a token of the
+                             prompt counts so much, one of the response 1 (0: responses alone) */
     int64_t shards;  /* a step's rows are dealt to so many shards (4), whose gradients are added
                         in a binary tree: a run's bits are the same on every number of replicas
                         that divides it into a power of two.  Where they do not divide it: one

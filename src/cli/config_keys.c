@@ -125,6 +125,7 @@ static const config_key run_keys[] = {
     {"sft.muon_lr", KEY_REAL, "0.02", 0, 10, NULL, "Muon peak learning rate"},
     {"sft.weight_decay", KEY_REAL, "0", 0, 10, NULL, "decoupled weight decay"},
     {"sft.beta2", KEY_REAL, "0.95", 0, 1, NULL, "AdamW second-moment decay"},
+    {"sft.prompt_weight", KEY_REAL, "0", 0, 1, NULL, "weight of a prompt's token in the loss, beside 1 of a response's; 0: prompts are not learnt (paper)"},
     {"sft.clip", KEY_REAL, "1", 0, 1e9, NULL, "global gradient norm; 0: none"},
     {"sft.warmup", KEY_REAL, "0.1", 0, 1, NULL, "share of the steps (paper: 0.1)"},
     {"sft.min_lr", KEY_REAL, "0", 0, 1, NULL, "end of the cosine as a share of the peak"},

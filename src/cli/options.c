@@ -187,6 +187,7 @@ int options_train(const job *j, const config_arm *arm, const char *stage, rd_tra
     o->tokenizer = j->tok_key;
     o->adapted = job_adapter(j, arm, &o->adapter);
     o->config = j->cfg.resolved;
+    o->prompt_weight = align ? 0 : config_real(s, "sft.prompt_weight");
     o->branch_at = align ? 0 : config_real(s, "align.branch_at");
     o->variant =
         strcmp(config_text(s, "align.variant"), "full") == 0 ? RD_ORPO_FULL : RD_ORPO_RESPONSE;

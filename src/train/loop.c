@@ -82,6 +82,9 @@ static int check_opts(const rd_train_opts *o)
     if (!(o->branch_at >= 0 && o->branch_at <= 1))
         RD_FAIL(RD_EINPUT, "%s: branch_at: expected a number in 0 ... 1, got %g", o->stage,
                 o->branch_at);
+    if (!(o->prompt_weight >= 0 && o->prompt_weight <= 1))
+        RD_FAIL(RD_EINPUT, "%s.prompt_weight: expected a number in 0 ... 1, got %g", o->stage,
+                o->prompt_weight);
     if (!(o->lambda >= 0))
         RD_FAIL(RD_EINPUT, "%s.lambda: expected a number >= 0, got %g", o->stage, o->lambda);
 done:
@@ -116,7 +119,9 @@ static void make_batch(train_run *r, int64_t max_items, int64_t max_T, bool pair
 {
     r->sums = rd_new(double, r->shards *OBJECTIVE_SUMS + 2);
     deal_create(r->shards, max_items, &r->deal);
-    micro_create(max_T, 2 * max_items, pairs && r->o->variant == RD_ORPO_FULL, &r->micro);
+    micro_create(max_T, 2 * max_items, &r->micro);
+    r->micro.prompt_targets = pairs && r->o->variant == RD_ORPO_FULL;
+    r->micro.row_prompts = r->o->prompt_weight > 0;
 }
 
 /* Everything a step needs, sized from the plan: the steps themselves allocate nothing. */
@@ -286,6 +291,7 @@ static int run_passes(train_run *r)
     int rc = RD_OK;
     deal_items(&r->deal, r->plan.items, r->plan.n_items);
     r->f.row_targets = r->plan.row_targets;
+    r->f.row_prompts = r->plan.row_prompts;
     r->f.pair_targets = r->plan.pair_targets;
     r->f.pair_count = r->plan.pair_count;
     r->waiting = 0;
@@ -537,6 +543,7 @@ static int train(train_run *r, const rd_chat *chat, const char *datasets, bool p
         RD_TRY(rd_corpus_load(r->g, datasets, chat, r->o, false, &r->rows));
     r->f = (objective){.variant = r->o->variant,
                        .lambda = r->o->lambda,
+                       .prompt_weight = r->o->prompt_weight,
                        .row_weight = pairs ? r->o->rehearsal : 1,
                        .pair_weight = pairs ? 1 - r->o->rehearsal : 0};
     if (r->o->adapted && r->model->adapter.n == 0) RD_TRY(rd_model_adapt(r->model, &r->o->adapter));

@@ -78,13 +78,22 @@ static rd_orpo_pair measure_pair(const objective *f, const micro_batch *m, int64
     return p;
 }
 
+/* Weights of all targets of the step's rows. */
+static double row_total(const objective *f)
+{
+    return (double)f->row_targets + f->prompt_weight * (double)f->row_prompts;
+}
+
 void objective_coef(const objective *f, micro_batch *m)
 {
     const int64_t *start = m->b.start;
-    double row = -f->row_weight / (double)f->row_targets;
+    double row = -f->row_weight / row_total(f);
     double pair = f->pair_weight / (double)f->pair_count;
     for (int64_t s = 0; s < m->b.n_seq; s++) {
-        if (m->role[s] == SEQUENCE_ROW) fill_range(m->coef, start[s], start[s + 1], row);
+        if (m->role[s] == SEQUENCE_ROW) {
+            fill_range(m->coef, start[s], m->response[s], f->prompt_weight * row);
+            fill_range(m->coef, m->response[s], start[s + 1], row);
+        }
         if (m->role[s] != SEQUENCE_CHOSEN) continue;
         rd_orpo_pair p = measure_pair(f, m, s);
         double nll = f->variant == RD_ORPO_FULL ? -f->pair_weight / (double)f->pair_targets
@@ -100,7 +109,8 @@ void objective_add(const objective *f, const micro_batch *m, double *sums)
     const int64_t *start = m->b.start;
     for (int64_t s = 0; s < m->b.n_seq; s++) {
         if (m->role[s] == SEQUENCE_ROW)
-            sums[SUM_ROW_NLL] -= sum_range(m->logp, start[s], start[s + 1]);
+            sums[SUM_ROW_NLL] -= f->prompt_weight * sum_range(m->logp, start[s], m->response[s]) +
+                                 sum_range(m->logp, m->response[s], start[s + 1]);
         if (m->role[s] != SEQUENCE_CHOSEN) continue;
         rd_orpo_pair p = measure_pair(f, m, s);
         sums[SUM_PAIR_NLL] -=
@@ -115,7 +125,7 @@ objective_means objective_mean(const objective *f, const double *sums)
 {
     objective_means m = {0};
     double pairs = (double)f->pair_count;
-    if (f->row_targets > 0) m.loss += f->row_weight * sums[SUM_ROW_NLL] / (double)f->row_targets;
+    if (f->row_targets > 0) m.loss += f->row_weight * sums[SUM_ROW_NLL] / row_total(f);
     if (f->pair_count == 0) return m;
     m.nll = sums[SUM_PAIR_NLL] / (f->variant == RD_ORPO_FULL ? (double)f->pair_targets : pairs);
     m.odds_loss = sums[SUM_ODDS_LOSS] / pairs;

@@ -107,6 +107,7 @@ static void count_targets(train_plan *plan, const plan_item *item)
     if (!c->pairs) {
         plan->rows++;
         plan->row_targets += response;
+        plan->row_prompts += corpus_text_length(c, c->prompt[item->row]) - 1;
         return;
     }
     plan->pairs++;
@@ -118,7 +119,8 @@ static void count_targets(train_plan *plan, const plan_item *item)
 void plan_next(train_plan *plan)
 {
     int64_t tokens = 0;
-    plan->n_items = plan->row_targets = plan->pair_targets = plan->pair_count = 0;
+    plan->n_items = plan->row_targets = plan->row_prompts = 0;
+    plan->pair_targets = plan->pair_count = 0;
     while (tokens < plan->batch_tokens && plan->tokens < plan->budget) {
         if (plan->n_items == plan->max_items) {
             /* Only while plan_create counts the steps: afterwards the largest step is known. */
@@ -256,11 +258,10 @@ void deal_items(train_deal *d, const plan_item *items, int64_t n)
 
 /* ---------------------------------------------------------------- micro-batches */
 
-void micro_create(int64_t max_T, int64_t max_seq, bool prompt_targets, micro_batch *m)
+void micro_create(int64_t max_T, int64_t max_seq, micro_batch *m)
 {
     *m = (micro_batch){.max_T = max_T,
                        .max_seq = max_seq,
-                       .prompt_targets = prompt_targets,
                        .response = rd_new(int64_t, max_seq),
                        .role = rd_new(uint8_t, max_seq),
                        .coef = rd_new(float, max_T),
@@ -295,7 +296,8 @@ static void add_sequence(micro_batch *m, const rd_corpus *c, int32_t prompt, int
     rd_batch *b = &m->b;
     int64_t p = corpus_text_length(c, prompt), r = corpus_text_length(c, response);
     int32_t *tokens = b->tokens + b->T, *target = b->target + b->T;
-    bool all = role == SEQUENCE_CHOSEN && m->prompt_targets;
+    bool all = role == SEQUENCE_CHOSEN ? m->prompt_targets
+                                       : role == SEQUENCE_ROW && m->row_prompts;
     corpus_copy_text(c, prompt, tokens);
     corpus_copy_text(c, response, tokens + p);
     for (int64_t t = 0; t + 1 < p + r; t++) target[t] = all || t + 1 >= p ? tokens[t + 1] : -1;

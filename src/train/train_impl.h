@@ -61,7 +61,8 @@ typedef struct train_plan {
     uint64_t hash;               /* of all items handed out so far, in order */
     plan_item *items;
     int64_t n_items, max_items;
-    int64_t row_targets, pair_targets, pair_count; /* of the step: what means are taken over */
+    /* Of the step, what means are taken over; row_prompts: targets in the prompts of rows. */
+    int64_t row_targets, row_prompts, pair_targets, pair_count;
 } train_plan;
 
 /* rows, pairs: either may be NULL.  Local, the same on every rank.  RD_EINPUT: nothing to train on.
@@ -98,8 +99,9 @@ typedef struct micro_batch {
     float *coef;         /* [T] */
     double *logp;        /* [T] */
     bool prompt_targets; /* chosen prompts are targets too (ORPO "full") */
+    bool row_prompts;    /* and so are those of rows (prompt_weight) */
 } micro_batch;
-void micro_create(int64_t max_T, int64_t max_seq, bool prompt_targets, micro_batch *m);
+void micro_create(int64_t max_T, int64_t max_seq, micro_batch *m);
 void micro_free(micro_batch *m);
 void micro_clear(micro_batch *m);
 bool micro_add(micro_batch *m, const plan_item *item); /* false: it does not fit */
@@ -111,7 +113,8 @@ typedef struct objective {
     rd_orpo_variant variant;
     double lambda;
     double row_weight, pair_weight; /* 1, 0 for SFT; r, 1 - r with rehearsal */
-    int64_t row_targets, pair_targets, pair_count;
+    double prompt_weight;           /* of a prompt's target, beside 1 of a response's, in rows */
+    int64_t row_targets, row_prompts, pair_targets, pair_count;
 } objective;
 
 /* Sums that add up over micro-batches, shards and ranks. */
