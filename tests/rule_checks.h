@@ -3,7 +3,7 @@
 #define RD_RULE_CHECKS_H
 
 #include "rd_test.h"
-#include "rd/task.h"
+#include "task/families.h"
 
 /* parse(print(r, w)) = r for w below `wordings`, in any case and spacing if loose; text as
  * promised. */
@@ -22,6 +22,14 @@ static inline bool rule_round_trip(rd_family f, const rd_rule *r, uint64_t wordi
         rd_rule *back = rd_rule_parse(f, b.data);
         good = good && back && rd_rule_equal(f, r, back);
         if (!good) diag("wording %d: %s", (int)w, b.data);
+        rd_rule_free(f, &back);
+    }
+    if (rd_family_ops(f)->print_terse) {
+        rd_buf_clear(&b);
+        rd_family_ops(f)->print_terse(r, &b);
+        rd_rule *back = rd_rule_parse(f, b.data);
+        good = good && back && rd_rule_equal(f, r, back) && !strpbrk(b.data, "[]\n");
+        if (!good) diag("terse: %s", b.data);
         rd_rule_free(f, &back);
     }
     rd_buf_free(&b);

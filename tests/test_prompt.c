@@ -34,21 +34,21 @@ static void broken(void)
     }
 }
 
-/* Names in one word wherever the student meets them, and read back in its rules. */
-static void joined(void)
+/* Names in one word wherever the student meets them, terse rules, bare steps; read back. */
+static void brief(void)
 {
     rd_prompts *p = NULL;
     rd_task scene = {.family = RD_ACRE, .n_demos = 1, .examples = scenes};
     rd_buf b = {0};
-    is_rc(rd_prompts_load("inputs/prompts/joined.json", &p), RD_OK, "joined.json");
+    is_rc(rd_prompts_load("inputs/prompts/brief.json", &p), RD_OK, "brief.json");
     rd_prompt_propose(p, &scene, &b);
     is_str(b.data, " redmetalcube , grayrubbersphere > on\n light", "a scene of joined names");
     rd_buf_clear(&b);
     rd_prompt_follow(p, RD_ACRE, "Any scene with red metal cube is on.", "['red metal cube']", &b);
-    is_str(b.data, " Any scene with redmetalcube is on.\n redmetalcube >", "joined in rules");
+    is_str(b.data, " on redmetalcube; else undetermined.\n redmetalcube >", "terse rules");
     rd_buf_clear(&b);
     rd_response_follow(p, RD_ACRE, "red metal cube is on\n", "on", &b);
-    is_str(b.data, " redmetalcube is on ; on", "and in steps");
+    is_str(b.data, " redmetalcube on ; on", "bare steps");
     rd_buf_clear(&b);
     rd_rule *r = rd_rule_parse(RD_ACRE, "Any scene with redmetalcube plus bluerubbersphere is on.");
     if (ok(r != NULL, "a rule with joined names is read")) rd_rule_print(RD_ACRE, r, 0, &b);
@@ -57,6 +57,17 @@ static void joined(void)
            "undetermined.",
            "and means the same");
     rd_rule_free(RD_ACRE, &r);
+    rd_buf_clear(&b);
+    rd_response_follow(p, RD_MINISCAN, "zap is RED\nx kat y is y x\nmelx x is x x\n", "RED", &b);
+    is_str(b.data, " zap RED ; x kat y is y x ; melx x is x x ; RED", "only names lose their verb");
+    rd_buf_clear(&b);
+    rd_response_propose(p, RD_MINISCAN,
+                        "Words: zap is RED; x kat y is y x; x lo is x x; apply kat first, then lo.",
+                        &b);
+    is_str(b.data, " zap RED; x kat y is y x; x lo is x x; do kat, next lo.", "a terse grammar");
+    rd_buf_clear(&b);
+    rd_response_propose(p, RD_ACRE, "No rule at all.", &b);
+    is_str(b.data, " No rule at all.", "what is no rule stays");
     rd_buf_free(&b);
     rd_prompts_free(&p);
 }
@@ -107,7 +118,7 @@ int main(int argc, char **argv)
     rd_buf_clear(&b);
     rd_response_follow(file, RD_ARC1D, "[0, 3]\n", "[3, 0]", &b);
     is_str(b.data, "0 3 ; [3, 0]", "only the answer has brackets");
-    joined();
+    brief();
     broken();
     rd_buf_free(&b);
     rd_prompts_free(&builtin);

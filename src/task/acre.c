@@ -249,29 +249,32 @@ static bool acre_run(const rd_rule *r, const char *input, rd_buf *answer, rd_buf
 
 /* ---------------------------------------------------------------- text */
 
-/* Each part has its wordings: what stands before and after the objects. */
-enum { N_WORDINGS = 4 };
+/* Each part has its wordings: what stands before and after the objects.  The terse one, which
+ * teachers do not use, comes last. */
+enum { N_WORDINGS = 4, TERSE = N_WORDINGS };
 typedef struct wording {
     const char *head, *tail;
 } wording;
-static const wording on_words[N_WORDINGS] = {
+static const wording on_words[N_WORDINGS + 1] = {
     {"the light is on if the scene has ", ""},
     {"it lights up whenever there is ", ""},
     {"any scene with ", " is on"},
     {"the light turns on for ", ""},
+    {"on ", ""},
 };
-static const wording off_words[N_WORDINGS] = {
+static const wording off_words[N_WORDINGS + 1] = {
     {"it is off if every object is one of ", ""},
     {"it stays off when there is nothing but ", ""},
     {"scenes made only of ", " are off"},
     {"the light is off for scenes drawn from ", ""},
+    {"off ", ""},
 };
-static const char *const else_words[N_WORDINGS] = {"otherwise it is ", "anything else is ",
-                                                   "in every other case it is ",
-                                                   "if neither holds, it is "};
-static const char *const always_words[N_WORDINGS] = {"the light is always ", "every scene is ",
-                                                     "whatever is there, the light is ",
-                                                     "the outcome is in any case "};
+static const char *const else_words[N_WORDINGS + 1] = {
+    "otherwise it is ", "anything else is ", "in every other case it is ",
+    "if neither holds, it is ", "else "};
+static const char *const always_words[N_WORDINGS + 1] = {
+    "the light is always ", "every scene is ", "whatever is there, the light is ",
+    "the outcome is in any case ", "always "};
 static const char *const joiners[N_WORDINGS] = {" and ", " with ", " together with ", " plus "};
 
 static void set_put(objects s, const char *joiner, rd_buf *out)
@@ -308,6 +311,25 @@ static void acre_print(const rd_rule *r, uint64_t words, rd_buf *out)
     out->data[start] = (char)toupper((unsigned char)out->data[start]);
 }
 
+/* "off C, D; on A, B and E; else undetermined."  What is off comes first: what is on are the objects
+ * of the on scenes that are not. */
+static void acre_print_terse(const rd_rule *r, rd_buf *out)
+{
+    if (r->off) {
+        rd_buf_puts(out, off_words[TERSE].head);
+        set_put(r->off, ", ", out);
+        rd_buf_puts(out, "; ");
+    }
+    for (int i = 0; i < r->n_on; i++) {
+        rd_buf_puts(out, i ? ", " : on_words[TERSE].head);
+        set_put(r->on[i], " and ", out);
+    }
+    rd_buf_puts(out, r->n_on ? "; " : "");
+    rd_buf_puts(out, (r->n_on || r->off ? else_words : always_words)[TERSE]);
+    rd_buf_puts(out, labels[r->otherwise]);
+    rd_buf_putc(out, '.');
+}
+
 /* Lower case, single blanks, no blanks or full stops at the ends.  false when too long. */
 static bool text_normalise(const char *text, char out[MAX_READ])
 {
@@ -334,7 +356,7 @@ static bool sets_read(const char **p, rd_rule *r)
         if (word_read(p, joiners, N_WORDINGS) >= 0) continue;
         if (!rule_add_on(r, s)) return false;
         s = 0;
-        if (!skip(p, ", or ") && !skip(p, " or ")) return true;
+        if (!skip(p, ", or ") && !skip(p, " or ") && !skip(p, ", ")) return true;
     }
 }
 
@@ -352,19 +374,19 @@ static bool members_read(const char **p, objects *s)
 /* One clause; each kind may occur once.  done[]: ON, OFF, the default. */
 static bool clause_read(const char **p, rd_rule *r, bool done[3])
 {
-    for (int w = 0; w < N_WORDINGS && !done[0]; w++) {
+    for (int w = 0; w <= TERSE && !done[0]; w++) {
         const char *q = *p;
         if (!skip(&q, on_words[w].head) || object_read(&(const char *){q}) < 0) continue;
         done[0] = true;
         *p = q;
         return sets_read(p, r) && skip(p, on_words[w].tail);
     }
-    for (int w = 0; w < N_WORDINGS && !done[1]; w++) {
+    for (int w = 0; w <= TERSE && !done[1]; w++) {
         if (!skip(p, off_words[w].head)) continue;
         done[1] = true;
         return members_read(p, &r->off) && skip(p, off_words[w].tail);
     }
-    for (int w = 0; w < N_WORDINGS && !done[2]; w++) {
+    for (int w = 0; w <= TERSE && !done[2]; w++) {
         if (!skip(p, else_words[w]) && !skip(p, always_words[w])) continue;
         int l = skip(p, labels[UNDETERMINED]) ? UNDETERMINED : word_read(p, labels, UNDETERMINED);
         done[2] = true;
@@ -911,6 +933,7 @@ const family_ops rd_acre_ops = {
     .search = acre_search,
     .parse = acre_parse,
     .print = acre_print,
+    .print_terse = acre_print_terse,
     .cost = acre_cost,
     .steps = acre_steps,
     .free = acre_free,

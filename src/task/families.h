@@ -23,6 +23,8 @@ typedef struct family_ops {
     int (*search)(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands);
     rd_rule *(*parse)(const char *text);
     void (*print)(const rd_rule *r, uint64_t wording, rd_buf *out);
+    /* In the fewest words that parse still reads; NULL: print's first wording is that. */
+    void (*print_terse)(const rd_rule *r, rd_buf *out);
     double (*cost)(const rd_rule *r);
     int (*steps)(const rd_rule *r);
     void (*free)(rd_rule *r);

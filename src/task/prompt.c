@@ -5,7 +5,10 @@
  * "plain": list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " ,
  * ".  With plain values and a blank before each placeholder every element is a word with its
  * leading blank wherever it stands, hence always the same token.  "joined" is plain with an object's
- * name in one word ("redmetalcube"), in values, rules and steps.  A worked response is its steps
+ * name in one word ("redmetalcube"), in values, rules and steps.  "bare" steps say "zap RED" for "zap
+ * is RED": what a name stands for follows the name itself, which a small student learns to look up
+ * long before it learns to look up what followed the word before last.  "terse" rules are printed
+ * in the fewest words that their language has.  A worked response is its steps
  * and the answer, joined by the separator; answer.c reads it back.  The official repository's file
  * of instructions is understood too. */
 #include "prompts.h"
@@ -19,6 +22,7 @@ static const struct {
 } keys[P_KEYS] = {
     [P_VALUES] = {"values", {NULL}},
     [P_STEPS] = {"steps", {NULL}},
+    [P_RULES] = {"rules", {NULL}},
     [P_EXAMPLE] = {"example", {"input", "output"}},
     [P_PROPOSE] = {"propose", {"examples"}},
     [P_FOLLOW] = {"follow", {"rule", "input"}},
@@ -41,6 +45,7 @@ static const char *const defaults[RD_FAMILIES][P_KEYS] = {
     [RD_LIST_FUNCTION] =
         {[P_VALUES] = "python",
          [P_STEPS] = "plain",
+         [P_RULES] = "sentence",
          [P_EXAMPLE] = EXAMPLE,
          [P_PROPOSE] =
              "Every input and output below is a list of integers, and one rule turns each "
@@ -56,6 +61,7 @@ static const char *const defaults[RD_FAMILIES][P_KEYS] = {
     [RD_ARC1D] =
         {[P_VALUES] = "python",
          [P_STEPS] = "plain",
+         [P_RULES] = "sentence",
          [P_EXAMPLE] = EXAMPLE,
          [P_PROPOSE] =
              "Every input and output below is a row of coloured cells, written as a list "
@@ -71,6 +77,7 @@ static const char *const defaults[RD_FAMILIES][P_KEYS] = {
     [RD_ACRE] =
         {[P_VALUES] = "python",
          [P_STEPS] = "plain",
+         [P_RULES] = "sentence",
          [P_EXAMPLE] = EXAMPLE,
          [P_PROPOSE] = "Each input below is a list of objects under a lamp. Some objects light the "
                        "lamp. The output says whether the lamp is on, off, or undetermined when "
@@ -88,6 +95,7 @@ static const char *const defaults[RD_FAMILIES][P_KEYS] = {
     [RD_MINISCAN] =
         {[P_VALUES] = "python",
          [P_STEPS] = "plain",
+         [P_RULES] = "sentence",
          [P_EXAMPLE] = EXAMPLE,
          [P_PROPOSE] = "The inputs below are phrases of an invented language and the outputs their "
                        "translations. State its rules, with the order in which they apply, and "
@@ -141,19 +149,36 @@ done:
     return rc;
 }
 
-static int style_read(const char *path, int line, prompt_key k, const char *text, wordings *w)
+/* One of the words of a style; index: which. */
+static int style_read(const char *path, int line, prompt_key k, const char *text,
+                      const char *const words[3], int *index)
 {
     int rc = RD_OK;
-    bool joined = !strcmp(text, "joined"), plain = joined || !strcmp(text, "plain");
-    if ((!plain && strcmp(text, "python") != 0) || (joined && k == P_STEPS))
-        RD_FAIL(RD_EINPUT, "%s:%d: %s: must be \"python\"%s\"plain\"%s, not \"%s\"", path, line,
-                keys[k].key, k == P_STEPS ? " or " : ", ", k == P_STEPS ? "" : " or \"joined\"",
-                text);
-    if (k == P_STEPS) {
-        w->plain_steps = plain;
+    for (*index = 0; *index < 3 && words[*index]; ++*index)
+        if (!strcmp(text, words[*index])) return RD_OK;
+    RD_FAIL(RD_EINPUT, "%s:%d: %s: must be \"%s\"%s%s%s or \"%s\", not \"%s\"", path, line,
+            keys[k].key, words[0], words[2] ? ", \"" : "", words[2] ? words[1] : "",
+            words[2] ? "\"" : "", words[words[2] ? 2 : 1], text);
+done:
+    return rc;
+}
+
+static int styles_read(const char *path, int line, prompt_key k, const char *text, wordings *w)
+{
+    static const char *const values[3] = {"python", "plain", "joined"};
+    static const char *const steps[3] = {"python", "plain", "bare"};
+    static const char *const rules[3] = {"sentence", "terse"};
+    int rc = RD_OK, index = 0;
+    RD_TRY(style_read(path, line, k, text, k == P_VALUES ? values : k == P_STEPS ? steps : rules,
+                      &index));
+    if (k == P_VALUES) {
+        w->plain = index > 0;
+        w->joined = index == 2;
+    } else if (k == P_STEPS) {
+        w->plain_steps = index > 0;
+        w->bare_steps = index == 2;
     } else {
-        w->plain = plain;
-        w->joined = joined;
+        w->terse_rules = index == 1;
     }
 done:
     return rc;
@@ -194,13 +219,14 @@ static int family_load(const char *path, const rd_json *doc, const rd_json_node 
         if (rd_json_kind(e) != RD_JSON_STRING)
             RD_FAIL(RD_EINPUT, "%s:%d: %s.%s: must be a string", path, at, family, keys[k].key);
         const char *text = rd_json_string(e);
-        if (k == P_VALUES || k == P_STEPS)
-            RD_TRY(style_read(path, at, k, text, w));
+        if (k == P_VALUES || k == P_STEPS || k == P_RULES)
+            RD_TRY(styles_read(path, at, k, text, w));
         else
             RD_TRY(template_check(path, at, k, text));
         rd_free(w->text[k]);
         w->text[k] = rd_strdup(text);
     }
+    if (!w->text[P_RULES]) w->text[P_RULES] = rd_strdup("sentence");
     for (int k = 0; k < P_KEYS; k++)
         if (!w->text[k])
             RD_FAIL(RD_EINPUT, "%s:%d: %s: the key \"%s\" is missing", path, line, family,
@@ -245,6 +271,7 @@ static int official_load(const char *path, const rd_json *doc, const rd_json_nod
     } while (0)
     SET(P_VALUES, "python");
     SET(P_STEPS, "python");
+    SET(P_RULES, "sentence");
     SET(P_EXAMPLE, "\nInput: {input}\nOutput: {output}\n");
     SET(P_PROPOSE, "%s{examples}\n", text[GENERATE]);
     SET(P_FOLLOW, "%s\n{rule}\nInput: {input}\n", text[APPLY]);
@@ -387,13 +414,28 @@ void rd_prompt_propose(const rd_prompts *p, const rd_task *t, rd_buf *out)
     rd_buf_free(&examples);
 }
 
+/* A rule as the wording has it; a text that is no rule stays as it is. */
+static void rule_put(const wordings *w, rd_family f, const char *text, rd_buf *out)
+{
+    const family_ops *ops = rd_family_ops(f);
+    rd_rule *r = w->terse_rules && ops->print_terse ? ops->parse(text) : NULL;
+    if (r) {
+        ops->print_terse(r, out);
+        ops->free(r);
+    } else {
+        rd_buf_puts(out, text);
+    }
+}
+
 void rd_prompt_follow(const rd_prompts *p, rd_family f, const char *rule, const char *input,
                       rd_buf *out)
 {
     const wordings *w = &p->family[f];
-    rd_buf value = {0};
+    rd_buf text = {0}, value = {0};
+    rule_put(w, f, rule, &text);
     value_put(w->plain, input, &value);
-    template_put(w, P_FOLLOW, rule, value.data ? value.data : "", out);
+    template_put(w, P_FOLLOW, text.data ? text.data : "", value.data ? value.data : "", out);
+    rd_buf_free(&text);
     rd_buf_free(&value);
 }
 
@@ -410,13 +452,30 @@ void rd_prompt_io(const rd_prompts *p, const rd_task *t, const char *input, rd_b
 
 void rd_response_propose(const rd_prompts *p, rd_family f, const char *rule, rd_buf *out)
 {
-    template_put(&p->family[f], P_RULE, rule, NULL, out);
+    rd_buf text = {0};
+    rule_put(&p->family[f], f, rule, &text);
+    template_put(&p->family[f], P_RULE, text.data ? text.data : "", NULL, out);
+    rd_buf_free(&text);
+}
+
+/* "zap is RED" as "zap RED"; not "x zap y is y x", which says what a word does. */
+static void drop_verb(char *step)
+{
+    static const char *const verbs[] = {" is ", " are "};
+    for (int k = 0; k < 2; k++) {
+        char *verb = strstr(step, verbs[k]), *x = strstr(step, " x ");
+        if (!verb || (x && x < verb) || !strncmp(step, "x ", 2)) continue;
+        const char *rest = verb + strlen(verbs[k]);
+        memmove(verb + 1, rest, strlen(rest) + 1);
+        return;
+    }
 }
 
 static void step_put(const wordings *w, const char *line, size_t n, rd_buf *out)
 {
     char *step = rd_strndup(line, n);
     rd_buf value = {0};
+    if (w->bare_steps) drop_verb(step);
     value_put(w->plain_steps, step, &value);
     template_put(w, P_STEP, value.data ? value.data : "", NULL, out);
     rd_buf_puts(out, w->text[P_SEPARATOR]);

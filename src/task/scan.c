@@ -200,6 +200,20 @@ static void scan_print(const rd_rule *r, uint64_t words, rd_buf *out)
     rd_buf_putc(out, '.');
 }
 
+/* "zap BLACK; guk GREEN; x faurk y is y x x; x kat y is y x y; do faurk, next kat." */
+static void scan_print_terse(const rd_rule *r, rd_buf *out)
+{
+    for (int p = 0; p < r->n_primitives; p++)
+        rd_buf_printf(out, "%s%s %s", p ? "; " : "", r->word[p], r->meaning[p]);
+    for (int f = 0; f < r->n_functions; f++) {
+        rd_buf_puts(out, f || r->n_primitives ? "; " : "");
+        function_put(&r->function[f], " is", out);
+    }
+    for (int f = 0; f < r->n_functions && r->n_functions > 1; f++)
+        rd_buf_printf(out, "%s%s", f ? order_words[3][2] : "; do ", r->function[f].word);
+    rd_buf_putc(out, '.');
+}
+
 /* Text as words and single punctuation marks, each at most SCAN_WORD - 1 long. */
 typedef struct tokens {
     int n, at;
@@ -263,15 +277,21 @@ static bool is_name(const char *w)
     return isalnum((unsigned char)*w) && !scan_reserved(w);
 }
 
-/* "w is O" */
+/* "w is O", "w O" */
 static bool primitive_read(tokens *t, rd_rule *r)
 {
-    if (r->n_primitives == SCAN_PRIMITIVES || !is_name(peek(t, 0)) || !is_name(peek(t, 2)))
+    int meaning = is_verb(peek(t, 1)) ? 2 : 1;
+    if (r->n_primitives == SCAN_PRIMITIVES || !is_name(peek(t, 0)) || !is_name(peek(t, meaning)))
         return false;
     memcpy(r->word[r->n_primitives], peek(t, 0), SCAN_WORD);
-    memcpy(r->meaning[r->n_primitives++], peek(t, 2), SCAN_WORD);
-    t->at += 3;
+    memcpy(r->meaning[r->n_primitives++], peek(t, meaning), SCAN_WORD);
+    t->at += meaning + 1;
     return true;
+}
+
+static bool starts_primitive(const tokens *t)
+{
+    return is_verb(peek(t, 1)) || (is_name(peek(t, 0)) && is_name(peek(t, 1)));
 }
 
 /* "x F is …", "F x is …", "x F y is …" */
@@ -363,7 +383,7 @@ static rd_rule *scan_parse(const char *text)
     }
     while (t.at < t.n) {
         bool read = starts_order(&t)       ? order_read(&t, &r)
-                    : is_verb(peek(&t, 1)) ? primitive_read(&t, &r)
+                    : starts_primitive(&t) ? primitive_read(&t, &r)
                                            : function_read(&t, &r);
         if (!read || (t.at < t.n && !accept(&t, ";"))) return NULL;
     }
@@ -578,6 +598,7 @@ const family_ops rd_scan_ops = {
     .search = scan_search,
     .parse = scan_parse,
     .print = scan_print,
+    .print_terse = scan_print_terse,
     .cost = scan_cost,
     .steps = scan_steps,
     .free = scan_free,
