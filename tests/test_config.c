@@ -102,11 +102,48 @@ static void test_bad(void)
     refused("{" T, "c.json:1", "");
 }
 
+#define LF "{\"family\":\"list_function\",\"difficulty\":"
+#define TASKS(a, b) "{\"tasks\":[" a "," b "]}"
+
+static void test_holdout(void)
+{
+    rd_held *h = NULL;
+    rd_gen_opts o;
+    const char *both = TASKS(LF "0,\"generate\":9,\"test\":2,\"holdout_share\":0.3}",
+                             LF "0,\"test\":2,\"holdout\":\"pair\",\"set\":\"pairs\"}");
+    is_rc(load(both, 0, NULL), RD_OK, "pairs beside rules");
+    config_entry_options(&c, 1, &o);
+    ok(o.level == RD_HOLD_PAIR && o.holdout == 0, "the level of an entry");
+    near_f64(config_rule_share(&c, RD_LIST_FUNCTION), 0.3, 0, "the share of rule classes");
+    is_rc(config_held(&c, RD_LIST_FUNCTION, &h), RD_OK, "held out of the family");
+    ok(h != NULL, "something is");
+    rd_held_free(&h);
+    is_rc(config_held(&c, RD_ACRE, &h), RD_OK, "and of another family");
+    ok(h == NULL, "nothing");
+    config_free(&c);
+    refused("{\"tasks\":[{\"family\":\"acre\",\"generate\":5,\"holdout\":\"kind\"}]}",
+            "tasks[0].holdout: \"kind\" means nothing for acre", "no kinds");
+    refused("{\"tasks\":[" LF "1,\"test\":5,\"holdout\":\"pair\"}]}", "tasks[0].holdout",
+            "one step");
+    refused("{\"tasks\":[{\"family\":\"miniscan\",\"test\":5,\"holdout\":\"pair\","
+            "\"grammar\":\"lake\"}]}",
+            "tasks[0].holdout", "one grammar");
+    refused("{\"tasks\":[{\"family\":\"acre\",\"file\":\"x\",\"holdout\":\"pair\"}]}",
+            "tasks[0].holdout", "for generated tasks");
+    refused(TASKS(LF "0,\"generate\":9,\"test\":2}", LF "0,\"test\":2,\"holdout\":\"pair\"}"),
+            "tasks[1].set", "that of tasks[0] too");
+    refused(TASKS(LF "1,\"generate\":9}", LF "0,\"test\":2,\"holdout\":\"kind\"}"),
+            "tasks[1].difficulty", "no training tasks of list_function have difficulty 0");
+    refused(TASKS(LF "0,\"file\":\"x\"}", LF "0,\"test\":2,\"holdout\":\"kind\"}"), "tasks[0].file",
+            "tasks[1].holdout \"kind\" cannot hold");
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     test_good();
     test_set();
     test_bad();
+    test_holdout();
     return rd_test_end();
 }

@@ -42,6 +42,31 @@ static void made_up(void)
     rd_taskset_free(&set);
 }
 
+/* Kinds and pairs of four list programs: what of them is known. */
+static void operations(void)
+{
+    static const char *const rules[] = {
+        "Reverse the list; then drop the first 1.", "Drop the first 2; then reverse the list.",
+        "Reverse the list; then drop the first 2.", "Swap the first and the last."};
+    rd_taskset set = {0};
+    rd_leakage_operations l;
+    for (int i = 0; i < 4; i++) {
+        rd_task t = {.family = RD_LIST_FUNCTION,
+                     .split = i > 0 ? RD_SPLIT_TEST : RD_SPLIT_TRAIN,
+                     .source = i,
+                     .rule = rd_strdup(rules[i])};
+        rd_taskset_add_take(&set, &t);
+    }
+    const int known[4][2] = {{0, 0}, {1, 0}, {1, 1}, {0, 1}};
+    for (int i = 1; i < 4; i++) {
+        rd_leakage_of_operations(&set, i, &l);
+        is_i64(l.test_tasks, 1, rules[i]);
+        is_i64(l.known_kinds, known[i][0], "its kinds are known");
+        is_i64(l.known_pairs, known[i][1], "its pairs are known");
+    }
+    rd_taskset_free(&set);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
@@ -65,5 +90,6 @@ int main(int argc, char **argv)
         skip("no official files");
     }
     made_up();
+    operations();
     return rd_test_end();
 }

@@ -89,15 +89,17 @@ typedef struct rd_filter_opts {
     bool official;
     int64_t max_rule_chars; /* longer rules are dropped and counted; 0: no limit */
     bool sources_off[64];   /* task sources that are augmented but not trained on */
-    uint64_t seed;          /* of the run; recorded, nothing is drawn here */
+    /* Lent; not NULL: rules that can be read and have a pair or kind of it are dropped. */
+    const rd_held *held[RD_FAMILIES];
+    uint64_t seed; /* of the run; recorded, nothing is drawn here */
     const char *dir, *config;
 } rd_filter_opts;
 void rd_filter_defaults(rd_filter_opts *o);
 
 enum { RD_HIST = 21 };
 /* Counts of the training tasks of sources that are not off.  Every dropped hypothesis, row and pair
- * is in exactly one of the drop counts; hypotheses are checked in the order over_long, duplicates,
- * then score. */
+ * is in exactly one of the drop counts; hypotheses are checked in the order over_long, held_out,
+ * duplicates, then score. */
 typedef struct rd_filter_report {
     int64_t rows[RD_ROW_KINDS][RD_FAMILIES], pairs[RD_FAMILIES];
     int64_t duplicates;      /* hypotheses whose text an earlier draw (task or family) has */
@@ -114,6 +116,7 @@ typedef struct rd_filter_report {
     int64_t pairs_over_limit; /* dropped by max_pairs */
     int64_t unanswered;       /* official: hypotheses without a text, following rows without a
                                  response */
+    int64_t held_out;         /* hypotheses with a pair or kind that is not trained on */
     double length_quality[RD_FAMILIES + 1]; /* Pearson r of rule words and score / demonstrations;
                                                last: pooled; NaN if undefined */
 } rd_filter_report;

@@ -69,6 +69,11 @@ void rd_task_official_split(int64_t n, int64_t *test, int64_t *n_test);
 
 /* ---------------------------------------------------------------- generating (generate.c) */
 
+/* What a test task has that training never sees: a rule of another class; two kinds of operations
+ * that never occur together in this order; a kind of operation. */
+typedef enum { RD_HOLD_RULE, RD_HOLD_PAIR, RD_HOLD_KIND, RD_HOLD_MIXED } rd_hold;
+typedef struct rd_held rd_held; /* the pairs and kinds that a run holds out (holdout.c) */
+
 typedef struct rd_gen_opts {
     rd_family family;
     int difficulty; /* 0 student scale (reference prototype lf4 / arc6), 1, 2, 3 */
@@ -81,11 +86,17 @@ typedef struct rd_gen_opts {
     bool lake_grammar;         /* MiniSCAN: the one official grammar, new words only */
     double train_undetermined; /* ACRE: share of demonstrations labelled undetermined */
     int64_t lexicon; /* MiniSCAN, ACRE: nonce words, objects that tasks choose from; 0: no limit */
+    const rd_held *held;       /* lent; NULL: no pair and no kind is held out */
+    rd_hold level;             /* with held: what the test tasks are to have of it */
 } rd_gen_opts;
 
 /* Task `index` of the given split: a pure function of (opts, split, index).  A rule class belongs
  * to the test split iff hash(seed, class) falls under holdout; draws are repeated until the class
- * is on the right side.  Errors: RD_EINPUT when no task is found in 10,000 attempts. */
+ * is on the right side.  With held, training tasks and test tasks of level RULE have nothing that
+ * is held out; those of PAIR a pair but no kind of it, those of KIND a kind and no pair; and no
+ * rule of trained operations explains these two sorts: at difficulty 0 of List Function and 1D-ARC
+ * none that the generator draws, elsewhere not the cheapest that the search finds. Errors:
+ * RD_EINPUT when no task is found in 10,000 attempts. */
 int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task);
 /* The classes' side, as the generator decides it. */
 rd_split rd_task_class_split(uint64_t seed, double holdout, const char *rule_class);
@@ -98,6 +109,30 @@ int rd_task_classify(rd_taskset *set);
 
 /* A compiled rule of some family; its form is private to the family. */
 typedef struct rd_rule rd_rule;
+
+/* Hold-outs harder than rule classes (holdout.c).  Kinds are, whatever their constants: the steps
+ * of a list program (those of nested ones too), the actions of 1D-ARC, the kinds and templates of
+ * MiniSCAN's functions; ACRE's are the sizes of the trigger sets and the number of harmless
+ * objects. Pairs are ordered; MiniSCAN's are not, and ACRE has one per rule. */
+typedef struct rd_hold_want {
+    rd_hold level; /* PAIR or KIND */
+    double share;
+    const rd_gen_opts *gen; /* of the test tasks: what can be drawn at all */
+} rd_hold_want;
+/* NULL, or why rules of these options have nothing to hold out at the level. */
+const char *rd_hold_refusal(const rd_gen_opts *gen, rd_hold level);
+/* The union over n wishes of one family.  Of what gen draws from, the first share * n in the order
+ * of hash(seed, level, name): of kinds at least one and at most a quarter, of pairs of the other
+ * kinds at least one and at most half, and each kind keeps a pair that is not held out.
+ * Errors: RD_EINPUT (refused; no pair can be held out). */
+int rd_held_create(rd_family f, uint64_t seed, const rd_hold_want *want, int n, rd_held **h);
+void rd_held_free(rd_held **h);
+uint64_t rd_held_hash(const rd_held *h); /* of all names; 0 for NULL */
+/* Names that are held out at the level, one per line, a pair's two parts with " > " between them;
+ * their number. */
+int64_t rd_held_names(const rd_held *h, rd_hold level, rd_buf *out);
+/* What of the rule is held out: nothing (RULE), a pair, a kind, or both (MIXED). */
+rd_hold rd_held_level(const rd_held *h, const rd_rule *r);
 
 /* What a search found.  Sorted by cost among equals of score. */
 typedef struct rd_candidate {
@@ -189,6 +224,14 @@ typedef struct rd_leakage {
     int64_t best_position_hits; /* queries answered by the k-th query's commonest answer in train */
 } rd_leakage;
 int rd_leakage_report(const rd_taskset *set, rd_family f, rd_leakage *out);
+/* The same of the operations of one source's test tasks, those whose rule is known. */
+typedef struct rd_leakage_operations {
+    int64_t test_tasks;
+    int64_t classes_in_train; /* whose rule class occurs in training */
+    int64_t known_kinds;      /* all of whose kinds occur in training: none of level KIND */
+    int64_t known_pairs;      /* … all of whose pairs do: none of level PAIR */
+} rd_leakage_operations;
+void rd_leakage_of_operations(const rd_taskset *set, int64_t source, rd_leakage_operations *out);
 
 /* Trivial baselines of a family: majority, copy (output of the nearest demonstration), identity,
  * position, and the family's own (best of 15 trivial list rules; ACRE's binary rule; …). */

@@ -589,6 +589,7 @@ int config_load(const char *path, int n_sets, const char *const *sets, config *c
         if (strncmp(sets[i], "arms.", 5) == 0) RD_TRY(apply_set(c, sets[i]));
     for (int i = 0; i < c->n_arms; i++) RD_TRY(check_arm(c, &c->arm[i]));
     if (c->n_tasks == 0) RD_FAIL(RD_EINPUT, "%s: tasks: at least one entry is needed", path);
+    RD_TRY(config_check_entries(c));
     resolve_text(c);
 done:
     rd_json_free(&doc);

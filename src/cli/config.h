@@ -68,6 +68,15 @@ const char *config_nearest(const char *path);
 bool config_is_official(const config *c);
 void config_official_describe(const config *c, rd_buf *out);
 
+/* entries.c: an entry of "tasks" for the generator, all but what is held out of other entries. */
+void config_entry_options(const config *c, int entry, rd_gen_opts *o);
+/* Can hold-outs of pairs and kinds be kept?  RD_EINPUT, naming entry and key. */
+int config_check_entries(const config *c);
+/* The pairs and kinds that the family's entries hold out together; NULL: none.  RD_EINPUT. */
+int config_held(const config *c, rd_family f, rd_held **h);
+/* The largest share of rule classes that one of its entries keeps for its test tasks. */
+double config_rule_share(const config *c, rd_family f);
+
 /* A path of the config: absolute ones stay; task files are taken from data.dir or the config's own
  * directory, prompt files from the latter.  Caller frees. */
 char *config_data_path(const config *c, const char *file);

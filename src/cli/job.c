@@ -393,6 +393,8 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     j->started = rd_time();
     RD_TRY(rd_agree(&world, config_load(config_path, n_sets, sets, &j->cfg)));
     const config_scope *s = &j->cfg.keys;
+    for (int f = 0; f < RD_FAMILIES; f++)
+        RD_TRY(rd_agree(&world, config_held(&j->cfg, (rd_family)f, &j->held[f])));
     const bool known = same_files(j);
     if (known) take_files(j);
     RD_TRY(known ? check_models(j) : find_files(j));
@@ -437,6 +439,7 @@ void job_end(job *j)
 {
     rd_lock_release(&j->lock);
     rd_taskset_free(&j->tasks);
+    for (int f = 0; f < RD_FAMILIES; f++) rd_held_free(&j->held[f]);
     rd_prompts_free(&j->prompts);
     for (int i = 0; i < CONFIG_MAX_ARMS; i++) rd_chat_free(&j->arm[i].chat);
     rd_tok_free(&j->tok);
@@ -455,36 +458,30 @@ void job_end(job *j)
 
 /* ---------------------------------------------------------------- tasks */
 
-static void gen_options(const job *j, int source, rd_gen_opts *o)
+/* Training tasks of a family with hold-outs keep clear of what any of its entries holds out. */
+static void gen_options(const job *j, int source, rd_split split, rd_gen_opts *o)
 {
-    const config_scope *s = &j->cfg.task[source];
-    bool held = strcmp(config_text(s, "holdout"), "rule") == 0;
-    memset(o, 0, sizeof *o);
-    if (rd_family_parse(config_text(s, "family"), &o->family) != RD_OK)
-        rd_die("the table of keys names an unknown family");
-    o->difficulty = (int)config_int(s, "difficulty");
-    o->seed = (uint64_t)config_int(&j->cfg.keys, "run.seed");
-    o->n_train = config_int(s, "generate");
-    o->n_test = config_int(s, "test");
-    o->n_demos = config_int(s, "demos");
-    o->n_queries = config_int(s, "queries");
-    o->holdout = held ? config_real(s, "holdout_share") : 0;
-    o->identifiable = config_bool(s, "identifiable");
-    o->lake_grammar = strcmp(config_text(s, "grammar"), "lake") == 0;
-    o->lexicon = config_int(s, "lexicon");
+    config_entry_options(&j->cfg, source, o);
+    o->held = j->held[o->family];
+    if (o->held && split == RD_SPLIT_TRAIN) o->holdout = config_rule_share(&j->cfg, o->family);
 }
 
 /* This rank's contiguous share of the entry's tasks, as records one after the other. */
-static int generate_share(const job *j, const rd_gen_opts *o, int source, rd_buf *out)
+static int generate_share(const job *j, int source, rd_buf *out)
 {
     int rc = RD_OK;
-    int64_t n = o->n_train + o->n_test, size = j->grid->world.size, rank = j->grid->world.rank;
+    rd_gen_opts train, test;
+    gen_options(j, source, RD_SPLIT_TRAIN, &train);
+    gen_options(j, source, RD_SPLIT_TEST, &test);
+    int64_t n = train.n_train + train.n_test, size = j->grid->world.size;
+    int64_t rank = j->grid->world.rank;
     rd_task t = {0};
     for (int64_t i = n * rank / size; i < n * (rank + 1) / size; i++) {
-        bool train = i < o->n_train;
         RD_TRY(rd_stop_poll("tasks"));
-        RD_TRY(rd_task_generate(o, train ? RD_SPLIT_TRAIN : RD_SPLIT_TEST,
-                                train ? i : i - o->n_train, &t));
+        if (i < train.n_train)
+            RD_TRY(rd_task_generate(&train, RD_SPLIT_TRAIN, i, &t));
+        else
+            RD_TRY(rd_task_generate(&test, RD_SPLIT_TEST, i - train.n_train, &t));
         t.source = source;
         rd_task_put(out, &t);
         rd_task_free(&t);
@@ -497,12 +494,10 @@ done:
 static int generate_entry(job *j, int source)
 {
     int rc = RD_OK;
-    rd_gen_opts o;
     rd_buf mine = {0};
     char *all = NULL;
     int64_t *sizes = NULL, total = 0;
-    gen_options(j, source, &o);
-    RD_TRY(rd_agree(&j->grid->world, generate_share(j, &o, source, &mine)));
+    RD_TRY(rd_agree(&j->grid->world, generate_share(j, source, &mine)));
     rd_allgather(&j->grid->world, mine.data, (int64_t)mine.len, &all, &sizes);
     for (int r = 0; r < j->grid->world.size; r++) total += sizes[r];
     rd_cursor c = {all, (size_t)total, 0};
@@ -661,6 +656,25 @@ done:
     return rc;
 }
 
+/* What training will not have, for the log. */
+static void held_info(const job *j)
+{
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        rd_buf kinds = {0}, pairs = {0};
+        if (!j->held[f]) continue;
+        int64_t n_kinds = rd_held_names(j->held[f], RD_HOLD_KIND, &kinds);
+        int64_t n_pairs = rd_held_names(j->held[f], RD_HOLD_PAIR, &pairs);
+        for (size_t i = 0; i + 1 < kinds.len; i++)
+            if (kinds.data[i] == '\n') kinds.data[i] = ',';
+        if (kinds.len > 0) kinds.data[kinds.len - 1] = 0;
+        rd_info("tasks    %-14s not trained on: %lld pairs of operations; %lld kinds%s%s",
+                rd_family_name((rd_family)f), (long long)n_pairs, (long long)n_kinds,
+                n_kinds > 0 ? ": " : "", n_kinds > 0 ? kinds.data : "");
+        rd_buf_free(&kinds);
+        rd_buf_free(&pairs);
+    }
+}
+
 int job_tasks(job *j)
 {
     int rc = RD_OK;
@@ -680,6 +694,7 @@ int job_tasks(job *j)
     for (int64_t i = 0; i < j->tasks.n; i++) n_test += j->tasks.task[i].split == RD_SPLIT_TEST;
     rd_info("tasks    %lld for training, %lld for testing", (long long)(j->tasks.n - n_test),
             (long long)n_test);
+    held_info(j);
 done:
     rd_clock_end("tasks");
     return rc;

@@ -25,7 +25,8 @@ typedef struct job {
         int data, rows, cols;
     } plan;
     rd_prompts *prompts;
-    rd_taskset tasks; /* both splits, equal on all ranks */
+    rd_taskset tasks;           /* both splits, equal on all ranks */
+    rd_held *held[RD_FAMILIES]; /* pairs and kinds out of training; NULL: none */
     int64_t hypotheses[CONFIG_MAX_TASKS];
     const char *set_name[CONFIG_MAX_TASKS]; /* of each entry's test tasks */
     bool have_data_key;

@@ -117,6 +117,7 @@ void options_filter(const job *j, rd_filter_opts *o)
     o->max_rule_chars = config_int(s, "filter.max_rule_chars");
     for (int i = 0; i < j->cfg.n_tasks; i++)
         o->sources_off[i] = !config_bool(&j->cfg.task[i], "train");
+    for (int f = 0; f < RD_FAMILIES; f++) o->held[f] = j->held[f];
     o->official = config_is_official(&j->cfg);
     o->seed = (uint64_t)config_int(s, "run.seed");
     o->dir = j->dir;

@@ -166,6 +166,39 @@ static void put_leakage(const job *j, rd_json_node *root, rd_buf *text)
     }
 }
 
+/* Families that hold out pairs or kinds: of each entry's test tasks, what training has of their
+ * operations. */
+static void put_operations(const job *j, rd_json_node *root, rd_buf *text)
+{
+    rd_json_node *list = NULL;
+    for (int i = 0; i < j->cfg.n_tasks; i++) {
+        rd_gen_opts gen;
+        rd_leakage_operations l;
+        config_entry_options(&j->cfg, i, &gen);
+        if (!j->held[gen.family]) continue;
+        rd_leakage_of_operations(&j->tasks, i, &l);
+        if (l.test_tasks == 0) continue;
+        const char *set = config_text(&j->cfg.task[i], "set");
+        const char *level = config_text(&j->cfg.task[i], "holdout");
+        if (!list) list = rd_json_set_array(root, "operations");
+        rd_json_node *o = rd_json_set_object(list, NULL);
+        rd_json_set_string(o, "family", rd_family_name(gen.family));
+        rd_json_set_string(o, "set", set);
+        rd_json_set_string(o, "holdout", level);
+        rd_json_set_int(o, "test_tasks", l.test_tasks);
+        rd_json_set_int(o, "classes_in_train", l.classes_in_train);
+        rd_json_set_int(o, "known_kinds", l.known_kinds);
+        rd_json_set_int(o, "known_pairs", l.known_pairs);
+        rd_buf_printf(text,
+                      "leakage  %-14s holdout %s%s%s: of %lld test tasks %lld share a rule class "
+                      "with training; all kinds of operations are known there of %lld, all pairs "
+                      "of %lld\n",
+                      rd_family_name(gen.family), level, *set ? ", " : "", set,
+                      (long long)l.test_tasks, (long long)l.classes_in_train,
+                      (long long)l.known_kinds, (long long)l.known_pairs);
+    }
+}
+
 static void put_number(rd_json_node *o, const char *key, double x)
 {
     if (isfinite(x))
@@ -208,6 +241,7 @@ static void put_filter(const rd_filter_report *r, rd_json_node *counts, rd_buf *
     rd_json_set_int(o, "below_score", r->low_score);
     rd_json_set_int(o, "wrong_answer", r->wrong_answer);
     rd_json_set_int(o, "not_worked", r->unparsed_worked);
+    if (r->held_out > 0) rd_json_set_int(o, "held_out", r->held_out);
 }
 
 static void put_training(const job *j, rd_json_node *counts)
@@ -327,6 +361,7 @@ static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_
     if (j->have_filter) put_filter(&j->filter, counts, &text);
     put_training(j, counts);
     put_leakage(j, root, &text);
+    put_operations(j, root, &text);
     rd_json_node *list = rd_json_set_array(root, "warnings");
     for (int64_t i = 0, n = rd_warnings(&warnings); i < n; i++)
         rd_json_set_string(list, NULL, warnings[i]);

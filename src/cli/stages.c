@@ -129,6 +129,9 @@ static void filter_info(const rd_filter_report *r)
             "the score, %lld with a wrong answer; %lld not worked",
             (long long)r->duplicates, (long long)r->identical_pairs, (long long)r->over_long,
             (long long)r->low_score, (long long)r->wrong_answer, (long long)r->unparsed_worked);
+    if (r->held_out > 0)
+        rd_info("filter   dropped: %lld rules of operations that are held out",
+                (long long)r->held_out);
     if (r->unanswered > 0)
         rd_info("filter   %lld rules and applications went unanswered", (long long)r->unanswered);
 }

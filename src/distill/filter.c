@@ -98,6 +98,22 @@ static bool over_long(const filter *f, const char *text)
     return f->o->max_rule_chars > 0 && (int64_t)strlen(text) > f->o->max_rule_chars;
 }
 
+/* The teacher may explain a training task by what is held out: reversing and dropping the first is
+ * dropping the last and reversing.  A text that is no rule of ours cannot be told. */
+static bool held_out(const filter *f, rd_family family, const char *text)
+{
+    const rd_held *held = f->o->held[family];
+    rd_rule *r = held ? rd_rule_parse(family, text) : NULL;
+    bool yes = r && rd_held_level(held, r) != RD_HOLD_RULE;
+    rd_rule_free(family, &r);
+    return yes;
+}
+
+static bool is_dropped(const filter *f, rd_family family, const char *text)
+{
+    return over_long(f, text) || held_out(f, family, text);
+}
+
 /* Rows in memory of a task's hypotheses: [*first, *end).  RD_EINPUT when they do not exist. */
 static int hypothesis_range(const traces *t, int64_t row, int64_t *first, int64_t *end)
 {
@@ -173,6 +189,10 @@ static int filter_task(filter *f, const traces *t, int64_t row)
             f->report->over_long++;
             continue;
         }
+        if (held_out(f, family, text)) {
+            f->report->held_out++;
+            continue;
+        }
         if (f->o->official && !*text) {
             f->report->unanswered++;
             continue;
@@ -221,7 +241,7 @@ static int exchange_texts(filter *f)
             for (int64_t h = first; rc == RD_OK && h < end; h++) {
                 const char *text = traces_text(&t, table_int(&t.hypothesis, h, HYP_RULE));
                 rd_family family = (rd_family)table_int(&t.task, row, TASK_FAMILY);
-                if (!over_long(f, text)) set_add(&mine, family_text_hash(family, text));
+                if (!is_dropped(f, family, text)) set_add(&mine, family_text_hash(family, text));
             }
         }
         RD_TRY(rd_agree(&f->g->world, rc));
@@ -256,7 +276,7 @@ static int choose(filter *f, text_set *seen, const traces *t, int64_t row, rd_bu
     for (int64_t h = first; h < end; h++) {
         const char *text = traces_text(t, table_int(&t->hypothesis, h, HYP_RULE));
         const int64_t score = table_int(&t->hypothesis, h, HYP_SCORE);
-        if (over_long(f, text) || !*text) continue;
+        if (is_dropped(f, family, text) || !*text) continue;
         counts[h - first] = is_first(f, seen, t, first, h, family);
         if (counts[h - first] && score < worst) worst = score;
     }
@@ -408,6 +428,13 @@ static void report_counts(rd_filter_report *r, named_count n[REPORT_NAMED])
     memcpy(n, all, sizeof all);
 }
 
+static bool holds_out(const rd_filter_opts *o)
+{
+    bool any = false;
+    for (int f = 0; f < RD_FAMILIES; f++) any |= o->held[f] != NULL;
+    return any;
+}
+
 static int write_report(filter *f, rd_store *s)
 {
     int rc = RD_OK;
@@ -423,6 +450,7 @@ static int write_report(filter *f, rd_store *s)
             rd_store_write_array(s, a[i].name, a[i].type, a[i].rank, a[i].dims, slab, a[i].data));
     }
     for (int i = 0; i < REPORT_NAMED; i++) RD_TRY(rd_store_set_i64(s, "", n[i].name, *n[i].value));
+    if (holds_out(f->o)) RD_TRY(rd_store_set_i64(s, "", "held_out", f->report->held_out));
 done:
     return rc;
 }
@@ -440,6 +468,7 @@ static int read_report(const filter *f, rd_store *s)
         RD_TRY(rd_store_read_array(s, a[i].name, a[i].type, a[i].rank, a[i].dims, slab, a[i].data));
     }
     for (int i = 0; i < REPORT_NAMED; i++) RD_TRY(rd_store_get_i64(s, "", n[i].name, n[i].value));
+    if (holds_out(f->o)) RD_TRY(rd_store_get_i64(s, "", "held_out", &f->report->held_out));
 done:
     return rc;
 }
@@ -457,7 +486,12 @@ static uint64_t filter_key(const rd_filter_opts *o, const rd_prompts *p, int64_t
     h = rd_hash(&o->min_score, sizeof o->min_score, h);
     h = rd_hash(&o->follow_min_score, sizeof o->follow_min_score, h);
     h = rd_hash(o->gap, sizeof o->gap, h);
-    return rd_hash(o->sources_off, sizeof o->sources_off, h);
+    h = rd_hash(o->sources_off, sizeof o->sources_off, h);
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        const uint64_t held = rd_held_hash(o->held[f]);
+        if (held) h = rd_hash(&held, sizeof held, h + (uint64_t)f);
+    }
+    return h;
 }
 
 static int open_traces(filter *f)

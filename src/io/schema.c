@@ -126,6 +126,7 @@ static const schema_attribute datasets_attributes[] = {
     {"identical_pairs", SCHEMA_INT, false, "pairs of two wordings of one rule, dropped"},
     {"pairs_over_limit", SCHEMA_INT, false, "pairs dropped by filter.max_pairs"},
     {"unanswered", SCHEMA_INT, false, "rows that would have no text"},
+    {"held_out", SCHEMA_INT, true, "rules with a pair or kind of operations that is held out"},
     END};
 
 #define TRACE(n, table) \

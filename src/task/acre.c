@@ -922,6 +922,49 @@ static void acre_classify(const rd_task *t, rd_buf *out)
     table_free(&b);
 }
 
+/* ---------------------------------------------------------------- hold-outs */
+
+static void acre_kinds(const rd_rule *r, rd_buf *out)
+{
+    rd_buf_puts(out, "triggers of size");
+    for (int i = 0; i < r->n_on; i++) rd_buf_printf(out, " %d", size_of(r->on[i]));
+    rd_buf_printf(out, "\n%d harmless\n", size_of(r->off));
+}
+
+/* The structures come out of the evidence that is dealt, so they are taken from draws: those that
+ * make one in a hundred. */
+static const char *acre_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out)
+{
+    enum { DRAWS = 4000, PAIRS = 200, ENOUGH = DRAWS / 100 };
+    char *pair[PAIRS];
+    int n = 0, met[PAIRS] = {0};
+    if (level == RD_HOLD_KIND) return "a rule of ACRE has a structure, but no kinds of operations";
+    for (int i = 0; i < DRAWS; i++) {
+        rd_rng rng = rd_rng_make(0, "acre vocabulary", (uint64_t)i, 0);
+        rd_task t = {.family = RD_ACRE};
+        rd_buf two = {0};
+        int k = 0;
+        t.n_demos = opts->n_demos > 0 ? opts->n_demos : rd_acre_ops.demos[opts->difficulty];
+        t.n_queries = opts->n_queries > 0 ? opts->n_queries : rd_acre_ops.queries[opts->difficulty];
+        if (acre_draw(opts, &rng, &t)) {
+            rd_rule *r = acre_parse(t.rule);
+            acre_kinds(r, &two);
+            acre_free(r);
+            *strchr(two.data, '\n') = '\t';
+            while (k < n && strcmp(pair[k], two.data) != 0) k++;
+            if (k == n && n < PAIRS) pair[n++] = rd_strdup(two.data);
+            if (k < n) met[k]++;
+        }
+        rd_buf_free(&two);
+        rd_task_free(&t);
+    }
+    for (int k = 0; k < n; k++) {
+        if (met[k] >= ENOUGH) rd_buf_puts(out, pair[k]);
+        rd_free(pair[k]);
+    }
+    return NULL;
+}
+
 const family_ops rd_acre_ops = {
     .name = "acre",
     .demos = {6, 6, 6, 8},
@@ -930,6 +973,8 @@ const family_ops rd_acre_ops = {
     .valid_output = acre_valid_output,
     .draw = acre_draw,
     .classify = acre_classify,
+    .kinds = acre_kinds,
+    .vocabulary = acre_vocabulary,
     .search = acre_search,
     .parse = acre_parse,
     .print = acre_print,

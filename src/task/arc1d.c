@@ -56,6 +56,14 @@ static bool rule_run(const rd_rule *r, const char *input, rd_buf *answer, rd_buf
     return true;
 }
 
+static void rule_kinds(const rd_rule *r, rd_buf *out)
+{
+    for (int i = 0; i < r->n; i++) {
+        arc_print_action(&r->part[i], out);
+        rd_buf_putc(out, '\n');
+    }
+}
+
 /* The kind of the cheapest consistent rule; nothing when no rule of the language is consistent. */
 static void task_classify(const rd_task *t, rd_buf *out)
 {
@@ -74,6 +82,9 @@ const family_ops rd_arc1d_ops = {
     .valid_output = value_valid,
     .draw = arc_draw,
     .classify = task_classify,
+    .kinds = rule_kinds,
+    .vocabulary = arc_vocabulary,
+    .rival = arc_rival,
     .search = arc_search,
     .parse = rule_parse,
     .print = arc_print,

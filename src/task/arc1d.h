@@ -140,6 +140,8 @@ double arc_cost(const arc_rule *r);
 void arc_print(const arc_rule *r, uint64_t wording, rd_buf *out);
 /* The canonical sentence with task-specific colours left open: what makes two tasks of one kind. */
 void arc_print_kind(const arc_rule *r, rd_buf *out);
+/* A part's kind: its action, set of gaps or feature, whatever the objects and constants. */
+void arc_print_action(const arc_part *p, rd_buf *out);
 bool arc_parse(const char *text, arc_rule *r);
 int arc_wordings(void); /* wordings that any one phrase may have */
 
@@ -167,5 +169,7 @@ void arc_slip(const rd_rule *r, const char *input, const char *answer, rd_rng *r
 enum { ARC_SMALL_MAX = 64 };
 int arc_small_actions(arc_part act[ARC_SMALL_MAX]);
 bool arc_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t);
+const char *arc_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out);
+bool arc_rival(const rd_task *t, const rd_held *h);
 
 #endif

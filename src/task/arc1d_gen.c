@@ -425,21 +425,22 @@ static bool input_by_parity(draft *d, strip *s)
 
 /* ---------------------------------------------------------------- new compositions */
 
+static const uint8_t composed[] = {
+    ACT_ERASE,       ACT_HOLLOW,        ACT_PAINT,        ACT_ENDS,
+    ACT_INSIDE,      ACT_MOVE_RIGHT,    ACT_MOVE_LEFT,    ACT_EXTEND_RIGHT,
+    ACT_EXTEND_LEFT, ACT_TRIM_RIGHT,    ACT_TRIM_LEFT,    ACT_SLIDE_RIGHT,
+    ACT_SLIDE_LEFT,  ACT_STRETCH_RIGHT, ACT_STRETCH_LEFT, ACT_DOUBLE};
+
 static void rule_composition(draft *d)
 {
     static const uint8_t selectors[] = {
         SEL_LONGEST, SEL_SHORTEST, SEL_NOT_LONGEST, SEL_NOT_SHORTEST, SEL_ODD,       SEL_EVEN,
         SEL_LENGTH,  SEL_LONGER,   SEL_FIRST,       SEL_LAST,         SEL_NOT_FIRST, SEL_NOT_LAST};
-    static const uint8_t actions[] = {
-        ACT_ERASE,       ACT_HOLLOW,        ACT_PAINT,        ACT_ENDS,
-        ACT_INSIDE,      ACT_MOVE_RIGHT,    ACT_MOVE_LEFT,    ACT_EXTEND_RIGHT,
-        ACT_EXTEND_LEFT, ACT_TRIM_RIGHT,    ACT_TRIM_LEFT,    ACT_SLIDE_RIGHT,
-        ACT_SLIDE_LEFT,  ACT_STRETCH_RIGHT, ACT_STRETCH_LEFT, ACT_DOUBLE};
-    int sel, act, n_sel = sizeof selectors, n_act = sizeof actions, count;
+    int sel, act, n_sel = sizeof selectors, n_act = sizeof composed, count;
     bool published;
     do {
         sel = selectors[between(d, 0, n_sel - 1)];
-        act = actions[between(d, 0, n_act - 1)];
+        act = composed[between(d, 0, n_act - 1)];
         count = between(d, 1, 3);
         published = (sel == SEL_LONGEST && act == ACT_PAINT) ||
                     (sel == SEL_LENGTH && count == 1 && act == ACT_ERASE) ||
@@ -604,4 +605,83 @@ bool arc_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     RD_FREE(d.in);
     RD_FREE(d.out);
     return good;
+}
+
+/* ---------------------------------------------------------------- hold-outs */
+
+/* A line more, unless it is there. */
+static void kind_put(const arc_part *p, rd_buf *out)
+{
+    rd_buf line = {0};
+    arc_print_action(p, &line);
+    rd_buf_putc(&line, '\n');
+    const char *at = out->data ? strstr(out->data, line.data) : NULL;
+    if (!at || (at > out->data && at[-1] != '\n')) rd_buf_puts(out, line.data);
+    rd_buf_free(&line);
+}
+
+const char *arc_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out)
+{
+    arc_part act[ARC_SMALL_MAX];
+    rd_rng rng = rd_rng_make(0, "arc1d vocabulary", 0, 0);
+    rd_buf all = {0};
+    if (level == RD_HOLD_PAIR && opts->difficulty > 0)
+        return "its rules have one part, hence no pairs";
+    int n = opts->difficulty == 0 ? arc_small_actions(act) : 0;
+    for (int i = 0; i < n; i++) kind_put(&act[i], &all);
+    for (int i = 0; i < KINDS && opts->difficulty > 0; i++) {
+        draft d = {.rng = &rng, .colour = 1};
+        if (kinds[i].difficulty != opts->difficulty || kinds[i].rule == rule_composition) continue;
+        kinds[i].rule(&d);
+        kind_put(&d.rule.part[0], &all);
+    }
+    for (size_t i = 0; i < sizeof composed && opts->difficulty == 3; i++)
+        kind_put(&(arc_part){.form = FORM_EDIT, .act = composed[i]}, &all);
+    if (level == RD_HOLD_PAIR)
+        pairs_put(all.data, out);
+    else
+        rd_buf_add(out, all.data, all.len);
+    rd_buf_free(&all);
+    return NULL;
+}
+
+static bool rule_fits(const arc_rule *r, const arc_examples *e)
+{
+    strip out;
+    for (int64_t i = 0; i < e->n; i++)
+        if (!arc_run(r, &e->in[i], &out) || !strip_same(&out, &e->want[i])) return false;
+    return true;
+}
+
+/* Other rules of trained actions may do the same, by the accident of a task's lists or always. */
+bool arc_rival(const rd_task *t, const rd_held *h)
+{
+    static const uint8_t single[3] = {SEL_EVERY, SEL_FIRST, SEL_LAST};
+    arc_part act[ARC_SMALL_MAX];
+    rd_buf name[ARC_SMALL_MAX] = {{0}};
+    bool held[ARC_SMALL_MAX], found = false;
+    arc_examples e = {0};
+    int n = arc_small_actions(act);
+    for (int a = 0; a < n; a++) {
+        arc_print_action(&act[a], &name[a]);
+        held[a] = held_kind(h, name[a].data);
+    }
+    bool good = arc_examples_read(t, &e);
+    for (int a = 0; good && a < n && !found; a++) {
+        arc_rule r = {.n = 1, .part = {act[a]}};
+        for (int k = 0; k < 3 && !held[a] && !found; k++) {
+            r.part[0].sel = single[k];
+            found = rule_fits(&r, &e);
+        }
+        r = (arc_rule){.n = 2, .part = {act[a]}};
+        for (int b = 0; b < n && !held[a] && !found; b++) {
+            if (held[b] || held_pair(h, name[a].data, name[b].data)) continue;
+            r.part[1] = act[b];
+            r.part[1].sel = SEL_LAST;
+            found = rule_fits(&r, &e);
+        }
+    }
+    for (int a = 0; a < n; a++) rd_buf_free(&name[a]);
+    arc_examples_free(&e);
+    return found;
 }

@@ -216,6 +216,24 @@ int arc_wordings(void)
     return WORDINGS;
 }
 
+void arc_print_action(const arc_part *p, rd_buf *out)
+{
+    printer w = {.out = out};
+    const char *phrase = p->form == FORM_EDIT ? action_words[p->act][0] : fill_words[0];
+    if (p->form == FORM_TABLE) {
+        rd_buf_printf(out, "paint by %s", feature_words[p->act]);
+        return;
+    }
+    for (const char *c = phrase; *c; c++) {
+        if (*c != '%')
+            rd_buf_putc(out, *c);
+        else if (*++c == 'g')
+            print_slot(&w, *c, p, 0);
+        else
+            rd_buf_puts(out, *c == 'u' ? "one" : "...");
+    }
+}
+
 /* ---------------------------------------------------------------- words of a text */
 
 typedef struct words {

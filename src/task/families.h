@@ -20,6 +20,15 @@ typedef struct family_ops {
     /* Class of a loaded task, for the rule-held-out split and the leakage report; nothing is
      * written when it cannot be determined. */
     void (*classify)(const rd_task *t, rd_buf *out);
+    /* Kinds of the rule's operations, in their order, one per line.  Two of them, the one listed
+     * earlier first, are a pair. */
+    void (*kinds)(const rd_rule *r, rd_buf *out);
+    /* What the generator of opts draws from: its kinds, or the pairs of them ("kind\tkind"), one
+     * per line.  NULL, or why rules of these options have nothing to hold out at the level. */
+    const char *(*vocabulary)(const rd_gen_opts *opts, rd_hold level, rd_buf *out);
+    /* Does a rule that difficulty 0 draws, of operations that are not held out, fit all examples?
+     * NULL where the search must tell. */
+    bool (*rival)(const rd_task *t, const rd_held *h);
     int (*search)(const rd_task *t, const rd_search_opts *opts, rd_candidates *cands);
     rd_rule *(*parse)(const char *text);
     void (*print)(const rd_rule *r, uint64_t wording, rd_buf *out);
@@ -41,6 +50,12 @@ const family_ops *rd_family_ops(rd_family f);
 
 /* The text with the names of objects in one word, "redmetalcube", as rules may hold them too. */
 void acre_join_names(const char *text, rd_buf *out);
+
+/* Is it held out (holdout.c)? */
+bool held_kind(const rd_held *h, const char *kind);
+bool held_pair(const rd_held *h, const char *first, const char *second);
+/* All ordered pairs of the lines of kinds, as vocabulary() gives them. */
+void pairs_put(const char *kinds, rd_buf *out);
 
 /* Integer lists and their canonical text, shared by the two list families (value.c). */
 typedef struct ints {

@@ -15,23 +15,21 @@ rd_split rd_task_class_split(uint64_t seed, double holdout, const char *rule_cla
     return u < holdout ? RD_SPLIT_TEST : RD_SPLIT_TRAIN;
 }
 
-/* Does the cheapest consistent rule answer every query? */
-static int identifiable(const rd_task *t, bool *yes)
+/* The cheapest rule that the search finds.  right: it is consistent and answers every query. */
+static int cheapest(const rd_task *t, rd_candidates *c, bool *right)
 {
     int rc = RD_OK;
-    rd_candidates c = {0};
     rd_buf answer = {0};
-    *yes = false;
-    RD_TRY(rd_rule_search(t, &(rd_search_opts){.max_right = 1}, &c));
-    if (c.n == 0 || c.item[0].score < t->n_demos) goto done;
-    *yes = true;
-    for (int64_t q = t->n_demos; *yes && q < t->n_demos + t->n_queries; q++) {
+    *right = false;
+    RD_TRY(rd_rule_search(t, &(rd_search_opts){.max_right = 1}, c));
+    if (c->n == 0 || c->item[0].score < t->n_demos) goto done;
+    *right = true;
+    for (int64_t q = t->n_demos; *right && q < t->n_demos + t->n_queries; q++) {
         rd_buf_clear(&answer);
-        *yes = rd_rule_run(t->family, c.item[0].rule, t->examples[q].input, &answer, NULL) &&
-               !strcmp(answer.data, t->examples[q].output);
+        *right = rd_rule_run(t->family, c->item[0].rule, t->examples[q].input, &answer, NULL) &&
+                 !strcmp(answer.data, t->examples[q].output);
     }
 done:
-    rd_candidates_free(t->family, &c);
     rd_buf_free(&answer);
     return rc;
 }
@@ -52,12 +50,55 @@ done:
     return rc;
 }
 
+static int identifiable(const rd_task *t, bool *yes)
+{
+    rd_candidates c = {0};
+    int rc = cheapest(t, &c, yes);
+    rd_candidates_free(t->family, &c);
+    return rc;
+}
+
+/* Does a rule of trained operations explain it?  Then it asks for nothing that is held out. */
+static int covered(const rd_gen_opts *opts, const rd_task *t, bool *yes)
+{
+    int rc = RD_OK;
+    const family_ops *ops = rd_family_ops(t->family);
+    rd_candidates c = {0};
+    if (opts->difficulty == 0 && ops->rival) {
+        *yes = ops->rival(t, opts->held);
+        goto done;
+    }
+    RD_TRY(cheapest(t, &c, yes));
+    *yes = *yes && rd_held_level(opts->held, c.item[0].rule) == RD_HOLD_RULE;
+done:
+    rd_candidates_free(t->family, &c);
+    return rc;
+}
+
+/* Has the task of what is held out just what its split and level ask for? */
+static int held_as_asked(const rd_gen_opts *opts, rd_split split, const rd_task *t, bool *yes)
+{
+    int rc = RD_OK;
+    rd_hold want = split == RD_SPLIT_TEST ? opts->level : RD_HOLD_RULE;
+    rd_rule *r = rd_rule_parse(t->family, t->rule);
+    *yes = r && rd_held_level(opts->held, r) == want;
+    if (*yes && want != RD_HOLD_RULE) {
+        RD_TRY(covered(opts, t, yes));
+        *yes = !*yes;
+    }
+done:
+    rd_rule_free(t->family, &r);
+    return rc;
+}
+
 int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_task *task)
 {
     int rc = RD_OK;
     *task = (rd_task){0};
     RD_TRY(options_check(opts));
     const family_ops *ops = rd_family_ops(opts->family);
+    static const char *const asked[] = {"task", "task with a held-out pair",
+                                        "task with a held-out kind"};
     char purpose[64];
     snprintf(purpose, sizeof purpose, "task.%s.%s", ops->name,
              split == RD_SPLIT_TEST ? "test" : "train");
@@ -70,14 +111,16 @@ int rd_task_generate(const rd_gen_opts *opts, rd_split split, int64_t index, rd_
         if (good && opts->holdout > 0)
             good = task->rule_class &&
                    rd_task_class_split(opts->seed, opts->holdout, task->rule_class) == split;
+        if (good && opts->held) RD_TRY(held_as_asked(opts, split, task, &good));
         if (good && opts->identifiable) RD_TRY(identifiable(task, &good));
         if (good) return RD_OK;
         rd_task_free(task);
     }
     RD_FAIL(RD_EINPUT,
-            "no %s task of difficulty %d with %lld demonstrations found in %d draws (holdout %g, "
+            "no %s %s of difficulty %d with %lld demonstrations found in %d draws (holdout %g, "
             "seed %llu)",
-            ops->name, opts->difficulty,
+            ops->name, !opts->held || split == RD_SPLIT_TRAIN ? "task" : asked[opts->level],
+            opts->difficulty,
             (long long)(opts->n_demos > 0 ? opts->n_demos : ops->demos[opts->difficulty]),
             MAX_ATTEMPTS, opts->holdout, (unsigned long long)opts->seed);
 done:

@@ -221,3 +221,68 @@ done:
     rd_free(shapes.item);
     return rc;
 }
+
+/* ---------------------------------------------------------------- operations */
+
+/* Hashes of the kinds of a task's rule and of their pairs.  false: no rule is known. */
+static bool operations_of(const rd_task *t, hashes *kinds, hashes *pairs)
+{
+    rd_rule *r = t->rule ? rd_rule_parse(t->family, t->rule) : NULL;
+    rd_buf lines = {0};
+    hashes mine = {0};
+    if (!r) return false;
+    rd_family_ops(t->family)->kinds(r, &lines);
+    for (const char *p = lines.data ? lines.data : ""; *p; p += strcspn(p, "\n") + 1)
+        hashes_add(&mine, rd_hash(p, strcspn(p, "\n"), 5));
+    for (int64_t i = 0; i < mine.n; i++) {
+        hashes_add(kinds, mine.item[i]);
+        for (int64_t k = i + 1; k < mine.n; k++)
+            hashes_add(pairs, rd_hash(&mine.item[k], sizeof mine.item[k], mine.item[i]));
+    }
+    rd_buf_free(&lines);
+    rd_free(mine.item);
+    rd_rule_free(t->family, &r);
+    return true;
+}
+
+static bool all_among(const hashes *of, const hashes *all)
+{
+    for (int64_t i = 0; i < of->n; i++)
+        if (!hashes_have(all, of->item[i])) return false;
+    return true;
+}
+
+void rd_leakage_of_operations(const rd_taskset *set, int64_t source, rd_leakage_operations *out)
+{
+    hashes kinds = {0}, pairs = {0}, classes = {0};
+    rd_family f = RD_FAMILIES;
+    *out = (rd_leakage_operations){0};
+    for (int64_t i = 0; i < set->n; i++)
+        if (set->task[i].source == source) f = set->task[i].family;
+    for (int64_t i = 0; i < set->n; i++) {
+        const rd_task *t = &set->task[i];
+        if (t->family != f || t->split != RD_SPLIT_TRAIN) continue;
+        operations_of(t, &kinds, &pairs);
+        if (t->rule_class) hashes_add(&classes, rd_hash_str(t->rule_class, 4));
+    }
+    hashes_sort(&kinds);
+    hashes_sort(&pairs);
+    hashes_sort(&classes);
+    for (int64_t i = 0; i < set->n; i++) {
+        const rd_task *t = &set->task[i];
+        hashes k = {0}, p = {0};
+        if (t->source != source || t->split != RD_SPLIT_TEST) continue;
+        if (operations_of(t, &k, &p)) {
+            out->test_tasks++;
+            out->known_kinds += all_among(&k, &kinds);
+            out->known_pairs += all_among(&p, &pairs);
+            out->classes_in_train +=
+                t->rule_class && hashes_have(&classes, rd_hash_str(t->rule_class, 4));
+        }
+        rd_free(k.item);
+        rd_free(p.item);
+    }
+    rd_free(kinds.item);
+    rd_free(pairs.item);
+    rd_free(classes.item);
+}

@@ -41,6 +41,22 @@ static bool rule_run(const rd_rule *r, const char *input, rd_buf *answer, rd_buf
     return true;
 }
 
+/* A step, then the steps inside it, then those after it. */
+static void kinds_below(const lf_prog *p, int node, rd_buf *out)
+{
+    if (node < 0) return;
+    if (lf_ops[p->a[node].op].type == T_S) {
+        lf_print_kind(p->a[node].op, out);
+        rd_buf_putc(out, '\n');
+    }
+    for (int k = 0; k < LF_ARGS; k++) kinds_below(p, p->a[node].arg[k], out);
+}
+
+static void rule_kinds(const rd_rule *r, rd_buf *out)
+{
+    kinds_below(&r->p, r->root, out);
+}
+
 static void classify(const rd_task *t, rd_buf *out)
 {
     rd_candidates c = {0};
@@ -339,6 +355,9 @@ const family_ops rd_listfn_ops = {
     .valid_output = valid_list,
     .draw = lf_draw,
     .classify = classify,
+    .kinds = rule_kinds,
+    .vocabulary = lf_vocabulary,
+    .rival = lf_rival,
     .search = lf_search,
     .parse = lf_parse,
     .print = lf_print,

@@ -209,10 +209,14 @@ bool lf_run(const lf_prog *p, int root, const ints *in, ints *out);
 
 /* ---------------------------------------------------------------- the rest */
 void lf_print(const rd_rule *r, uint64_t wording, rd_buf *out); /* listfn_text.c */
+/* A step's kind: its canonical words, with "..." for what they speak of. */
+void lf_print_kind(int op, rd_buf *out);
 rd_rule *lf_parse(const char *text);
 int lf_search(const rd_task *t, const rd_search_opts *opts,
               rd_candidates *cands);                            /* listfn_search.c */
 bool lf_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t); /* listfn_gen.c */
+const char *lf_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out);
+bool lf_rival(const rd_task *t, const rd_held *h);
 /* A random tree of the type, at most depth levels (tests, difficulties 1-3, added steps). */
 int lf_random(lf_prog *p, lf_type type, int depth, rd_rng *rng);
 /* Class of a rule: its behaviour on fixed probe lists (digits: lists of 3-5 digits only). */

@@ -350,3 +350,98 @@ bool lf_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     rd_free(p.a);
     return good;
 }
+
+/* ---------------------------------------------------------------- hold-outs */
+
+static void kinds_put(const uint8_t *ops, size_t n, rd_buf *out)
+{
+    for (size_t k = 0; k < n; k++) {
+        lf_print_kind(ops[k], out);
+        rd_buf_putc(out, '\n');
+    }
+}
+
+const char *lf_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out)
+{
+    rd_buf kinds = {0};
+    if (level == RD_HOLD_PAIR && opts->difficulty == 1)
+        return "its programs have one step, hence no pairs";
+    if (opts->difficulty == 0)
+        for (int b = 0; b < BASICS; b++) kinds_put(&basics[b].op, 1, &kinds);
+    else
+        kinds_put(steps_easy, sizeof steps_easy, &kinds);
+    if (opts->difficulty >= 2) kinds_put(steps_middle, sizeof steps_middle, &kinds);
+    if (opts->difficulty >= 3) kinds_put(steps_hard, sizeof steps_hard, &kinds);
+    if (level == RD_HOLD_PAIR)
+        pairs_put(kinds.data, out);
+    else
+        rd_buf_add(out, kinds.data, kinds.len);
+    rd_buf_free(&kinds);
+    return NULL;
+}
+
+/* One program of one step per kind and constants. */
+typedef struct basic_step {
+    int basic, root;
+} basic_step;
+
+static int basic_steps(lf_prog *p, basic_step *s)
+{
+    int n = 0;
+    for (int b = 0; b < BASICS; b++)
+        for (int k = 1; k <= (basics[b].kmax ? basics[b].kmax : 1); k++)
+            for (int v = 0; v <= (basics[b].value ? 9 : 0); v++)
+                s[n++] = (basic_step){b, add_basic(p, &basics[b], k, v)};
+    return n;
+}
+
+static bool read_examples(const rd_task *t, ints *in, ints *out)
+{
+    bool good = true;
+    for (int64_t k = 0; k < t->n_demos + t->n_queries; k++)
+        good &=
+            ints_read(t->examples[k].input, &in[k]) && ints_read(t->examples[k].output, &out[k]);
+    return good;
+}
+
+static bool run_all(const lf_prog *p, int root, const ints *in, ints *out, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++)
+        if (!lf_run(p, root, &in[k], &out[k])) return false;
+    return true;
+}
+
+/* Reversing and then dropping the first is dropping the last and then reversing: such a task asks
+ * for nothing new when the other order is trained on. */
+bool lf_rival(const rd_task *t, const rd_held *h)
+{
+    enum { STEPS = 100 };
+    lf_prog p = {0};
+    basic_step step[STEPS];
+    rd_buf name[BASICS] = {{0}};
+    bool held[BASICS][BASICS + 1]; /* [a][b]: a, then b; [a][BASICS]: a alone */
+    int64_t n = t->n_demos + t->n_queries;
+    ints *in = rd_new(ints, 3 * n), *out = in + n, *half = out + n;
+    int n_steps = basic_steps(&p, step);
+    RD_ASSERT(n_steps <= STEPS);
+    for (int a = 0; a < BASICS; a++) lf_print_kind(basics[a].op, &name[a]);
+    for (int a = 0; a < BASICS; a++) {
+        held[a][BASICS] = held_kind(h, name[a].data);
+        for (int b = 0; b < BASICS; b++) held[a][b] = held_pair(h, name[a].data, name[b].data);
+    }
+    bool found = false;
+    bool good = read_examples(t, in, out);
+    for (int a = 0; good && a < n_steps && !found; a++) {
+        const bool *row = held[step[a].basic];
+        if (row[BASICS] || !run_all(&p, step[a].root, in, half, n)) continue;
+        found = true;
+        for (int64_t k = 0; k < n && found; k++) found = equal_lists(&half[k], &out[k]);
+        for (int b = 0; b < n_steps && !found; b++)
+            found = !held[step[b].basic][BASICS] && !row[step[b].basic] &&
+                    explains(&p, step[b].root, half, out, n);
+    }
+    for (int a = 0; a < BASICS; a++) rd_buf_free(&name[a]);
+    rd_free(in);
+    rd_free(p.a);
+    return found;
+}

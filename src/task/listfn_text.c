@@ -88,6 +88,18 @@ void lf_print(const rd_rule *r, uint64_t wording, rd_buf *out)
     rd_buf_putc(out, '.');
 }
 
+void lf_print_kind(int op, rd_buf *out)
+{
+    for (const char *s = lf_ops[op].words[0]; *s; s++) {
+        if (*s != '%') {
+            rd_buf_putc(out, *s);
+            continue;
+        }
+        s += 1 + (s[1] == '!');
+        rd_buf_puts(out, "...");
+    }
+}
+
 /* ---------------------------------------------------------------- words of a text */
 
 typedef struct word {

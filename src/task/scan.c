@@ -8,6 +8,7 @@
 #include "scan.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -435,6 +436,29 @@ void scan_structure(const rd_rule *r, rd_buf *out)
     }
 }
 
+static int line_compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In alphabetical order: in which order functions bind makes no other pair. */
+void scan_kinds(const rd_rule *r, rd_buf *out)
+{
+    char *line[SCAN_FUNCTIONS];
+    for (int f = 0; f < r->n_functions; f++) {
+        rd_buf text = {0};
+        scan_function fn = r->function[f];
+        memcpy(fn.word, "F", 2);
+        function_put(&fn, " =", &text);
+        line[f] = rd_buf_take(&text);
+    }
+    if (r->n_functions > 0) qsort(line, (size_t)r->n_functions, sizeof *line, line_compare);
+    for (int f = 0; f < r->n_functions; f++) {
+        rd_buf_printf(out, "%s\n", line[f]);
+        rd_free(line[f]);
+    }
+}
+
 static void scan_classify(const rd_task *t, rd_buf *out)
 {
     rd_candidates c = {0};
@@ -595,6 +619,8 @@ const family_ops rd_scan_ops = {
     .valid_output = scan_valid_output,
     .draw = scan_draw,
     .classify = scan_classify,
+    .kinds = scan_kinds,
+    .vocabulary = scan_vocabulary,
     .search = scan_search,
     .parse = scan_parse,
     .print = scan_print,

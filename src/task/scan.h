@@ -61,6 +61,9 @@ bool scan_fits(const rd_rule *r); /* its text is not too long */
 bool scan_reserved(const char *word);
 /* "x F y = y x" for each function, tightest first: the grammar up to its words. */
 void scan_structure(const rd_rule *r, rd_buf *out);
+/* "x F = x x" for each function, alphabetically, one per line. */
+void scan_kinds(const rd_rule *r, rd_buf *out);
+const char *scan_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out);
 /* Change one thing; false when the change cannot be made. */
 bool scan_change(rd_rule *r, rd_rng *rng);
 

@@ -96,8 +96,8 @@ static const struct {
 static void function_set(scan_function *f, scan_kind kind, const char *pattern)
 {
     f->kind = kind;
-    f->n = (int)strlen(pattern);
-    for (int k = 0; k < f->n; k++) f->is_y[k] = pattern[k] == 'y';
+    for (f->n = 0; f->n < SCAN_TEMPLATE && pattern[f->n]; f->n++)
+        f->is_y[f->n] = pattern[f->n] == 'y';
 }
 
 static bool same_meaning(const scan_function *a, const scan_function *b)
@@ -341,4 +341,25 @@ bool scan_draw(const rd_gen_opts *opts, rd_rng *rng, rd_task *t)
     scan_structure(&r, &text);
     t->rule_class = rd_buf_take(&text);
     return true;
+}
+
+const char *scan_vocabulary(const rd_gen_opts *opts, rd_hold level, rd_buf *out)
+{
+    enum { KINDS = sizeof function_kinds / sizeof *function_kinds };
+    if (opts->lake_grammar) return "\"lake\" is one grammar, with nothing to hold out";
+    for (int a = 0; a < KINDS; a++) {
+        rd_rule r = {.n_functions = 1};
+        function_set(&r.function[0], function_kinds[a].kind, function_kinds[a].pattern);
+        if (level == RD_HOLD_KIND) scan_kinds(&r, out);
+        for (int b = a + 1; b < KINDS && level == RD_HOLD_PAIR; b++) {
+            rd_buf two = {0};
+            r.n_functions = 2;
+            function_set(&r.function[1], function_kinds[b].kind, function_kinds[b].pattern);
+            scan_kinds(&r, &two);
+            *strchr(two.data, '\n') = '\t';
+            rd_buf_puts(out, two.data);
+            rd_buf_free(&two);
+        }
+    }
+    return NULL;
 }
