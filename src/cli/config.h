@@ -70,7 +70,8 @@ void config_official_describe(const config *c, rd_buf *out);
 
 /* entries.c: an entry of "tasks" for the generator, all but what is held out of other entries. */
 void config_entry_options(const config *c, int entry, rd_gen_opts *o);
-/* Can hold-outs of pairs and kinds be kept?  RD_EINPUT, naming entry and key. */
+/* Are lexicons large enough, can hold-outs of pairs and kinds be kept?  RD_EINPUT, naming entry and
+ * key. */
 int config_check_entries(const config *c);
 /* The pairs and kinds that the family's entries hold out together; NULL: none.  RD_EINPUT. */
 int config_held(const config *c, rd_family f, rd_held **h);

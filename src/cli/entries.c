@@ -1,4 +1,4 @@
-/* entries.c: entries of "tasks" as options of the generator, and what they hold out together.
+/* entries.c: entries of "tasks" as options of the generator, checked, and what they hold out together.
  *
  * What one entry's test tasks hold out, no training task of the family may have, whichever entry
  * generates it.  So hold-outs are checked and made over all entries. */
@@ -99,7 +99,25 @@ done:
     return rc;
 }
 
-static int check_entry(const config *c, int i)
+static int check_lexicon(const config *c, int i)
+{
+    int rc = RD_OK;
+    const char *family = config_text(&c->task[i], "family");
+    const int64_t lexicon = config_int(&c->task[i], "lexicon");
+    rd_gen_opts o;
+    config_entry_options(c, i, &o);
+    const int64_t least = rd_lexicon_least(o.family);
+    if (lexicon != 0 && least == 0)
+        RD_FAIL(RD_EINPUT, "%s: tasks[%d].lexicon: the tasks of %s have no names", c->path, i,
+                family);
+    if (lexicon != 0 && lexicon < least)
+        RD_FAIL(RD_EINPUT, "%s: tasks[%d].lexicon: %s needs at least %lld names, not %lld", c->path,
+                i, family, (long long)least, (long long)lexicon);
+done:
+    return rc;
+}
+
+static int check_holdout(const config *c, int i)
 {
     int rc = RD_OK;
     const config_scope *s = &c->task[i];
@@ -136,7 +154,10 @@ done:
 int config_check_entries(const config *c)
 {
     int rc = RD_OK;
-    for (int i = 0; i < c->n_tasks; i++) RD_TRY(check_entry(c, i));
+    for (int i = 0; i < c->n_tasks; i++) {
+        RD_TRY(check_lexicon(c, i));
+        RD_TRY(check_holdout(c, i));
+    }
 done:
     return rc;
 }

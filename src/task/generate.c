@@ -35,17 +35,22 @@ done:
 }
 
 /* A task needs up to 8 objects; the words of a grammar are drawn until none occurs twice. */
+int64_t rd_lexicon_least(rd_family f)
+{
+    return f == RD_ACRE ? 8 : f == RD_MINISCAN ? 40 : 0;
+}
+
 static int options_check(const rd_gen_opts *o)
 {
     int rc = RD_OK;
-    static const int64_t fewest[RD_FAMILIES] = {[RD_ACRE] = 8, [RD_MINISCAN] = 40};
+    const int64_t least = rd_lexicon_least(o->family);
     if (o->difficulty < 0 || o->difficulty > 3)
         RD_FAIL(RD_EINPUT, "difficulty must be 0 … 3, got %d", o->difficulty);
-    if (o->lexicon != 0 && fewest[o->family] == 0)
+    if (o->lexicon != 0 && least == 0)
         RD_FAIL(RD_EINPUT, "lexicon: the tasks of %s have no names", rd_family_name(o->family));
-    if (o->lexicon != 0 && o->lexicon < fewest[o->family])
+    if (o->lexicon != 0 && o->lexicon < least)
         RD_FAIL(RD_EINPUT, "lexicon: %s needs at least %lld names, not %lld",
-                rd_family_name(o->family), (long long)fewest[o->family], (long long)o->lexicon);
+                rd_family_name(o->family), (long long)least, (long long)o->lexicon);
 done:
     return rc;
 }
