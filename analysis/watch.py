@@ -128,7 +128,11 @@ def state(path):
         lines.append(_line("filter", "", "done" if os.path.exists(os.path.join(path, "datasets.h5")) else "–"))
     for arm in run.arms:
         mine = [s for s in run.stages(arm) if s in stages]
-        lines += [_training(run, arm, s) for s in ("sft", "align") if s in mine]
+        lines += [_training(run, arm, "sft")] if "sft" in mine else []
+        own = os.path.join(path, "arms", arm, "own")
+        if os.path.isdir(own):  # pairs of the student's own rules, before alignment
+            lines.append(_units(own, "augment", arm, "traces.h5").replace("augment", "own    ", 1))
+        lines += [_training(run, arm, "align")] if "align" in mine else []
         if "eval" in mine:
             lines.append(_units(os.path.join(path, "arms", arm), "eval", arm, "predictions.h5"))
     finished = bool(run.report)

@@ -83,8 +83,8 @@ static inline bool bench_open(rd_grid *g, const char *name, bool pairs, rd_orpo_
     o.kinds[0] = true, o.share[0] = 1;
     o.batch_tokens = t->corpus->total;
     o.epochs = golden_number(&t->ref, "steps/options", 7);
-    is_rc(plan_create(pairs ? NULL : t->corpus, pairs ? t->corpus : NULL, &o, &t->plan), RD_OK,
-          "plan");
+    is_rc(plan_create(pairs ? NULL : t->corpus, pairs ? t->corpus : NULL, NULL, &o, &t->plan),
+          RD_OK, "plan");
     is_i64(t->plan.steps, (int64_t)o.epochs, "a step is an epoch");
     micro_create(MICRO_TOKENS, 2 * t->corpus->n, &t->micro);
     t->micro.prompt_targets = pairs && variant == RD_ORPO_FULL;

@@ -97,6 +97,17 @@ static void test_bad(void)
             "\"c\":{\"from\":\"b\",\"stages\":[\"eval\"]}}}",
             "arms.c.from", "no SFT weights of its own");
     refused("{" T ",\"align\":{\"start\":\"branch\"}}", "align.start", "align.branch_at");
+    refused("{" T ",\"align\":{\"pairs\":\"student\"},\"stages\":[\"align\"]}",
+            "align.pairs of arm", "no sft");
+    refused("{" T ",\"sft\":{\"kinds\":[\"io\"]},\"align\":{\"pairs\":\"both\"}}", "align.pairs",
+            "no generate");
+    refused("{" T ",\"sft\":{\"kinds\":[\"generate\"]},\"align\":{\"pairs\":\"student\"}}",
+            "align.own.score", "no follow");
+    refused("{" T ",\"align\":{\"pairs\":\"both\",\"own\":{\"share\":1}}}", "align.own.share",
+            "between 0 and 1");
+    refused("{" T ",\"align\":{\"pairs\":\"student\",\"own\":{\"temperature\":0}}}",
+            "align.own.temperature", "the same");
+    refused("{" T ",\"align\":{\"own\":{\"hypotheses\":1}}}", "align.own.hypotheses", "from 2");
     refused("{" T ",\"eval\":{\"hypotheses\": []}}", "eval.hypotheses", "1 to 16");
     refused("{" T ",\"eval\":{\"methods\": []}}", "eval.methods", "at least one");
     refused("{" T, "c.json:1", "");
@@ -141,10 +152,29 @@ static void test_holdout(void)
             "tasks[1].holdout \"kind\" cannot hold");
 }
 
+/* What a stage's key is made of. */
+static void test_hash(void)
+{
+    static const char *const align[] = {"align.", "!align.own.", NULL}, *const own[] = {
+                                                                            "align.own.", NULL};
+    const char *sets[] = {"align.own.tasks=5"}, *rate[] = {"align.lr=1"};
+    is_rc(load(good, 0, NULL), RD_OK, "a config");
+    const uint64_t was = config_hash(&c.keys, align), was_own = config_hash(&c.keys, own);
+    config_free(&c);
+    is_rc(load(good, 1, sets), RD_OK, "another number of tasks");
+    ok(config_hash(&c.keys, align) == was, "keys that are left out change no hash");
+    ok(config_hash(&c.keys, own) != was_own, "but those that take them in");
+    config_free(&c);
+    is_rc(load(good, 1, rate), RD_OK, "another rate");
+    ok(config_hash(&c.keys, align) != was, "the others still do");
+    config_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     test_good();
+    test_hash();
     test_set();
     test_bad();
     test_holdout();

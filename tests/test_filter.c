@@ -263,6 +263,37 @@ static void real_rules(const rd_grid *g, lines *l)
     dir = outer;
 }
 
+/* Of a student's own rules: pairs and nothing else, none with what could not be read. */
+static void pairs_only(const rd_grid *g, lines *l)
+{
+    const draw draws[] = {{"", 0}, {"Alpha.", 3}, {"Beta.", 0}, {"", 0}, {"Gamma.", 1}};
+    char sub[300];
+    snprintf(sub, sizeof sub, "%s/own", dir);
+    rd_dir_make(sub);
+    rd_barrier(&g->world);
+    const char *outer = dir;
+    dir = sub;
+    write_traces(g, 5, draws);
+    rd_filter_opts o;
+    rd_filter_report r;
+    bool found = true;
+    rd_filter_defaults(&o);
+    o.dir = dir;
+    o.gap[RD_LIST_FUNCTION] = 0;
+    o.pairs_only = true;
+    is_rc(rd_filter_run(g, prompts, &o, &r), RD_OK, "pairs only");
+    read_lines(g, l);
+    is_str(l->pairs.data, "Alpha.>Gamma. 2:1 1,4\nAlpha.>Beta. 2:0 1,2\nGamma.>Beta. 1:0 4,2\n",
+           "the chosen rule may be right on half of the demonstrations or less");
+    is_i64((int64_t)(l->sft.len + l->kto.len), 0, "no rows and no labels");
+    is_i64(r.unanswered, 2, "rules without a text are counted");
+    is_i64(r.rows[RD_ROW_GENERATE][RD_LIST_FUNCTION], 0, "and rows are not");
+    o.pairs_only = false;
+    is_rc(rd_filter_find(g, prompts, &o, &found, &r), RD_OK, "looked for with rows");
+    ok(!found, "it is another file");
+    dir = outer;
+}
+
 static void failures(const rd_grid *g)
 {
     rd_filter_opts o;
@@ -299,6 +330,7 @@ int main(int argc, char **argv)
     published_defaults(g, &l);
     options(g, &l);
     real_rules(g, &l);
+    pairs_only(g, &l);
     failures(g);
     rd_buf_free(&l.sft);
     rd_buf_free(&l.pairs);

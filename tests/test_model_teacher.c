@@ -195,6 +195,48 @@ static void test_jobs(const rd_grid *g, rd_model *model)
     rd_teacher_free(&teacher);
 }
 
+/* The model proposes, the interpreter follows. */
+static void test_interpreter(const rd_grid *g, rd_model *model)
+{
+    rd_teacher *teacher = NULL, *plain = NULL;
+    rd_teacher_opts o = options(model, 8);
+    rd_task t = tasks.task[0];
+    rd_proposal p = {0};
+    rd_rule *rule = NULL;
+    rd_buf text = {0}, read = {0};
+    char dir[300];
+    snprintf(dir, sizeof dir, "%s/exact-%d", rd_test_dir(), rd_test_world.rank);
+    is_rc(rd_teacher_create(&o, prompts, NULL, &plain), RD_OK, "a teacher that follows itself");
+    o.model.interpreter = true;
+    is_rc(rd_teacher_create(&o, prompts, NULL, &teacher), RD_OK, "one that does not");
+    ok(rd_teacher_key(plain) != rd_teacher_key(teacher), "has another key");
+    is_rc(rd_teacher_open(teacher, g, dir), RD_OK, "opens");
+    is_rc(rd_teacher_propose(teacher, &t, 1, 1, &p), RD_OK, "proposes");
+    RD_ASSERT(t.rule && (rule = rd_rule_parse(RD_LIST_FUNCTION, t.rule)) != NULL);
+    rd_rule_print(RD_LIST_FUNCTION, rule, 3, &text);
+    rd_application a[4] = {{.rule = text.data, .input = t.examples[0].input, .key = 1},
+                           {.rule = "the list", .input = "[3, 1]", .key = 2},
+                           {.rule = "", .input = "[3, 1]", .key = 3},
+                           {.rule = text.data, .input = t.examples[1].input, .key = 4}};
+    is_rc(rd_teacher_apply(teacher, RD_LIST_FUNCTION, 4, 0.7, a), RD_OK, "and follows");
+    for (int i = 0; i < 4; i += 3) {
+        rd_buf_clear(&read);
+        ok(rd_answer_read(prompts, RD_LIST_FUNCTION, a[i].response, true, &read) &&
+               strcmp(read.data, t.examples[i ? 1 : 0].output) == 0,
+           "the true rule gives the gold output: %s", a[i].response);
+    }
+    ok(!*a[1].response && !*a[2].response, "what is no rule gives nothing");
+    ok(a[0].tokens_in == 0 && a[0].tokens_out == 0, "no tokens are spent");
+    for (int i = 0; i < 4; i++) rd_free(a[i].response);
+    rd_free(p.rule);
+    rd_rule_free(RD_LIST_FUNCTION, &rule);
+    rd_teacher_close(teacher);
+    rd_teacher_free(&teacher);
+    rd_teacher_free(&plain);
+    rd_buf_free(&text);
+    rd_buf_free(&read);
+}
+
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
@@ -209,6 +251,7 @@ int main(int argc, char **argv)
     rd_grid self = alone();
     rd_model *own = make_model(&self), *together = make_model(g);
     test_jobs(&self, own);
+    test_interpreter(&self, own);
 
     snprintf(dir, sizeof dir, "%s/alone-%d", rd_test_dir(), g->world.rank);
     is_rc(augment(&self, own, 64, dir, &report), RD_OK, "one rank alone");

@@ -58,7 +58,7 @@ static void test_epochs(void)
     rd_train_opts o = options();
     train_plan plan;
     int64_t *order = rd_new(int64_t, 303), n = 0, late = 0, wrong = 0, same = 0;
-    is_rc(plan_create(c, NULL, &o, &plan), RD_OK, "plan");
+    is_rc(plan_create(c, NULL, NULL, &o, &plan), RD_OK, "plan");
     for (int64_t s = 0; s < plan.steps; s++) {
         plan_next(&plan);
         int64_t tokens = 0, targets = 0;
@@ -94,12 +94,12 @@ static void test_epochs(void)
     is_i64(wrong, 0, "replayed from the start, the same steps");
     plan_free(&plan);
     o.seed = 2;
-    is_rc(plan_create(c, NULL, &o, &plan), RD_OK, "plan of another seed");
+    is_rc(plan_create(c, NULL, NULL, &o, &plan), RD_OK, "plan of another seed");
     plan_next(&plan);
     ok(plan.items[0].row != order[0] || plan.items[1].row != order[1], "another order");
     plan_free(&plan);
     o.batch_tokens = 0;
-    is_rc(plan_create(c, NULL, &o, &plan), RD_EINPUT, "batches of nothing are refused");
+    is_rc(plan_create(c, NULL, NULL, &o, &plan), RD_EINPUT, "batches of nothing are refused");
     rd_free(order);
     rd_corpus_free(&c);
 }
@@ -115,7 +115,7 @@ static void test_shares(void)
     o.families[2] = o.families[3] = false;
     o.tokens = 60000;
     o.rehearsal = 0.2;
-    is_rc(plan_create(rows, pairs, &o, &plan), RD_OK, "plan of rows and pairs");
+    is_rc(plan_create(rows, pairs, NULL, &o, &plan), RD_OK, "plan of rows and pairs");
     for (int64_t s = 0; s < plan.steps; s++) {
         plan_next(&plan);
         for (int64_t i = 0; i < plan.n_items; i++) {
@@ -135,6 +135,51 @@ static void test_shares(void)
     plan_free(&plan);
     rd_corpus_free(&rows);
     rd_corpus_free(&pairs);
+}
+
+/* Pairs of two files: each its share of the pairs' tokens, whatever their numbers. */
+static void test_two_kinds_of_pairs(void)
+{
+    rd_corpus *rows = make_corpus(200, false), *pairs = make_corpus(50, true);
+    rd_corpus *more = make_corpus(7, true);
+    rd_train_opts o = options();
+    train_plan plan;
+    double tokens[3] = {0}, all = 0;
+    o.tokens = 60000;
+    o.rehearsal = 0.2;
+    o.more_pairs = "more.h5";
+    o.more_share = 0.25;
+    is_rc(plan_create(rows, pairs, more, &o, &plan), RD_OK, "plan of rows and two kinds of pairs");
+    for (int64_t s = 0; s < plan.steps; s++) {
+        plan_next(&plan);
+        for (int64_t i = 0; i < plan.n_items; i++) {
+            const plan_item *x = &plan.items[i];
+            tokens[x->corpus == rows ? 0 : x->corpus == pairs ? 1 : 2] += (double)x->tokens;
+            all += (double)x->tokens;
+        }
+    }
+    near_f64(tokens[0] / all, 0.2, 2e-3, "share of rows");
+    near_f64(tokens[1] / all, 0.8 * 0.75, 2e-3, "share of the first pairs");
+    near_f64(tokens[2] / all, 0.8 * 0.25, 2e-3, "share of the others");
+    plan_free(&plan);
+    o.tokens = 0;
+    o.epochs = 2;
+    o.rehearsal = 0;
+    is_rc(plan_create(NULL, pairs, more, &o, &plan), RD_OK, "by epochs");
+    ok(plan.steps >= 2 * (pairs->total + more->total) / (o.batch_tokens + pairs->longest_item),
+       "an epoch has the tokens of both");
+    plan_free(&plan);
+    more->n = 0;
+    const int rc = plan_create(NULL, pairs, more, &o, &plan);
+    ok(rc == RD_EINPUT && strstr(rd_error_get()->message, "no pairs in more.h5") != NULL,
+       "none of one kind: %s", rd_error_get()->message);
+    rd_error_clear();
+    more->n = 7;
+    pairs->n = 0;
+    is_rc(plan_create(rows, pairs, more, &o, &plan), RD_EINPUT, "none of the other");
+    rd_corpus_free(&rows);
+    rd_corpus_free(&pairs);
+    rd_corpus_free(&more);
 }
 
 static void test_deal(void)
@@ -226,6 +271,7 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     test_epochs();
     test_shares();
+    test_two_kinds_of_pairs();
     test_deal();
     test_micro();
     return rd_test_end();

@@ -87,6 +87,9 @@ typedef struct rd_filter_opts {
      *   scores; otherwise those with score >= min_score * demonstrations.
      * A proposal that never came and a response that never came are no rows (unanswered). */
     bool official;
+    /* No SFT rows and no labels: those tables stay empty.  A rule without a text, of a response
+     * that could not be read as one, is in no pair (unanswered). */
+    bool pairs_only;
     int64_t max_rule_chars; /* longer rules are dropped and counted; 0: no limit */
     bool sources_off[64];   /* task sources that are augmented but not trained on */
     /* Lent; not NULL: rules that can be read and have a pair or kind of it are dropped. */
@@ -115,7 +118,7 @@ typedef struct rd_filter_report {
     int64_t follow_low_score; /* hypotheses under follow_min_score: no rule-following rows */
     int64_t pairs_over_limit; /* dropped by max_pairs */
     int64_t unanswered;       /* official: hypotheses without a text, following rows without a
-                                 response */
+                                 response; pairs_only: the former */
     int64_t held_out;         /* hypotheses with a pair or kind that is not trained on */
     double length_quality[RD_FAMILIES + 1]; /* Pearson r of rule words and score / demonstrations;
                                                last: pooled; NaN if undefined */
@@ -125,6 +128,9 @@ typedef struct rd_filter_report {
  * rules by score, then by text, both descending (the official order of ties).  Pairs in the order
  * of (chosen, rejected) in that ranking; with max_pairs by gap first.
  * io rows: each query of a training task asked with its demonstrations; the gold output answers.
+ * Pairs of a task: every two of its rules that count (max_rule_chars, dedup) whose scores differ by
+ * more than gap, the better one chosen, but not two wordings of one rule (official: those too).
+ * Nothing else is asked of the chosen one: as in the paper it may be wrong, and under min_score.
  * Errors: RD_EINPUT (no traces.h5, or one of another schema; follow_queries needs the traces to
  * hold the applications to queries unless every target is gold), RD_ESTOP, RD_EIO. */
 int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o,

@@ -85,9 +85,14 @@ typedef struct rd_model_teacher_opts {
      * close. Not called for a stage that finds itself done. */
     int (*load)(void *context, const rd_model **model);
     void *context;
-    uint64_t identity;   /* which weights these are */
-    const rd_chat *chat; /* lent; outlives the teacher */
-    int64_t max_tokens;  /* per response */
+    uint64_t identity;         /* which weights these are */
+    const rd_chat *chat;       /* lent; outlives the teacher */
+    int64_t max_tokens;        /* per response */
+    int64_t max_answer_tokens; /* of those to applications; 0: max_tokens */
+    /* The model proposes alone, and the family's exact interpreter follows its rules, without
+     * tokens: its answer in the plainest form of a response; nothing where a text is no rule of the
+     * family, or the rule is undefined on the input. */
+    bool interpreter;
     rd_generator_opts generator;
 } rd_model_teacher_opts;
 

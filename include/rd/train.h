@@ -116,6 +116,11 @@ typedef struct rd_train_opts {
     double lambda;
     double rehearsal; /* share r of the tokens spent on SFT rows (0: the paper's ORPO); the loss
                          is then (1 - r) ORPO + r SFT, each with its own mean */
+    /* Another datasets.h5 with pairs; NULL: none.  Of the pairs' tokens the share more_share comes
+     * from there, the rest from the first; both go round as often as that takes.  1: all come from
+     * there, and the first only has the rehearsal's rows. */
+    const char *more_pairs;
+    double more_share;
     /* output */
     const char *dir;          /* checkpoints/ and metrics.h5 go here */
     const char *stage;        /* "sft" or "align": names in metrics and checkpoints */

@@ -345,6 +345,45 @@ done:
     return rc;
 }
 
+/* Pairs of the student's own rules need a student that proposes some. */
+static int check_own(const config *c, const config_arm *a, const config_arm *source)
+{
+    int rc = RD_OK;
+    const char *pairs = config_text(&a->keys, "align.pairs");
+    const double share = config_real(&a->keys, "align.own.share");
+    const bool by_student = strcmp(config_text(&a->keys, "align.own.score"), "student") == 0;
+    if (strcmp(pairs, "teacher") == 0) goto done;
+    if (!config_list_has(&source->keys, "stages", "sft"))
+        RD_FAIL(RD_EINPUT,
+                "%s: align.pairs of arm '%s' is '%s', but stages of '%s' hold no sft: there is no "
+                "student to propose rules",
+                c->path, a->name, pairs, source->name);
+    /* A published model may propose and follow rules without having been tuned on that. */
+    if (!*config_text(&source->keys, "model.base")) {
+        if (!config_list_has(&source->keys, "sft.kinds", "generate"))
+            RD_FAIL(RD_EINPUT,
+                    "%s: align.pairs of arm '%s' is '%s', but sft.kinds of '%s' hold no generate: "
+                    "its student proposes no rules",
+                    c->path, a->name, pairs, source->name);
+        if (by_student && !config_list_has(&source->keys, "sft.kinds", "follow"))
+            RD_FAIL(RD_EINPUT,
+                    "%s: align.own.score of arm '%s' is 'student', but sft.kinds of '%s' hold no "
+                    "follow: its student follows no rules (the interpreter would)",
+                    c->path, a->name, source->name);
+    }
+    if (!(config_real(&a->keys, "align.own.temperature") > 0))
+        RD_FAIL(RD_EINPUT,
+                "%s: align.own.temperature of arm '%s' is 0: all rules of a task would be the same",
+                c->path, a->name);
+    if (strcmp(pairs, "both") == 0 && !(share > 0 && share < 1))
+        RD_FAIL(RD_EINPUT,
+                "%s: align.own.share of arm '%s' is %g: align.pairs \"both\" needs a share between "
+                "0 and 1",
+                c->path, a->name, share);
+done:
+    return rc;
+}
+
 /* An arm must find the weights that it starts from.  After --set, which may change either arm. */
 static int check_arm(const config *c, const config_arm *a)
 {
@@ -368,6 +407,7 @@ static int check_arm(const config *c, const config_arm *a)
                 "%s: align.start of arm '%s' is 'branch', but align.branch_at of '%s' "
                 "is 0: no branch is kept",
                 c->path, a->name, source->name);
+    if (config_list_has(&a->keys, "stages", "align")) RD_TRY(check_own(c, a, source));
     if (config_list_has(&a->keys, "stages", "eval") &&
         config_list(&a->keys, "eval.methods")->n == 0)
         RD_FAIL(RD_EINPUT, "%s: eval.methods of arm '%s': at least one is needed", c->path,
@@ -701,6 +741,18 @@ static bool is_harmless(const char *path)
     return false;
 }
 
+static bool is_hashed(const char *path, const char *const *prefixes)
+{
+    bool in = false;
+    for (const char *const *p = prefixes; *p; p++) {
+        const bool out = **p == '!';
+        if (strncmp(path, *p + out, strlen(*p + out)) != 0) continue;
+        if (out) return false;
+        in = true;
+    }
+    return in && !is_harmless(path);
+}
+
 uint64_t config_hash(const config_scope *s, const char *const *prefixes)
 {
     int n;
@@ -708,11 +760,8 @@ uint64_t config_hash(const config_scope *s, const char *const *prefixes)
     rd_json *doc = rd_json_new(RD_JSON_OBJECT);
     rd_buf text = {0};
     for (int i = 0; i < n; i++)
-        for (const char *const *p = prefixes; *p; p++)
-            if (strncmp(k[i].path, *p, strlen(*p)) == 0 && !is_harmless(k[i].path)) {
-                put_value(rd_json_root(doc), k[i].path, &k[i], &s->value[i]);
-                break;
-            }
+        if (is_hashed(k[i].path, prefixes))
+            put_value(rd_json_root(doc), k[i].path, &k[i], &s->value[i]);
     rd_json_print(rd_json_root(doc), false, &text);
     uint64_t h = rd_hash(text.data, text.len, 0);
     rd_buf_free(&text);

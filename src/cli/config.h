@@ -85,7 +85,8 @@ char *config_prompt_path(const config *c, const char *file);
 
 void config_run_dir(const config *c, rd_buf *dir); /* run.dir, or runs/NAME */
 
-/* The keys that determine a stage's results, hashed; prefixes end with NULL. */
+/* The keys that determine a stage's results, hashed; prefixes end with NULL, and one that begins
+ * with '!' leaves its keys out. */
 uint64_t config_hash(const config_scope *s, const char *const *prefixes);
 void config_help(FILE *f); /* the table of keys */
 

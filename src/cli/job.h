@@ -1,7 +1,7 @@
 /* job.h: one run of the program: what its stages share (private to cli).
  *
  * The run directory:  manifest.json, traces.h5, datasets.h5, tokenizer.json,
- * arms/NAME/{checkpoints/, metrics.h5, predictions.h5}, report.txt, report.json. */
+ * arms/NAME/{checkpoints/, metrics.h5, predictions.h5, own/}, report.txt, report.json. */
 #ifndef RD_CLI_JOB_H
 #define RD_CLI_JOB_H
 
@@ -9,6 +9,13 @@
 #include "rd/distill.h"
 #include "rd/infer.h"
 #include "rd/train.h"
+
+/* Preference pairs of the student's own rules (own.c). */
+typedef struct own_report {
+    rd_augment_report augment;
+    rd_filter_report filter;
+    int64_t gap[RD_FAMILIES][RD_HIST]; /* pairs by the gap of their scores, 0 … 20 (20: or more) */
+} own_report;
 
 typedef struct job {
     config cfg;
@@ -48,8 +55,9 @@ typedef struct job {
         char *adapter_path; /* of sft.adapter.path; NULL: no adapter is given */
         uint64_t adapter_content;
         rd_adapter_opts adapter;
-        bool have_sft, have_align;
+        bool have_sft, have_align, have_own;
         rd_train_report sft, align;
+        own_report own;
         int64_t parameters;
         rd_chat *chat; /* NULL: not made yet */
     } arm[CONFIG_MAX_ARMS];
@@ -101,6 +109,8 @@ int chats_check(const job *j);
 void options_teacher(const job *j, rd_teacher_opts *o);
 int options_key(const config_scope *s, rd_teacher_opts *o); /* from the environment */
 void options_augment(const job *j, rd_augment_opts *o);
+/* Whether a source's tasks are trained on: used [CONFIG_MAX_TASKS]. */
+void options_sources(const job *j, bool *used);
 void options_filter(const job *j, rd_filter_opts *o);
 int options_train(const job *j, const config_arm *arm, const char *stage, rd_train_opts *o);
 bool options_adapter(const config_scope *s, rd_adapter_opts *o); /* false: none is wanted */
@@ -127,6 +137,30 @@ int tutor_load(void *context, const rd_model **model);
 void tutor_options(tutor *t, rd_model_teacher_opts *o);
 void tutor_close(tutor *t);
 
+/* own.c: rules that the weights in front of an arm's alignment propose for some of its training
+ * tasks, and the pairs of them, in arms/NAME/own: traces.h5 and datasets.h5, made as augment and
+ * filter make them, with the student as the teacher.
+ *   own_wanted  does align.pairs of the arm ask for them?
+ *   own_key     the key of an alignment, with what these pairs depend on besides.
+ *   own_choose  chosen [tasks]: of the training tasks in use of the families named, at most limit
+ *               (0: all), evenly spread over families and within each; a family with fewer gives
+ *               what it has.  used [sources], family [RD_FAMILIES].
+ *   own_run     makes or finds the files and fills arm[index].own.  identity: which weights load
+ *               gives (tutor_load's contract; called when rules must still be drawn).  RD_EINPUT
+ *               when no task or no pair is there; RD_ESTOP.
+ * All Local but own_run, which is Collective. */
+typedef struct own_student {
+    int (*load)(void *context, const rd_model **model);
+    void *context;
+    uint64_t identity;
+} own_student;
+bool own_wanted(const config_arm *arm);
+uint64_t own_key(const config_arm *arm, uint64_t key);
+void own_choose(const rd_taskset *tasks, const bool *used, const bool *family, int64_t limit,
+                bool *chosen);
+int own_run(job *j, int index, const own_student *student);
+char *own_path(const job *j, const config_arm *arm, const char *file); /* caller frees */
+
 /* stages.c.  Collective; idempotent. */
 int stage_augment(job *j);
 int stage_filter(job *j);
@@ -136,6 +170,8 @@ int stage_eval(job *j, int arm);
 int stage_report(job *j);
 
 /* report.c */
+/* " 2:60% 3:40%": the family's pairs by gap; nothing without any. */
+void report_gaps(const own_report *r, rd_family f, rd_buf *out);
 void report_table(const rd_results *r, rd_buf *out);
 void report_verdicts(const rd_results *r, rd_buf *out);
 /* Peak memory of a rank, bytes: the program's own count and the operating system's; each the

@@ -94,6 +94,12 @@ void options_augment(const job *j, rd_augment_opts *o)
     };
 }
 
+void options_sources(const job *j, bool *used)
+{
+    for (int i = 0; i < CONFIG_MAX_TASKS; i++)
+        used[i] = i < j->cfg.n_tasks && config_bool(&j->cfg.task[i], "train");
+}
+
 void options_filter(const job *j, rd_filter_opts *o)
 {
     const config_scope *s = &j->cfg.keys;
@@ -115,8 +121,9 @@ void options_filter(const job *j, rd_filter_opts *o)
     o->dedup =
         strcmp(config_text(s, "filter.dedup"), "task") == 0 ? RD_DEDUP_TASK : RD_DEDUP_FAMILY;
     o->max_rule_chars = config_int(s, "filter.max_rule_chars");
-    for (int i = 0; i < j->cfg.n_tasks; i++)
-        o->sources_off[i] = !config_bool(&j->cfg.task[i], "train");
+    bool used[CONFIG_MAX_TASKS];
+    options_sources(j, used);
+    for (int i = 0; i < j->cfg.n_tasks; i++) o->sources_off[i] = !used[i];
     for (int f = 0; f < RD_FAMILIES; f++) o->held[f] = j->held[f];
     o->official = config_is_official(&j->cfg);
     o->seed = (uint64_t)config_int(s, "run.seed");

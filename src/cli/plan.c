@@ -201,6 +201,9 @@ static void text_stage(const run_plan *r, const stage_plan *s, rd_buf *out)
     if (p->steps > 0) rd_buf_printf(out, "; %.0f steps, %.3g hours", p->steps, p->hours);
     rd_buf_printf(out, "\n  a checkpoint: %s, %.3g s\n",
                   bytes_text(p->checkpoint_bytes, bytes, sizeof bytes), p->checkpoint_seconds);
+    if (s->c.pairs && own_wanted(s->arm))
+        rd_buf_puts(out, "  making the pairs of the student's own rules comes first and is not in "
+                         "these times\n");
     if (!p->busy)
         rd_buf_printf(out, "  a step of %lld tokens has no row for each of %d replicas\n",
                       (long long)s->c.train.batch_tokens, s->c.data);

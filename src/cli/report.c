@@ -244,7 +244,46 @@ static void put_filter(const rd_filter_report *r, rd_json_node *counts, rd_buf *
     if (r->held_out > 0) rd_json_set_int(o, "held_out", r->held_out);
 }
 
-static void put_training(const job *j, rd_json_node *counts)
+void report_gaps(const own_report *r, rd_family f, rd_buf *out)
+{
+    const double pairs = (double)r->filter.pairs[f];
+    for (int gap = 0; gap < RD_HIST; gap++)
+        if (r->gap[f][gap] > 0)
+            rd_buf_printf(out, " %d%s:%.0f%%", gap, gap == RD_HIST - 1 ? "+" : "",
+                          100.0 * (double)r->gap[f][gap] / pairs);
+}
+
+/* Pairs of the student's own rules, by family. */
+static void put_own(const config_arm *arm, const own_report *r, rd_json_node *a, rd_buf *text)
+{
+    rd_json_node *o = rd_json_set_object(a, "own");
+    rd_json_set_int(o, "tasks", r->augment.tasks);
+    rd_json_set_int(o, "hypotheses", r->augment.hypotheses);
+    rd_json_set_int(o, "applications", r->augment.applications);
+    rd_json_set_int(o, "tokens_out", r->augment.tokens_out);
+    rd_json_set_int(o, "duplicates", r->filter.duplicates);
+    rd_json_set_int(o, "unreadable", r->filter.unanswered);
+    rd_json_set_int(o, "identical_pairs", r->filter.identical_pairs);
+    rd_json_node *pairs = rd_json_set_object(o, "pairs"), *gaps = rd_json_set_object(o, "gaps");
+    rd_json_node *solved = rd_json_set_object(o, "full_score_share");
+    for (int f = 0; f < RD_FAMILIES; f++) {
+        const char *name = rd_family_name((rd_family)f);
+        if (r->augment.tasks_of[f] == 0) continue;
+        rd_json_set_int(pairs, name, r->filter.pairs[f]);
+        rd_json_set_number(solved, name,
+                           (double)r->augment.solved[f] / (double)r->augment.tasks_of[f]);
+        int last = RD_HIST - 1;
+        while (last >= 0 && r->gap[f][last] == 0) last--;
+        rd_json_node *list = rd_json_set_array(gaps, name);
+        for (int gap = 0; gap <= last; gap++) rd_json_set_int(list, NULL, r->gap[f][gap]);
+        rd_buf_printf(text, "pairs    %s: %-14s %lld of its own rules, by gap", arm->name, name,
+                      (long long)r->filter.pairs[f]);
+        report_gaps(r, (rd_family)f, text);
+        rd_buf_putc(text, '\n');
+    }
+}
+
+static void put_training(const job *j, rd_json_node *counts, rd_buf *text)
 {
     rd_json_node *arms = rd_json_set_object(counts, "arms");
     for (int i = 0; i < j->cfg.n_arms; i++) {
@@ -253,6 +292,7 @@ static void put_training(const job *j, rd_json_node *counts)
         const bool have[] = {j->arm[i].have_sft, j->arm[i].have_align};
         static const char *const names[] = {"sft", "align"};
         rd_json_set_int(a, "parameters", j->arm[i].parameters);
+        if (j->arm[i].have_own) put_own(&j->cfg.arm[i], &j->arm[i].own, a, text);
         for (int k = 0; k < 2; k++) {
             if (!have[k]) continue;
             rd_json_node *o = rd_json_set_object(a, names[k]);
@@ -359,7 +399,7 @@ static int root_write(const job *j, const rd_timing *rows, int n_rows, const rd_
     counts = rd_json_set_object(root, "counts");
     if (j->have_augment) put_augment(&j->augment, counts);
     if (j->have_filter) put_filter(&j->filter, counts, &text);
-    put_training(j, counts);
+    put_training(j, counts, &text);
     put_leakage(j, root, &text);
     put_operations(j, root, &text);
     rd_json_node *list = rd_json_set_array(root, "warnings");

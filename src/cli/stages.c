@@ -231,8 +231,9 @@ static int train_key(job *j, const config_arm *arm, const char *stage, uint64_t 
 {
     int rc = RD_OK;
     const char *sft[] = {"model.", "sft.", "align.branch_at", NULL};
-    const char *align[] = {"model.", "sft.kinds", "sft.families", "sft.share", "sft.family_share",
-                           "align.", NULL};
+    const char *align[] = {"model.",       "sft.kinds",        "sft.families",
+                           "sft.share",    "sft.family_share", "align.",
+                           "!align.pairs", "!align.own.",      NULL};
     const char *untuned[] = {"model.", NULL};
     const char *const *prefixes = strcmp(stage, "sft") == 0     ? sft
                                   : strcmp(stage, "align") == 0 ? align
@@ -309,6 +310,89 @@ done:
     return rc;
 }
 
+static bool from_branch(const config_arm *arm)
+{
+    return strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
+}
+
+/* The keys of the SFT that an arm's alignment starts from, and of the alignment. */
+static int align_keys(job *j, const config_arm *arm, uint64_t *parent, uint64_t *key)
+{
+    int rc = RD_OK;
+    RD_TRY(train_key(j, job_source_arm(j, arm), "sft", 0, parent));
+    RD_TRY(train_key(j, arm, "align", *parent + from_branch(arm), key));
+    *key = own_key(arm, *key);
+done:
+    return rc;
+}
+
+/* A file that SFT of the arm `from`, or an alignment after it, ended with, as decoding needs it:
+ * adapters merged. */
+static int load_tuned(const job *j, const config_arm *from, const char *path, uint64_t key,
+                      rd_model *model)
+{
+    int rc = RD_OK;
+    rd_train_opts o = {0};
+    o.adapted = job_adapter(j, from, &o.adapter);
+    if (frozen_base(j, from, &o) != NULL) {
+        RD_TRY(start_weights(j, from, model));
+        RD_TRY(rd_checkpoint_load_adapter(j->grid, path, key, &o.adapter, model));
+        RD_TRY(rd_agree(&j->grid->world, rd_model_merge(model, NULL, NULL)));
+    } else {
+        RD_TRY(rd_checkpoint_load_weights(j->grid, path, key, model));
+    }
+done:
+    return rc;
+}
+
+/* The student that proposes rules for pairs: loaded once, if at all. */
+typedef struct start_student {
+    job *j;
+    const config_arm *arm;
+    const char *path;
+    uint64_t key;
+    rd_model *model;
+} start_student;
+
+static int load_start(void *context, const rd_model **model)
+{
+    int rc = RD_OK;
+    start_student *s = context;
+    if (!s->model) {
+        RD_TRY(model_create(s->j, s->arm, false, &s->model));
+        RD_TRY(load_tuned(s->j, job_source_arm(s->j, s->arm), s->path, s->key, s->model));
+        RD_TRY(rd_model_pack(s->model));
+    }
+    *model = s->model;
+done:
+    return rc;
+}
+
+static int own_pairs(job *j, int index, const char *path, uint64_t parent)
+{
+    const config_arm *arm = &j->cfg.arm[index];
+    start_student s = {.j = j, .arm = arm, .path = path, .key = parent};
+    const own_student student = {load_start, &s, parent + from_branch(arm)};
+    const int rc = own_run(j, index, &student);
+    rd_model_free(&s.model);
+    return rc;
+}
+
+/* With the pairs that align.pairs asks for: they are made first. */
+static int align_pairs(job *j, int index, const char *start, uint64_t parent, rd_train_opts *o,
+                       char **path)
+{
+    int rc = RD_OK;
+    const config_arm *arm = &j->cfg.arm[index];
+    const bool both = strcmp(config_text(&arm->keys, "align.pairs"), "both") == 0;
+    if (!own_wanted(arm)) return RD_OK;
+    RD_TRY(own_pairs(j, index, start, parent));
+    o->more_pairs = *path = own_path(j, arm, "datasets.h5");
+    o->more_share = both ? config_real(&arm->keys, "align.own.share") : 1;
+done:
+    return rc;
+}
+
 int stage_align(job *j, int index)
 {
     int rc = RD_OK;
@@ -317,16 +401,15 @@ int stage_align(job *j, int index)
     const rd_chat *chat = NULL;
     rd_train_opts o;
     uint64_t parent;
-    bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
-    char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5");
-    char *start =
-        job_arm_path(j, from, branch ? "checkpoints/sft-branch.h5" : "checkpoints/sft-final.h5");
+    char *dir = job_arm_path(j, arm, ""), *datasets = job_path(j, "datasets.h5"), *own = NULL;
+    char *start = job_arm_path(
+        j, from, from_branch(arm) ? "checkpoints/sft-branch.h5" : "checkpoints/sft-final.h5");
     RD_TRY(job_tokenizer(j));
-    rd_clock_begin("align");
     RD_TRY(options_train(j, arm, "align", &o));
     o.dir = dir;
-    RD_TRY(train_key(j, from, "sft", 0, &parent));
-    RD_TRY(train_key(j, arm, "align", parent + branch, &o.key));
+    RD_TRY(align_keys(j, arm, &parent, &o.key));
+    RD_TRY(align_pairs(j, index, start, parent, &o, &own));
+    rd_clock_begin("align");
     RD_TRY(job_chat(j, arm, &chat));
     o.adapted = job_adapter(j, from, &o.adapter);
     o.base = frozen_base(j, from, &o);
@@ -347,6 +430,7 @@ done:
     rd_model_free(&model);
     rd_free(dir);
     rd_free(datasets);
+    rd_free(own);
     rd_free(start);
     return rc;
 }
@@ -510,15 +594,10 @@ char *job_arm_weights(const job *j, const config_arm *arm)
 static int weights_key(job *j, const config_arm *arm, uint64_t *key)
 {
     int rc = RD_OK;
-    uint64_t parent;
+    uint64_t parent, aligned;
     if (job_is_untuned(arm)) return train_key(j, arm, "untuned", 0, key);
-    RD_TRY(train_key(j, job_source_arm(j, arm), "sft", 0, &parent));
-    if (config_list_has(&arm->keys, "stages", "align")) {
-        bool branch = strcmp(config_text(&arm->keys, "align.start"), "branch") == 0;
-        RD_TRY(train_key(j, arm, "align", parent + branch, key));
-    } else {
-        *key = parent;
-    }
+    RD_TRY(align_keys(j, arm, &parent, &aligned));
+    *key = config_list_has(&arm->keys, "stages", "align") ? aligned : parent;
 done:
     return rc;
 }
@@ -527,8 +606,6 @@ done:
 static int final_weights(const job *j, const config_arm *arm, uint64_t key, rd_model *model)
 {
     int rc = RD_OK;
-    const config_arm *from = job_source_arm(j, arm);
-    rd_train_opts o = {0};
     char *path = job_arm_weights(j, arm);
     if (job_is_untuned(arm)) {
         int64_t trained = j->grid->world.rank == 0 && rd_file_exists(path);
@@ -545,14 +622,7 @@ static int final_weights(const job *j, const config_arm *arm, uint64_t key, rd_m
         if (given) RD_TRY(rd_agree(&j->grid->world, rd_model_merge(model, NULL, NULL)));
         goto done;
     }
-    o.adapted = job_adapter(j, from, &o.adapter);
-    if (frozen_base(j, from, &o) != NULL) {
-        RD_TRY(start_weights(j, from, model));
-        RD_TRY(rd_checkpoint_load_adapter(j->grid, path, key, &o.adapter, model));
-        RD_TRY(rd_agree(&j->grid->world, rd_model_merge(model, NULL, NULL)));
-    } else {
-        RD_TRY(rd_checkpoint_load_weights(j->grid, path, key, model));
-    }
+    RD_TRY(load_tuned(j, job_source_arm(j, arm), path, key, model));
 done:
     rd_free(path);
     return rc;

@@ -88,6 +88,10 @@ static void put_files(const job *j, rd_json_node *list)
                    align = config_list_has(&a->keys, "stages", "align");
         char *metrics = job_arm_path(j, a, "metrics.h5");
         if (sft) add_file(list, a->name, "checkpoints/sft-final.h5");
+        if (align && own_wanted(a)) {
+            add_file(list, a->name, "own/traces.h5");
+            add_file(list, a->name, "own/datasets.h5");
+        }
         if (align) add_file(list, a->name, "checkpoints/align-final.h5");
         if ((sft || align) && rd_file_exists(metrics)) add_file(list, a->name, "metrics.h5");
         if (config_list_has(&a->keys, "stages", "eval")) add_file(list, a->name, "predictions.h5");
@@ -252,9 +256,11 @@ done:
 static int put_aside(const job *j)
 {
     int rc = RD_OK;
-    static const char *const files[] = {"predictions.h5", "metrics.h5"};
-    for (int i = 0; i < 2 * j->cfg.n_arms; i++) {
-        char *path = job_arm_path(j, &j->cfg.arm[i / 2], files[i % 2]);
+    static const char *const files[] = {"predictions.h5", "metrics.h5", "own/traces.h5",
+                                        "own/datasets.h5"};
+    enum { FILES = sizeof files / sizeof *files };
+    for (int i = 0; i < FILES * j->cfg.n_arms; i++) {
+        char *path = job_arm_path(j, &j->cfg.arm[i / FILES], files[i % FILES]);
         char *damage = rd_file_exists(path) ? member_file_damage(path) : NULL;
         rd_buf away = {0};
         rd_buf_printf(&away, "%s.damaged", path);

@@ -193,7 +193,7 @@ static int filter_task(filter *f, const traces *t, int64_t row)
             f->report->held_out++;
             continue;
         }
-        if (f->o->official && !*text) {
+        if ((f->o->official || f->o->pairs_only) && !*text) {
             f->report->unanswered++;
             continue;
         }
@@ -205,7 +205,8 @@ static int filter_task(filter *f, const traces *t, int64_t row)
     }
     scored_task_rank(&task);
     rd_pool_mark(&f->out.pool);
-    RD_TRY(rows_make(f->prompts, f->o, &task, &f->chosen[family], &f->out, f->report));
+    if (!f->o->pairs_only)
+        RD_TRY(rows_make(f->prompts, f->o, &task, &f->chosen[family], &f->out, f->report));
     pairs_make(f->prompts, f->o, &task, &f->out, f->report);
 done:
     scored_task_free(&task);
@@ -486,6 +487,7 @@ static uint64_t filter_key(const rd_filter_opts *o, const rd_prompts *p, int64_t
     h = rd_hash(&o->min_score, sizeof o->min_score, h);
     h = rd_hash(&o->follow_min_score, sizeof o->follow_min_score, h);
     h = rd_hash(o->gap, sizeof o->gap, h);
+    if (o->pairs_only) h = rd_hash_str("pairs only", h);
     h = rd_hash(o->sources_off, sizeof o->sources_off, h);
     for (int f = 0; f < RD_FAMILIES; f++) {
         const uint64_t held = rd_held_hash(o->held[f]);
@@ -588,7 +590,7 @@ int rd_filter_run(const rd_grid *g, const rd_prompts *p, const rd_filter_opts *o
     RD_TRY(read_finished(&f, path.data, &finished));
     if (finished) goto done;
     if (o->dedup == RD_DEDUP_FAMILY) RD_TRY(exchange_texts(&f));
-    if (o->official) RD_TRY(exchange_chosen(&f));
+    if (o->official && !o->pairs_only) RD_TRY(exchange_chosen(&f));
     RD_TRY(filter_tasks(&f));
     sum_report(&f);
     RD_TRY(write_file(&f, path.data));

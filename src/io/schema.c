@@ -370,11 +370,15 @@ static const schema_array no_arrays[] = {END};
 
 const schema schemas[] = {
     {"redistill.traces", 1, "RUN/traces.h5",
-     "What the teacher proposed and how far its rules hold. Rows follow the order of tasks.", true,
-     NULL, traces_attributes, traces_tables, no_arrays},
+     "What the teacher proposed and how far its rules hold. Rows follow the order of tasks. "
+     "RUN/arms/ARM/own/traces.h5, with align.pairs \"student\" or \"both\": the same of the "
+     "student "
+     "that alignment starts from, for some of the training tasks.",
+     true, NULL, traces_attributes, traces_tables, no_arrays},
     {"redistill.datasets", 1, "RUN/datasets.h5",
-     "What the students are trained on. Rows follow the order of tasks.", true, NULL,
-     datasets_attributes, datasets_tables, datasets_arrays},
+     "What the students are trained on. Rows follow the order of tasks. "
+     "RUN/arms/ARM/own/datasets.h5: the preference pairs of the student's own rules alone.",
+     true, NULL, datasets_attributes, datasets_tables, datasets_arrays},
     {"redistill.metrics", 1, "RUN/arms/ARM/metrics.h5",
      "Training as it goes. Replaced as a whole every two seconds while the job runs, so it can be "
      "opened at any time; it has the tables of the stages that have begun.",

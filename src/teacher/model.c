@@ -66,8 +66,11 @@ static uint64_t model_key(const teacher_setup *setup, const void *state)
                               (uint64_t)m->o.max_tokens,
                               (uint64_t)m->o.generator.max_len};
     const uint64_t responses = rd_generator_opts_hash(&m->o.generator);
+    const uint64_t following[] = {(uint64_t)m->o.max_answer_tokens, m->o.interpreter};
     uint64_t h = rd_hash(parts, sizeof parts, rd_hash_str("model", 1));
-    return responses != 0 ? rd_hash(&responses, sizeof responses, h) : h;
+    if (responses != 0) h = rd_hash(&responses, sizeof responses, h);
+    if (following[0] != 0 || following[1] != 0) h = rd_hash(following, sizeof following, h);
+    return h;
 }
 
 static int model_open(void *state, const rd_grid *g, const char *dir)
@@ -130,7 +133,7 @@ static model_job *add_job(model_state *m, rd_family f, int64_t n, int64_t n_prom
 }
 
 static void add_request(model_state *m, model_job *j, int64_t index, const char *prompt,
-                        uint64_t key, double temperature)
+                        uint64_t key, double temperature, int64_t max_new)
 {
     if (m->first == m->n) m->first = m->n = 0;
     if (m->n == m->cap) {
@@ -139,7 +142,7 @@ static void add_request(model_state *m, model_job *j, int64_t index, const char 
         rd_resize(m->of, m->cap);
     }
     m->ask[m->n] = (rd_gen_request){
-        .prompt = prompt, .key = key, .temperature = temperature, .max_new = m->o.max_tokens};
+        .prompt = prompt, .key = key, .temperature = temperature, .max_new = max_new};
     m->of[m->n++] = (request){j, index};
 }
 
@@ -169,9 +172,30 @@ static int model_propose_start(void *state, const rd_task *task, int64_t k, doub
     rd_prompt_propose(m->prompts, task, &prompt);
     j->prompt[0] = rd_buf_take(&prompt);
     for (int64_t i = 0; i < k; i++)
-        add_request(m, j, i, j->prompt[0], rd_hash(&i, sizeof i, stream), temperature);
+        add_request(m, j, i, j->prompt[0], rd_hash(&i, sizeof i, stream), temperature,
+                    m->o.max_tokens);
     if (k == 0) finish_job(m, j);
     return RD_OK;
+}
+
+/* A rule is parsed once for the applications that follow each other under it. */
+static void interpret(const rd_prompts *prompts, rd_family f, int64_t n, rd_application *a)
+{
+    rd_rule *rule = NULL;
+    rd_buf answer = {0}, response = {0};
+    for (int64_t i = 0; i < n; i++) {
+        if (i == 0 || strcmp(a[i].rule, a[i - 1].rule) != 0) {
+            rd_rule_free(f, &rule);
+            rule = rd_rule_parse(f, a[i].rule);
+        }
+        rd_buf_clear(&answer);
+        if (rule && rd_rule_run(f, rule, a[i].input, &answer, NULL))
+            rd_response_follow(prompts, f, NULL, answer.data ? answer.data : "", &response);
+        a[i].response = rd_buf_take(&response);
+        a[i].tokens_in = a[i].tokens_out = 0;
+    }
+    rd_rule_free(f, &rule);
+    rd_buf_free(&answer);
 }
 
 static int model_apply_start(void *state, rd_family f, int64_t n, double temperature,
@@ -179,10 +203,15 @@ static int model_apply_start(void *state, rd_family f, int64_t n, double tempera
 {
     model_state *m = state;
     const uint64_t stream = rd_hash_str("apply", m->seed);
+    const int64_t most = m->o.max_answer_tokens > 0 ? m->o.max_answer_tokens : m->o.max_tokens;
     model_job *j = add_job(m, f, n, n, tag);
     rd_buf prompt = {0};
     j->a = a;
-    for (int64_t i = 0; i < n; i++) {
+    if (m->o.interpreter) {
+        interpret(m->prompts, f, n, a);
+        j->left = 0;
+    }
+    for (int64_t i = 0; i < n && !m->o.interpreter; i++) {
         a[i].tokens_in = a[i].tokens_out = 0;
         if (!*a[i].rule) { /* none came */
             a[i].response = rd_strdup("");
@@ -191,8 +220,8 @@ static int model_apply_start(void *state, rd_family f, int64_t n, double tempera
         }
         rd_prompt_follow(m->prompts, f, a[i].rule, a[i].input, &prompt);
         j->prompt[i] = rd_buf_take(&prompt);
-        add_request(m, j, i, j->prompt[i], rd_hash(&a[i].key, sizeof a[i].key, stream),
-                    temperature);
+        add_request(m, j, i, j->prompt[i], rd_hash(&a[i].key, sizeof a[i].key, stream), temperature,
+                    most);
     }
     if (j->left == 0) finish_job(m, j);
     return RD_OK;

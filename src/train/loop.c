@@ -29,7 +29,7 @@ typedef struct train_run {
     rd_model *model;
     const rd_train_opts *o;
     const char *const *clock;
-    rd_corpus *rows, *pairs;
+    rd_corpus *rows, *pairs, *more; /* more: pairs of another file */
     train_plan plan;
     train_deal deal;
     micro_batch micro;
@@ -130,9 +130,10 @@ static int prepare(train_run *r)
     int rc = RD_OK;
     const rd_train_opts *o = r->o;
     int64_t longest_item = 0, longest = 0;
-    RD_TRY(plan_create(r->rows, r->pairs, o, &r->plan));
-    for (int i = 0; i < 2; i++) {
-        const rd_corpus *c = i == 0 ? r->rows : r->pairs;
+    const rd_corpus *const all[] = {r->rows, r->pairs, r->more};
+    RD_TRY(plan_create(r->rows, r->pairs, r->more, o, &r->plan));
+    for (int i = 0; i < 3; i++) {
+        const rd_corpus *c = all[i];
         if (c == NULL) continue;
         if (c->longest_item > longest_item) longest_item = c->longest_item;
         if (c->longest_sequence > longest) longest = c->longest_sequence;
@@ -475,6 +476,7 @@ static void run_free(train_run *r)
     plan_free(&r->plan);
     rd_corpus_free(&r->rows);
     rd_corpus_free(&r->pairs);
+    rd_corpus_free(&r->more);
     for (int l = 0; l < MAX_LEVELS; l++) rd_free(r->level[l]);
     rd_free(r->sums);
 }
@@ -522,6 +524,19 @@ done:
     return rc;
 }
 
+/* The pairs, of one file or of two. */
+static int load_pairs(train_run *r, const rd_chat *chat, const char *datasets)
+{
+    int rc = RD_OK;
+    const char *more = r->o->more_pairs;
+    const bool both = more != NULL && r->o->more_share < 1;
+    RD_TRY(
+        rd_corpus_load(r->g, more == NULL || both ? datasets : more, chat, r->o, true, &r->pairs));
+    if (both) RD_TRY(rd_corpus_load(r->g, more, chat, r->o, true, &r->more));
+done:
+    return rc;
+}
+
 static int train(train_run *r, const rd_chat *chat, const char *datasets, bool pairs,
                  rd_train_report *report)
 {
@@ -538,7 +553,7 @@ static int train(train_run *r, const rd_chat *chat, const char *datasets, bool p
         checkpoint_remove_steps(&r->files); /* a kill may have come between the two */
         goto done;
     }
-    if (pairs) RD_TRY(rd_corpus_load(r->g, datasets, chat, r->o, true, &r->pairs));
+    if (pairs) RD_TRY(load_pairs(r, chat, datasets));
     if (!pairs || r->o->rehearsal > 0)
         RD_TRY(rd_corpus_load(r->g, datasets, chat, r->o, false, &r->rows));
     r->f = (objective){.variant = r->o->variant,

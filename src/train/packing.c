@@ -144,8 +144,29 @@ void plan_seek(train_plan *plan, int64_t step)
     while (plan->step < step) plan_next(plan);
 }
 
-int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_opts *o,
-                train_plan *plan)
+/* The streams of both kinds of pairs, their shares adding up to weight. */
+static int add_pairs(train_plan *plan, const rd_corpus *pairs, const rd_corpus *more,
+                     const rd_train_opts *o, double weight)
+{
+    int rc = RD_OK;
+    const double share = more != NULL ? o->more_share : 0;
+    if (!(share >= 0 && share <= 1))
+        RD_FAIL(RD_EINPUT, "%s: share of the other pairs: expected a number in 0 ... 1, got %g",
+                o->stage, share);
+    if (share < 1) add_corpus(plan, pairs, o, weight * (1 - share));
+    const int first = plan->n_streams;
+    if (share > 0) add_corpus(plan, more, o, weight * share);
+    if (share < 1 && first == 0)
+        RD_FAIL(RD_EINPUT, "%s: there is nothing to train on (no pairs)", o->stage);
+    if (share > 0 && plan->n_streams == first)
+        RD_FAIL(RD_EINPUT, "%s: there is nothing to train on (no pairs in %s)", o->stage,
+                o->more_pairs);
+done:
+    return rc;
+}
+
+int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_corpus *more,
+                const rd_train_opts *o, train_plan *plan)
 {
     int rc = RD_OK;
     *plan = (train_plan){.seed = o->seed, .batch_tokens = o->batch_tokens};
@@ -156,10 +177,10 @@ int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_op
     if (!(rehearsal >= 0 && rehearsal <= 1))
         RD_FAIL(RD_EINPUT, "%s.rehearsal: expected a number in 0 ... 1, got %g", o->stage,
                 rehearsal);
-    if (pairs != NULL && rehearsal < 1) add_corpus(plan, pairs, o, 1 - rehearsal);
+    if (pairs != NULL && rehearsal < 1) RD_TRY(add_pairs(plan, pairs, more, o, 1 - rehearsal));
     int n_pair_streams = plan->n_streams;
     if (rows != NULL && rehearsal > 0) add_corpus(plan, rows, o, rehearsal);
-    if (plan->n_streams == 0 || (pairs != NULL && n_pair_streams == 0 && rehearsal < 1))
+    if (plan->n_streams == 0)
         RD_FAIL(RD_EINPUT, "%s: there is nothing to train on (%s)", o->stage,
                 pairs != NULL ? "no pairs" : "no rows of the wanted kinds and families");
     /* An epoch of preference optimisation is one over the pairs, with the rehearsal beside it. */

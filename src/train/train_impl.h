@@ -47,7 +47,7 @@ typedef struct plan_stream {
     int64_t used; /* tokens handed out */
 } plan_stream;
 
-enum { PLAN_STREAMS = (RD_TRAIN_KINDS + 1) * RD_TRAIN_FAMILIES };
+enum { PLAN_STREAMS = (RD_TRAIN_KINDS + 2) * RD_TRAIN_FAMILIES };
 
 /* Which items make up step s: a function of (seed, s) and the corpora alone, replayed from 0. */
 typedef struct train_plan {
@@ -65,10 +65,10 @@ typedef struct train_plan {
     int64_t row_targets, row_prompts, pair_targets, pair_count;
 } train_plan;
 
-/* rows, pairs: either may be NULL.  Local, the same on every rank.  RD_EINPUT: nothing to train on.
- */
-int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_train_opts *o,
-                train_plan *plan);
+/* rows, pairs: either may be NULL; more: pairs beside the others (o->more_share), or NULL.  Local,
+ * the same on every rank.  RD_EINPUT: nothing to train on. */
+int plan_create(const rd_corpus *rows, const rd_corpus *pairs, const rd_corpus *more,
+                const rd_train_opts *o, train_plan *plan);
 void plan_free(train_plan *plan);
 void plan_rewind(train_plan *plan);
 void plan_next(train_plan *plan); /* no allocation */
