@@ -93,6 +93,10 @@ static void put_files(const job *j, rd_json_node *list)
         if (config_list_has(&a->keys, "stages", "eval")) add_file(list, a->name, "predictions.h5");
         rd_free(metrics);
     }
+    if (config_list_has(s, "stages", "eval") && config_bool(s, "eval.teacher")) {
+        rd_json_set_string(list, NULL, "teacher/traces.h5");
+        rd_json_set_string(list, NULL, "teacher/predictions.h5");
+    }
     if (config_list_has(s, "stages", "report")) rd_json_set_string(list, NULL, "report.json");
 }
 
@@ -248,13 +252,16 @@ done:
     return rc;
 }
 
-/* What an arm's results hold that no longer fits its checksum is put aside, to be made again. */
+/* Results of an arm, or of the teacher, that no longer fit their checksum are put aside, to be made
+ * again. */
 static int put_aside(const job *j)
 {
     int rc = RD_OK;
     static const char *const files[] = {"predictions.h5", "metrics.h5"};
-    for (int i = 0; i < 2 * j->cfg.n_arms; i++) {
-        char *path = job_arm_path(j, &j->cfg.arm[i / 2], files[i % 2]);
+    const int n = 2 * j->cfg.n_arms;
+    for (int i = 0; i <= n; i++) {
+        char *path = i < n ? job_arm_path(j, &j->cfg.arm[i / 2], files[i % 2])
+                           : job_path(j, "teacher/predictions.h5");
         char *damage = rd_file_exists(path) ? member_file_damage(path) : NULL;
         rd_buf away = {0};
         rd_buf_printf(&away, "%s.damaged", path);
