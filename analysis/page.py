@@ -360,8 +360,9 @@ def sweep_answer(sweep, differences, references):
 # ---------------------------------------------------------------- students and their teachers
 
 def teacher_pairs(sweep, families):
-    """[{axis, label, "all" and (family, set): (student - teacher, student, teacher)}]: Estimates, for all
-    values of all axes where some member's teacher was evaluated; others have None."""
+    """[{axis, label, "all" and (family, set): (student - teacher, student, teacher, student - teacher's first
+    rule or None)}]: Estimates, for all values of all axes where some member's teacher was evaluated; what
+    was not has None."""
     out = []
     for axis, labels in sweep.labels.items():
         for label in labels:
@@ -369,7 +370,8 @@ def teacher_pairs(sweep, families):
             for of in ["all", *families]:
                 family = None if of == "all" else of
                 e = sweep.above_teacher(axis, label, family)
-                pair[of] = e and (e, sweep.level(axis, label, family), sweep.level(axis, label, family, sweep.teacher))
+                pair[of] = e and (e, sweep.level(axis, label, family), sweep.level(axis, label, family, sweep.teacher),
+                                  sweep.above_teacher(axis, label, family, sweep.first_guess))
             if pair["all"]:
                 out.append(pair)
     return out
@@ -383,10 +385,11 @@ def _beats(pair):
 
 def _listed(pairs, of):
     def one(p):
-        e, student, teacher = p[of]
+        e, student, teacher, first = p[of]
         apart = student.low > teacher.high or teacher.low > student.high
         return (f"<b>{_esc(p['label'])}</b> ({percent(student.value)} to {percent(teacher.value)}; {interval(e)}, "
-                f"{'intervals apart' if apart else 'intervals overlap'})")
+                f"{'intervals apart' if apart else 'intervals overlap'}"
+                + (f"; to the teacher's first rule alone {interval(first)}" if first else "") + ")")
     return ", ".join(one(p) for p in pairs)
 
 
@@ -407,7 +410,8 @@ def teacher_answer(sweep, pairs, families):
             out.append(f"<p>By {_esc(axis)}:</p><ul>{''.join(items)}</ul>")
     return "".join(out) + ("<p>In brackets: right answers of the student to those of its own teacher, then the paired difference on "
                            "the same problems with its 95 % interval over problems and seeds, and whether the two intervals by "
-                           "themselves are apart. The teacher has as many rules as the student, and must find them as well.</p>")
+                           "themselves are apart. The teacher has as many rules as the student, and must find them as well. Noise can "
+                           "mislead its choice among many: then its first rule alone is the better teacher.</p>")
 
 
 def _teacher_panels(sweep, axis, families):
@@ -417,9 +421,10 @@ def _teacher_panels(sweep, axis, families):
     out = []
     for of in families:
         mine = []
-        for text, (method, k) in [*lines, ("its teacher, search", (TEACHER, 0))]:
+        for text, (method, k) in [*lines, ("its teacher, search", (TEACHER, 0)), ("its teacher, first rule", ("first_guess", 0))]:
             def line(i, method=method, k=k):
-                return sweep.teacher(i) if method == TEACHER else sweep.line(i, arms[k], method)
+                of_teacher = {TEACHER: sweep.teacher, "first_guess": sweep.first_guess}.get(method)
+                return of_teacher(i) if of_teacher else sweep.line(i, arms[k], method)
             estimates = [sweep.level(axis, label, of, line) for label in sweep.labels[axis]]
             if any(estimates):
                 mine.append((text, (method, k), estimates))
@@ -435,7 +440,7 @@ def _teacher_section(page, sweep, pairs, families):
                     f"Right answers of the students and of their own teacher over {axis} (values evenly spaced), each searching among its "
                     "most rules, with 95 % intervals over problems and seeds. Solid: the student proposes, checks and applies its rules "
                     "itself. Dashed, thin, hollow: the exact interpreter checks and applies them. Black crosses: the teacher, with "
-                    "its noise, on the same problems.")
+                    "its noise, on the same problems; thin: its first rule alone.")
 
 
 def _judged(sweep):
@@ -464,8 +469,9 @@ def _write_ablation(sweep, differences, pairs, families, folder):
     """Differences to the reference, then those of students to their teachers."""
     header = ("axis", "label", "reference", "family", "set", "difference", "low", "high", "problems", "seeds")
     raw, shown = [], []
-    to_teacher = [{"axis": p["axis"], "label": p["label"], "reference": "its teacher",
-                   **{of: p[of] and p[of][0] for of in ["all", *families]}} for p in pairs]
+    to_teacher = [{"axis": p["axis"], "label": p["label"], "reference": name,
+                   **{of: p[of] and p[of][k] for of in ["all", *families]}}
+                  for k, name in ((0, "its teacher"), (3, "its teacher's first rule")) for p in pairs if p["all"][k]]
     for d in [*differences, *to_teacher]:
         cells = []
         for of in ["all", *families]:

@@ -487,7 +487,8 @@ def levels(panels):
 
 def above_teacher(panels, axis, labels):
     """panels: [(title, [(name, kind, [Estimate or None per label])])]: students and their teacher over a
-    numeric axis.  kind: ("teacher", 0), or ("search" or "search_interpreter", number of the arm)."""
+    numeric axis.  kind: ("teacher" or "first_guess", 0), or ("search" or "search_interpreter", number of
+    the arm)."""
     panels = [p for p in panels if p[1]]
     at, numeric = _positions(labels)
     if not panels or not numeric or len(labels) < 2:
@@ -505,11 +506,13 @@ def above_teacher(panels, axis, labels):
                 continue
             x = np.array([h[0] for h in have]) + 0.05 * (k - (len(lines) - 1) / 2)  # so that none hides another
             value, low, high = (100 * np.array([getattr(h[1], n) for h in have]) for n in ("value", "low", "high"))
-            style = {"color": INK, "marker": "X", "ls": (0, (4, 1.2, 1, 1.2)), "lw": 1.8, "ms": 5.5} if method == "teacher" \
+            teacher = method in ("teacher", "first_guess")
+            thin = method in ("search_interpreter", "first_guess")
+            style = {"color": INK, "marker": "X", "ls": (0, (4, 1.2, 1, 1.2)), "lw": 0.9 if thin else 1.8, "ms": 5.5} if teacher \
                 else {"color": COLOURS[arm % len(COLOURS)], "marker": MARKERS[arm % len(MARKERS)], "ls": LINES[method],
-                      "lw": 1.8 if method == "search" else 0.9}
+                      "lw": 0.9 if thin else 1.8}
             ax.vlines(x, np.maximum(low, 0), np.minimum(high, 100), color=style["color"], lw=0.9, alpha=0.6)
-            ax.plot(x, value, mfc="white" if method == "search_interpreter" else style["color"], **style)
+            ax.plot(x, value, mfc="white" if thin else style["color"], **style)
             mine.append((x[-1], value[-1], text, style["color"]))
         ax.set_xticks(range(len(at)), [labels[i] for i in order])
         ax.set_xlim(-0.4, len(at) - 0.6)

@@ -232,6 +232,7 @@ class Sweep:
       .run(index)          that member's Run
       .headline(index)     the result it is judged by (see headline)
       .teacher(index)      its teacher's own search at as many rules, or None (eval.teacher)
+      .first_guess(index)  its teacher's first rule alone, or None
       .done                indices of the members that have results
       .references()        {axis: label that the others are compared with}
     """
@@ -324,6 +325,11 @@ class Sweep:
     def teacher(self, index):
         h = self.headline(index)
         return self.line(index, TEACHER, "search", h["n"] if h and h["method"] == "search" else None)
+
+    def first_guess(self, index):
+        """Its teacher's first rule alone, which may be better than a search that its noise misleads."""
+        line = self.line(index, TEACHER, "search", 1)
+        return line if line and line["n"] == 1 else None
 
     def families(self):
         """(family, set) of the results, in the order of the families."""
@@ -420,7 +426,7 @@ class Sweep:
             if not parts:
                 continue
             first = m["index"] if first is None else first
-            name = name or (f", {of_member['arm']}, {of_member['method']}" if line else "")
+            name = name or (f", {of_member['arm']}, {of_member['method']}, {of_member['n']}" if line else "")
             crossed &= self._same_tasks(first, m["index"])
             seeds.setdefault(m["seed"], []).append(tuple(np.concatenate(x) for x in zip(*parts)))
         if not seeds:
@@ -428,24 +434,27 @@ class Sweep:
         return stats.bootstrap([_add(s) for s in seeds.values()], crossed=crossed,
                                purpose=f"{axis}={label}, {family}{name}")
 
-    def above_teacher(self, axis, label, family=None):
+    def above_teacher(self, axis, label, family=None, line=None):
         """How much better the members with `label` on the axis are than their own teachers, on the same
-        problems: an Estimate, or None when no member has both."""
+        problems: an Estimate, or None when no member has both.  line: which result of a teacher, as a
+        function of the member's index; None: its search among as many rules."""
+        line = line or self.teacher
         seeds, crossed, first = {}, True, None
         for m in rows(where(self.members, **{"axis_" + axis: label})):
             i = m["index"]
-            if i not in self.done or self.teacher(i) is None:
+            if i not in self.done or line(i) is None:
                 continue
-            a, b = _common(self.outcomes(i), self.outcomes(i, self.teacher(i)), True, family)
+            a, b = _common(self.outcomes(i), self.outcomes(i, line(i)), True, family)
             if a is None:
                 continue
+            of = f" at {line(i)['n']}"
             first = i if first is None else first
             crossed &= self._same_tasks(first, i)
             seeds.setdefault(m["seed"], []).append((a, b))
         if not seeds:
             return None
         sides = [[_add([pair[k] for pair in pairs]) for pairs in seeds.values()] for k in (0, 1)]
-        return stats.bootstrap(*sides, crossed=crossed, purpose=f"{axis}={label} - teacher, {family}")
+        return stats.bootstrap(*sides, crossed=crossed, purpose=f"{axis}={label} - teacher{of}, {family}")
 
 
 def _value_at(config, key):
