@@ -16,7 +16,8 @@ static rd_teacher_opts teacher_opts;
 static void make_tasks(void)
 {
     for (int64_t i = 0; i < 2 * TASKS; i++) {
-        rd_gen_opts gen = {.family = i % 2 ? RD_ARC1D : RD_LIST_FUNCTION, .seed = 5, .n_test = TASKS};
+        rd_family f = i % 2 ? RD_ARC1D : RD_LIST_FUNCTION;
+        rd_gen_opts gen = {.family = f, .seed = 5, .n_test = TASKS};
         rd_task t = {0};
         if (rd_task_generate(&gen, RD_SPLIT_TEST, i / 2, &t) != RD_OK) rd_die("no task");
         RD_FREE(t.rule);

@@ -70,8 +70,9 @@ int rd_augment_find(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const 
  * their queries; here its rules become the search that a student does (infer.h: nested subsets of
  * the proposals, the same choice and counts), DIR/predictions.h5 and lines of the results.
  * tasks: the very tasks of that file, whose true rules nobody may have handed to the teacher: it
- * must find rules as the student does.  Tokens are the teacher's own count.  Collective on g->world.
- * Errors: RD_EINPUT for traces of other tasks, without queries or with fewer rules; RD_EIO. */
+ * must find rules as the student does.  Tokens are the teacher's own count.
+ * Collective on g->world.  Errors: RD_EINPUT for traces of other tasks, without queries or with
+ * fewer rules; RD_EIO. */
 int rd_eval_traces(const rd_grid *g, const rd_prompts *p, const rd_taskset *tasks,
                    const rd_eval_opts *o, rd_results *results);
 

@@ -88,8 +88,8 @@ void sweep_ranges(const bool *in, int64_t n, bool space, rd_buf *out);
 typedef struct shared_keys {
     uint64_t traces, datasets, teacher;
 } shared_keys;
-/* Hashes of all configuration that determines traces.h5, datasets.h5 and teacher/traces.h5.  (What files hold is not
- * looked at: the stage's own key, in its file, knows that.) */
+/* Hashes of all configuration that determines traces.h5, datasets.h5 and teacher/traces.h5.  (What
+ * files hold is not looked at: the stage's own key, in its file, knows that.) */
 void shared_keys_of(const config *c, shared_keys *k);
 
 /* ---------------------------------------------------------------- one member's run (sweep_run.c)

@@ -56,8 +56,7 @@ static rd_recorded record_of(const traces *t, int64_t r, const rd_task *task)
     rd_recorded_answer *answer = rd_new(rd_recorded_answer, answers);
     for (int64_t k = 0; k < n; k++) {
         const int64_t tokens = table_int(&t->hypothesis, hypothesis + k, HYP_TOKENS_IN);
-        const char *text =
-            traces_text(t, table_int(&t->hypothesis, hypothesis + k, HYP_RULE));
+        const char *text = traces_text(t, table_int(&t->hypothesis, hypothesis + k, HYP_RULE));
         rule[k] = text && *text ? text : NULL;
         out[k] = table_int(&t->hypothesis, hypothesis + k, HYP_TOKENS_OUT);
         if (tokens > in) in = tokens; /* a draw that never came has none */

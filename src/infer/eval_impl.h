@@ -189,8 +189,8 @@ typedef struct contest {
     int64_t in, out;          /* tokens spent on following */
 } contest;
 void contest_open(contest *c, const hypotheses *h, int64_t n);
-/* Demonstration d of every live rule is there: take its points and tokens, then drop what cannot win
- * any more (drop false: nothing is). */
+/* Demonstration d of every live rule is there: take its points and tokens, then drop what cannot
+ * win any more (drop false: nothing is). */
 void contest_round(contest *c, int64_t d, bool drop);
 /* Drop what cannot win with `remaining` demonstrations to come. */
 void contest_drop(contest *c, int64_t remaining);
