@@ -7,7 +7,7 @@ import numpy as np
 
 from . import plots, stats, tables
 from .plots import METHOD_TITLES, title
-from .runs import rows, where
+from .runs import TEACHER, rows, where
 
 STYLE = """
 :root { --ink: #222; --quiet: #6b6b6b; --line: #d9d9d9; }
@@ -134,7 +134,7 @@ def _contest(results, family, name):
     out = {}
     for line in rows(r):
         key = line["arm"], line["method"]
-        if line["arm"] != "trivial" and (key not in out or line["n"] > out[key]["n"]):
+        if line["arm"] not in ("trivial", TEACHER) and (key not in out or line["n"] > out[key]["n"]):
             out[key] = line
     return sorted(out.values(), key=lambda x: -x["accuracy"])
 
@@ -148,13 +148,21 @@ def _paired(run, family, name, a, b):
                            purpose=(family, name, *((r["arm"], r["method"], int(r["n"])) for r in (a, b))))
 
 
+def _teacher_line(run, family, name):
+    """What the teacher itself does on a test set, searching among the most rules; None without it."""
+    if TEACHER in run.arms:
+        return None
+    r = rows(where(run.results, family=family, set=name, parse="tolerant", arm=TEACHER, method="search"))
+    return max(r, key=lambda x: x["n"], default=None)
+
+
 def _against(run, family, name, best, rival):
     """How the best line stands to another, in words."""
     apart, e = best["low"] > rival["high"], None
     if rival["arm"] != "trivial":
         e = _paired(run, family, name, best, rival)
-    text = f"against {_esc(_called(rival, run.results))}" if rival["arm"] != "trivial" else \
-        f"against the best trivial rule, {_esc(rival['method'])}"
+    text = (f"against the best trivial rule, {_esc(rival['method'])}" if rival["arm"] == "trivial" else
+            f"against {'its ' * (rival['arm'] == TEACHER)}{_esc(_called(rival, run.results))}")
     text += f", {percent(rival['accuracy'])}: {'intervals apart' if apart else 'intervals overlap'}"
     if e is None:
         return text
@@ -164,7 +172,7 @@ def _against(run, family, name, best, rival):
 
 def run_answer(run):
     """Per test set: what is best, and is it apart from the best other method, the best other arm and the
-    best trivial rule?  As markup."""
+    best trivial rule, and from the teacher where it was asked?  As markup."""
     out = []
     for family, name in plots.test_sets(run.results):
         contest = _contest(run.results, family, name)
@@ -177,6 +185,7 @@ def run_answer(run):
                   max(trivial, key=lambda r: r["accuracy"], default=None)]
         if rivals[1] is rivals[0]:
             rivals[1] = None
+        rivals.append(_teacher_line(run, family, name))
         out.append(f"<p><b>{_esc(title(family, name))}.</b> Best is <b>{_esc(_called(best, run.results))}</b>: "
                    f"{percent(best['accuracy'])} of {best['queries']} queries right, 95 % interval {100 * best['low']:.1f} to "
                    f"{percent(best['high'])}.</p><ul>"
@@ -348,6 +357,92 @@ def sweep_answer(sweep, differences, references):
             + (f" Cannot be compared yet: {later}." if later else "") + "</p>")
 
 
+# ---------------------------------------------------------------- students and their teachers
+
+def teacher_pairs(sweep, families):
+    """[{axis, label, "all" and (family, set): (student - teacher, student, teacher, student - teacher's first
+    rule or None)}]: Estimates, for all values of all axes where some member's teacher was evaluated; what
+    was not has None."""
+    out = []
+    for axis, labels in sweep.labels.items():
+        for label in labels:
+            pair = {"axis": axis, "label": label}
+            for of in ["all", *families]:
+                family = None if of == "all" else of
+                e = sweep.above_teacher(axis, label, family)
+                pair[of] = e and (e, sweep.level(axis, label, family), sweep.level(axis, label, family, sweep.teacher),
+                                  sweep.above_teacher(axis, label, family, sweep.first_guess))
+            if pair["all"]:
+                out.append(pair)
+    return out
+
+
+def _beats(pair):
+    """1: the student is above its teacher, -1: below, 0: neither can be told."""
+    e = pair[0]
+    return 1 if e.low > 0 else -1 if e.high < 0 else 0
+
+
+def _listed(pairs, of):
+    def one(p):
+        e, student, teacher, first = p[of]
+        apart = student.low > teacher.high or teacher.low > student.high
+        return (f"<b>{_esc(p['label'])}</b> ({percent(student.value)} to {percent(teacher.value)}; {interval(e)}, "
+                f"{'intervals apart' if apart else 'intervals overlap'}"
+                + (f"; to the teacher's first rule alone {interval(first)}" if first else "") + ")")
+    return ", ".join(one(p) for p in pairs)
+
+
+def teacher_answer(sweep, pairs, families):
+    """At which values students are above their own teachers, on the same problems.  As markup."""
+    out = []
+    for axis in dict.fromkeys(p["axis"] for p in pairs):
+        items = []
+        for of in families if families else ["all"]:
+            mine = [p for p in pairs if p["axis"] == axis and p[of]]
+            groups = [[p for p in mine if _beats(p[of]) == k] for k in (1, 0, -1)]
+            parts = [f"{head} {_listed(some, of)}" for head, some in zip(
+                ("above its teacher at", "not to be told from it at", "below it at"), groups) if some]
+            if parts:
+                parts[0] = parts[0] if groups[0] else "nowhere above its teacher; " + parts[0]
+                items.append(f"<li><b>{_esc(title(*of))}</b>: the student is {'; '.join(parts)}</li>")
+        if items:
+            out.append(f"<p>By {_esc(axis)}:</p><ul>{''.join(items)}</ul>")
+    return "".join(out) + ("<p>In brackets: right answers of the student to those of its own teacher, then the paired difference on "
+                           "the same problems with its 95 % interval over problems and seeds, and whether the two intervals by "
+                           "themselves are apart. The teacher has as many rules as the student, and must find them as well. Noise can "
+                           "mislead its choice among many: then its first rule alone is the better teacher.</p>")
+
+
+def _teacher_panels(sweep, axis, families):
+    """For plots.above_teacher: per test set the students' lines and the teacher's."""
+    arms = [a for a in dict.fromkeys(sweep.results["arm"]) if a not in ("trivial", TEACHER)]
+    lines = [(f"{a}, {METHOD_TITLES[m]}", (m, k)) for k, a in enumerate(arms) for m in ("search", "search_interpreter")]
+    out = []
+    for of in families:
+        mine = []
+        for text, (method, k) in [*lines, ("its teacher, search", (TEACHER, 0)), ("its teacher, first rule", ("first_guess", 0))]:
+            def line(i, method=method, k=k):
+                of_teacher = {TEACHER: sweep.teacher, "first_guess": sweep.first_guess}.get(method)
+                return of_teacher(i) if of_teacher else sweep.line(i, arms[k], method)
+            estimates = [sweep.level(axis, label, of, line) for label in sweep.labels[axis]]
+            if any(estimates):
+                mine.append((text, (method, k), estimates))
+        out.append((title(*of), mine))
+    return out
+
+
+def _teacher_section(page, sweep, pairs, families):
+    page.section("Does the student beat its teacher?")
+    page.answer(teacher_answer(sweep, pairs, families))
+    for axis in dict.fromkeys(p["axis"] for p in pairs):
+        page.figure(plots.above_teacher(_teacher_panels(sweep, axis, families), axis, sweep.labels[axis]),
+                    f"Right answers of the students and of their own teacher over {axis} (values evenly spaced), each searching among its "
+                    "most rules, with 95 % intervals over problems and seeds. Solid: the student proposes, checks and applies its rules "
+                    "itself. Dashed, thin, hollow: the exact interpreter checks and applies them. Black crosses: the teacher, with "
+                    "its noise, on the same problems; thin: its first rule alone.")
+
+
 def _judged(sweep):
     """What members are judged by, in words."""
     kinds = {}
@@ -370,10 +465,14 @@ def _ranges(numbers):
     return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in out)
 
 
-def _write_ablation(sweep, differences, families, folder):
+def _write_ablation(sweep, differences, pairs, families, folder):
+    """Differences to the reference, then those of students to their teachers."""
     header = ("axis", "label", "reference", "family", "set", "difference", "low", "high", "problems", "seeds")
     raw, shown = [], []
-    for d in differences:
+    to_teacher = [{"axis": p["axis"], "label": p["label"], "reference": name,
+                   **{of: p[of] and p[of][k] for of in ["all", *families]}}
+                  for k, name in ((0, "its teacher"), (3, "its teacher's first rule")) for p in pairs if p["all"][k]]
+    for d in [*differences, *to_teacher]:
         cells = []
         for of in ["all", *families]:
             e, name = d[of], ("all", "") if of == "all" else of
@@ -383,8 +482,8 @@ def _write_ablation(sweep, differences, families, folder):
         shown.append((d["axis"], d["label"], d["reference"], *cells))
     titles = ("axis", "variant", "reference", "all", *(title(*of) for of in families))
     tables.write_both(folder, "differences", (header, titles), raw, shown,
-                      f"{sweep.name}: paired differences to the reference, percentage points of right queries, 95 % bootstrap "
-                      "intervals over problems and seeds.", range(3, len(titles)))
+                      f"{sweep.name}: paired differences to the reference" + " or to the student's own teacher" * bool(pairs)
+                      + ", percentage points of right queries, 95 % bootstrap intervals over problems and seeds.", range(3, len(titles)))
     return titles, shown
 
 
@@ -455,6 +554,7 @@ def sweep_page(sweep, folder, given=()):
     page.answer(sweep_answer(sweep, differences, references))
     several = sum(len(sweep.labels[a]) > 1 for a in references) > 1
     shown = [d for d in differences if d["all"]]
+    pairs = teacher_pairs(sweep, families)
     columns = ["all"] + (families if len(families) > 1 else [])
     page.figure(plots.forest([(_variant(d, several), [d[c] for c in columns]) for d in shown],
                              ["all families" if len(families) > 1 else title(*families[0])] + [title(*c) for c in columns[1:]]
@@ -462,13 +562,15 @@ def sweep_page(sweep, folder, given=()):
                 "Every variant's difference to the reference, the largest loss at the top: right queries, percentage points, with 95 % "
                 "intervals. Orange: worse, blue: better, hollow grey: cannot be told. Intervals are for one comparison each: of "
                 "twenty variants without effect about one leaves out 0.")
-    if shown:
-        titles, lines = _write_ablation(sweep, differences, families, folder)
+    if shown or pairs:
+        titles, lines = _write_ablation(sweep, differences, pairs, families, folder)
         page.table(titles, lines, range(3, len(titles)), "The same in numbers. Also in differences.csv and differences.tex.")
     kinds = _judged(sweep)
     page.text("Members are judged by their last arm, searching among the most rules they evaluate: " + "; ".join(
         f"{_esc(k)} (member{'s' if len(v) > 1 else ''} {_ranges(v)})" for k, v in kinds.items()) + "." if kinds else
         "No member has results.")
+    if pairs:
+        _teacher_section(page, sweep, pairs, families)
     if done:
         page.section("Accuracy along the axes")
         page.figure(plots.levels(_axis_levels(sweep, families)), "Right answers by the values of each axis, over all members that "

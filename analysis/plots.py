@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
 import numpy as np  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
 
-from .runs import where  # noqa: E402
+from .runs import TEACHER, where  # noqa: E402
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
@@ -138,12 +138,14 @@ def _name_side(ax, names, left):
 
 
 class Styles:
-    """One colour and marker per arm, in the order of the config."""
+    """One colour and marker per arm, in the order of the config; ink and a cross for the teacher."""
 
     def __init__(self, arms):
         self.arms = list(arms)
 
     def of(self, arm):
+        if arm == TEACHER and arm not in self.arms:
+            return {"color": INK, "marker": "X"}
         k = self.arms.index(arm) if arm in self.arms else 0
         return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
 
@@ -205,7 +207,8 @@ def accuracy_dots(results, arms):
     return figure
 
 
-def _curves(results, arms, x, methods, xlabel, counts):
+def _curves(results, arms, x, methods, xlabel, counts, apart=()):
+    """apart: arms that are left out."""
     sets, styles = test_sets(results), Styles(arms)
     if not sets:
         return None
@@ -214,7 +217,7 @@ def _curves(results, arms, x, methods, xlabel, counts):
     for ax, (family, name) in zip(axes, sets):
         mine, ticks = [], set()
         for arm, method, line in _lines_of(results, family, name):
-            if arm == "trivial" or method not in methods or not (np.asarray(line[x], float) > 0).any():
+            if arm == "trivial" or arm in apart or method not in methods or not (np.asarray(line[x], float) > 0).any():
                 continue
             style, at, y = styles.of(arm), line[x].astype(float), 100 * line["accuracy"].astype(float)
             at = np.maximum(at, 1e-9)
@@ -257,7 +260,7 @@ def accuracy_by_rules(results, arms):
 
 def accuracy_by_tokens(results, arms):
     return _curves(results, arms, "tokens_per_query", ("io", "search", "vote"), "tokens per query (prompts and answers)",
-                   False)
+                   False, (TEACHER,))  # whose tokens are others
 
 
 # ---------------------------------------------------------------- training
@@ -477,6 +480,46 @@ def levels(panels):
         _percent(ax.yaxis)
         ax.set_xlabel(axis)
         ax.set_title(f"Right answers by {axis}")
+        ends.append((ax, mine))
+    _name_lines(figure, ends)
+    return figure
+
+
+def above_teacher(panels, axis, labels):
+    """panels: [(title, [(name, kind, [Estimate or None per label])])]: students and their teacher over a
+    numeric axis.  kind: ("teacher" or "first_guess", 0), or ("search" or "search_interpreter", number of
+    the arm)."""
+    panels = [p for p in panels if p[1]]
+    at, numeric = _positions(labels)
+    if not panels or not numeric or len(labels) < 2:
+        return None
+    order = np.argsort(at, kind="stable")
+    place = np.empty(len(at))
+    place[order] = np.arange(len(at))  # values such as 0, 0.02, 0.6 are evenly spaced
+    figure, axes = _grid_of(len(panels), 2.9)
+    ends = []
+    for ax, (name, lines) in zip(axes, panels):
+        mine = []
+        for k, (text, (method, arm), estimates) in enumerate(lines):
+            have = sorted((place[i], e) for i, e in enumerate(estimates) if e is not None)
+            if not have:
+                continue
+            x = np.array([h[0] for h in have]) + 0.05 * (k - (len(lines) - 1) / 2)  # so that none hides another
+            value, low, high = (100 * np.array([getattr(h[1], n) for h in have]) for n in ("value", "low", "high"))
+            teacher = method in ("teacher", "first_guess")
+            thin = method in ("search_interpreter", "first_guess")
+            style = {"color": INK, "marker": "X", "ls": (0, (4, 1.2, 1, 1.2)), "lw": 0.9 if thin else 1.8, "ms": 5.5} if teacher \
+                else {"color": COLOURS[arm % len(COLOURS)], "marker": MARKERS[arm % len(MARKERS)], "ls": LINES[method],
+                      "lw": 0.9 if thin else 1.8}
+            ax.vlines(x, np.maximum(low, 0), np.minimum(high, 100), color=style["color"], lw=0.9, alpha=0.6)
+            ax.plot(x, value, mfc="white" if thin else style["color"], **style)
+            mine.append((x[-1], value[-1], text, style["color"]))
+        ax.set_xticks(range(len(at)), [labels[i] for i in order])
+        ax.set_xlim(-0.4, len(at) - 0.6)
+        _from_zero(ax)
+        _percent(ax.yaxis)
+        ax.set_xlabel(axis)
+        ax.set_title(f"{name}: right answers")
         ends.append((ax, mine))
     _name_lines(figure, ends)
     return figure

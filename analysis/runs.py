@@ -11,6 +11,7 @@ import numpy as np
 from . import stats
 from .files import FAMILIES, METHODS, Damaged, File
 
+TEACHER = "teacher"  # in place of an arm: the run's teacher, searching the test problems itself (eval.teacher)
 RESULT_COLUMNS = ("arm", "family", "set", "method", "n", "parse", "accuracy", "low", "high", "solved",
                   "problems", "queries", "tokens_per_query")
 
@@ -109,6 +110,8 @@ class Run:
                 self.metrics(arm)
             if "eval" in mine:
                 self.predictions(arm)
+        if "eval" in stages and self.config.get("eval", {}).get("teacher"):
+            self.predictions(TEACHER)
 
     def stages(self, arm):
         """Stages of an arm, as its config names them."""
@@ -116,6 +119,8 @@ class Run:
         return keys.get("stages", self.config.get("stages", []))
 
     def predictions(self, arm):
+        if arm == TEACHER and arm not in self.arms:
+            return self._file("teacher/predictions.h5", "redistill.predictions")
         return self._file(f"arms/{arm}/predictions.h5", "redistill.predictions")
 
     def metrics(self, arm):
@@ -202,11 +207,11 @@ class Run:
 def headline(results, arms=None):
     """The result a member of a sweep is judged by: {"arm", "method", "n"}, or None.
 
-    Its last arm (nothing of `trivial`), with search among the most rules, or, where it does not
+    Its last arm (nothing of `trivial`, nor its teacher), with search among the most rules, or, where it does not
     search, its direct answers or votes.  Not chosen by accuracy.
     """
     r = where(results, parse="tolerant") if results else {}
-    names = [a for a in dict.fromkeys(r.get("arm", ())) if a != "trivial"]
+    names = [a for a in dict.fromkeys(r.get("arm", ())) if a not in ("trivial", TEACHER)]
     if not names:
         return None
     arm = [a for a in arms if a in names][-1] if arms and set(arms) & set(names) else names[-1]
@@ -226,6 +231,8 @@ class Sweep:
       .results             columns: member, seed, axis_NAME…, and those of a run's results
       .run(index)          that member's Run
       .headline(index)     the result it is judged by (see headline)
+      .teacher(index)      its teacher's own search at as many rules, or None (eval.teacher)
+      .first_guess(index)  its teacher's first rule alone, or None
       .done                indices of the members that have results
       .references()        {axis: label that the others are compared with}
     """
@@ -310,6 +317,20 @@ class Sweep:
     def headline(self, index):
         return headline(where(self.results, member=index))
 
+    def line(self, index, arm, method, n=None):
+        """A member's result of a method at n, or else at its largest n: {"arm", "method", "n"}, or None."""
+        r = where(self.results, member=index, parse="tolerant", arm=arm, method=method)["n"].tolist()
+        return {"arm": arm, "method": method, "n": n if n in r else max(r)} if r else None
+
+    def teacher(self, index):
+        h = self.headline(index)
+        return self.line(index, TEACHER, "search", h["n"] if h and h["method"] == "search" else None)
+
+    def first_guess(self, index):
+        """Its teacher's first rule alone, which may be better than a search that its noise misleads."""
+        line = self.line(index, TEACHER, "search", 1)
+        return line if line and line["n"] == 1 else None
+
     def families(self):
         """(family, set) of the results, in the order of the families."""
         r = where(self.results, parse="tolerant")
@@ -318,18 +339,21 @@ class Sweep:
 
     # ------------------------------------------------------------ problems and pairs
 
-    def outcomes(self, index):
-        """{(family, set): (keys, right, total)} of a member's headline, problem by problem."""
-        if index not in self._outcomes:
-            self._outcomes[index] = self._read_outcomes(index)
-            self.run(index).close()  # hundreds of members are more files than a process may have open
-        return self._outcomes[index]
-
-    def _read_outcomes(self, index):
-        h, run = self.headline(index), self.run(index)
-        if h is None:
+    def outcomes(self, index, line=None):
+        """{(family, set): (keys, right, total)} of a member's headline, or another of its results, problem
+        by problem."""
+        line = line or self.headline(index)
+        if line is None:
             return {}
-        p = run.problems(h["arm"], h["method"], h["n"])
+        name = index, line["arm"], line["method"], line["n"]
+        if name not in self._outcomes:
+            self._outcomes[name] = self._read_outcomes(index, line)
+            self.run(index).close()  # hundreds of members are more files than a process may have open
+        return self._outcomes[name]
+
+    def _read_outcomes(self, index, line):
+        run = self.run(index)
+        p = run.problems(line["arm"], line["method"], line["n"])
         if len(p["id"]) == 0:
             self._note(run, index)
         out = {}
@@ -387,23 +411,50 @@ class Sweep:
         return stats.bootstrap(*sides, crossed=crossed, paired=paired,
                                purpose=f"{axis}={label} - {reference}, {family}")
 
-    def level(self, axis, label, family=None):
-        """Accuracy of the members with `label` on the axis, over everything else: an Estimate or None."""
-        seeds, crossed, first = {}, True, None
+    def level(self, axis, label, family=None, line=None):
+        """Accuracy of the members with `label` on the axis, over everything else: an Estimate or None.
+
+        line: which result of a member, as a function of its index; None: the one it is judged by.
+        """
+        seeds, crossed, first, name = {}, True, None, None
         for m in rows(where(self.members, **{"axis_" + axis: label})):
-            if m["index"] not in self.done:
+            of_member = line(m["index"]) if line else self.headline(m["index"])
+            if m["index"] not in self.done or of_member is None:
                 continue
-            outcome = self.outcomes(m["index"])
+            outcome = self.outcomes(m["index"], of_member)
             parts = [(r, t) for of, (_, r, t) in sorted(outcome.items()) if family in (None, of)]
             if not parts:
                 continue
             first = m["index"] if first is None else first
+            name = name or (f", {of_member['arm']}, {of_member['method']}, {of_member['n']}" if line else "")
             crossed &= self._same_tasks(first, m["index"])
             seeds.setdefault(m["seed"], []).append(tuple(np.concatenate(x) for x in zip(*parts)))
         if not seeds:
             return None
         return stats.bootstrap([_add(s) for s in seeds.values()], crossed=crossed,
-                               purpose=f"{axis}={label}, {family}")
+                               purpose=f"{axis}={label}, {family}{name}")
+
+    def above_teacher(self, axis, label, family=None, line=None):
+        """How much better the members with `label` on the axis are than their own teachers, on the same
+        problems: an Estimate, or None when no member has both.  line: which result of a teacher, as a
+        function of the member's index; None: its search among as many rules."""
+        line = line or self.teacher
+        seeds, crossed, first = {}, True, None
+        for m in rows(where(self.members, **{"axis_" + axis: label})):
+            i = m["index"]
+            if i not in self.done or line(i) is None:
+                continue
+            a, b = _common(self.outcomes(i), self.outcomes(i, line(i)), True, family)
+            if a is None:
+                continue
+            of = f" at {line(i)['n']}"
+            first = i if first is None else first
+            crossed &= self._same_tasks(first, i)
+            seeds.setdefault(m["seed"], []).append((a, b))
+        if not seeds:
+            return None
+        sides = [[_add([pair[k] for pair in pairs]) for pairs in seeds.values()] for k in (0, 1)]
+        return stats.bootstrap(*sides, crossed=crossed, purpose=f"{axis}={label} - teacher{of}, {family}")
 
 
 def _value_at(config, key):

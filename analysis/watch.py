@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from .files import Damaged, File
-from .runs import Run
+from .runs import TEACHER, Run
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _MAGIC = b"RDJRNL1\0"
@@ -68,11 +68,11 @@ def _line(stage, arm, what):
     return f"  {stage:<8} {arm:<12} {what}"
 
 
-def _units(folder, stage, arm, finished):
+def _units(folder, stage, arm, finished, journal=None):
     """The line of a stage that works through units."""
     if os.path.exists(os.path.join(folder, finished)):
         return _line(stage, arm, "done")
-    p = journal_progress(folder, stage)
+    p = journal_progress(folder, journal or stage)
     if p is None:
         return _line(stage, arm, "–")
     return _line(stage, arm, f"{_bar(p[0] / p[1])} {100 * p[0] / p[1]:3.0f} %  {p[0]} of {p[1]} units")
@@ -135,6 +135,8 @@ def state(path):
         lines += [_training(run, arm, "align")] if "align" in mine else []
         if "eval" in mine:
             lines.append(_units(os.path.join(path, "arms", arm), "eval", arm, "predictions.h5"))
+    if "eval" in stages and run.config.get("eval", {}).get("teacher"):
+        lines.append(_units(os.path.join(path, TEACHER), "eval", TEACHER, "predictions.h5", "augment"))
     finished = bool(run.report)
     quiet = time.time() - _newest(path)
     m = run.manifest

@@ -22,7 +22,8 @@ from analysis.runs import RESULT_COLUMNS  # noqa: E402
 def numbers(path):
     """All of report.json's results that are not a baseline's, from predictions.h5, to the digit."""
     run, n = Run(path), 0
-    mine = {tuple(r[k] for k in RESULT_COLUMNS[:6]): r for a in run.arms for r in rows(run.accuracy(a))}
+    arms = [*run.arms, *(["teacher"] if run.config["eval"].get("teacher") else [])]
+    mine = {tuple(r[k] for k in RESULT_COLUMNS[:6]): r for a in arms for r in rows(run.accuracy(a))}
     for r in run.report["results"]:
         if r["arm"] == "trivial":
             continue
@@ -84,13 +85,15 @@ def page(folder, path):
     run = Run(path)
     for family in ("list_function", "arc1d"):
         r = where(run.results, family=family, parse="tolerant", method=["io", "vote", "search"])
-        r = [x for x in rows(r) if x["arm"] != "trivial"]
+        r = [x for x in rows(r) if x["arm"] not in ("trivial", "teacher")]
         last = {}
         for x in r:
             last[x["arm"], x["method"]] = max(last.get((x["arm"], x["method"]), x), x, key=lambda y: y["n"])
         best = max(last.values(), key=lambda x: x["accuracy"])
         assert re.search(rf"<b>{plots.title(family)}\.</b> Best is <b>\S+ [^<]*</b>: {100 * best['accuracy']:.1f} %",
                          text), family
+        teacher = rows(where(run.results, family=family, parse="tolerant", arm="teacher", n=50))[0]["accuracy"]
+        assert f"against its teacher with search among 50 rules, {100 * teacher:.1f} %: intervals" in text, family
     with open(os.path.join(folder, "results.csv"), encoding="utf-8") as f:
         lines = list(csv.DictReader(f))
     assert len(lines) == len(run.report["results"])
@@ -140,14 +143,22 @@ class Writer:
         seal(self.path)
 
 
-def write_member(folder, seed, right, queries=3):
-    """A run's directory with one arm, whose search has right[family][problem] of the queries right."""
+def write_member(folder, seed, right, queries=3, teacher=None):
+    """A run's directory with one arm, whose search has right[family][problem] of the queries right; teacher:
+    the same of its teacher."""
     os.makedirs(os.path.join(folder, "arms/redis"))
     config = {"run": {"name": "member", "seed": seed}, "stages": ["eval"], "arms": {"redis": {"stages": ["eval"]}},
               "tasks": [{"family": "list_function", "generate": 100, "test": 60}]}
     with open(os.path.join(folder, "manifest.json"), "w") as f:
         json.dump({"config": config}, f)
-    w = Writer(os.path.join(folder, "arms/redis/predictions.h5"), "redistill.predictions")
+    write_predictions(os.path.join(folder, "arms/redis"), right, queries)
+    if teacher is not None:
+        os.makedirs(os.path.join(folder, "teacher"))
+        write_predictions(os.path.join(folder, "teacher"), teacher, queries)
+
+
+def write_predictions(folder, right, queries):
+    w = Writer(os.path.join(folder, "predictions.h5"), "redistill.predictions")
     family = np.repeat(np.arange(len(right)), [len(r) for r in right])
     r = np.concatenate(right)
     n = len(r)
@@ -194,17 +205,7 @@ def sweep(folder):
                         results.append((i, seed, v, lam, "redis", family, "", "search", 50, "tolerant", accuracy, low, high,
                                         0.5, 60, 180, 50.0))
                 i += 1
-    w = Writer(os.path.join(folder, "sweep.h5"), "redistill.sweep")
-    w.f.attrs["name"], w.f.attrs["spec"] = "made-up", "made-up.json"
-    text = {"state", "reason", "label", "axis_variant", "axis_lambda", "arm", "family", "set", "method", "parse"}
-    for table, names, lines in (
-            ("member", "index state reason seed label seconds axis_variant axis_lambda", members),
-            ("result", "member seed axis_variant axis_lambda arm family set method n parse accuracy low high solved problems "
-             "queries tokens_per_query", results)):
-        w.table(table, {n: w.text(c) if n in text else np.array(c) for n, c in zip(names.split(), zip(*lines))})
-    w.close()
-    with open(os.path.join(folder, "sweep.json"), "w") as f:
-        json.dump({"name": "made-up", "axes": ["variant", "lambda"], "members": [], "spec": "spec.json"}, f)
+    write_sweep(folder, "made-up", members, results, ["variant", "lambda"])
     with open(os.path.join(folder, "spec.json"), "w") as f:
         json.dump({"base": "base.json", "axes": [
             {"name": "variant", "values": [{"label": v, "set": {}} for v in VARIANTS]},
@@ -250,6 +251,74 @@ def sweeppage(folder):
     order = [x["label"] for x in lines if x["family"] == "all"]
     assert order[0] == "no-filter" and order[-1] == "bigger" and len(lines) == 3 * 4, order
     print(re.sub("<[^>]*>", "", parts[0][0] + " " + parts[0][1]))
+
+
+def write_sweep(folder, name, members, results, axes):
+    """sweep.h5 and sweep.json of made-up members."""
+    w = Writer(os.path.join(folder, "sweep.h5"), "redistill.sweep")
+    w.f.attrs["name"], w.f.attrs["spec"] = name, name + ".json"
+    at = [f"axis_{a}" for a in axes]
+    text = {"state", "reason", "label", *at, "arm", "family", "set", "method", "parse"}
+    for table, names, lines in (
+            ("member", ["index", "state", "reason", "seed", "label", "seconds", *at], members),
+            ("result", ["member", "seed", *at, *RESULT_COLUMNS], results)):
+        w.table(table, {n: w.text(c) if n in text else np.array(c) for n, c in zip(names, zip(*lines))})
+    w.close()
+    with open(os.path.join(folder, "sweep.json"), "w") as f:
+        json.dump({"name": name, "axes": axes, "members": [], "spec": "spec.json"}, f)
+
+
+NOISES = {"0": (0.62, 0.9), "0.1": (0.6, 0.6), "0.6": (0.58, 0.3)}  # shares of right queries: student, teacher
+
+
+def teachersweep(folder):
+    """A sweep over how noisy the teacher is: where its student is above it."""
+    members, results, i, made = [], [], 0, {}
+    for noise, shares in NOISES.items():
+        for seed in SEEDS:
+            hard = np.random.default_rng([seed, 3]).uniform(-0.1, 0.1, (2, 60))
+            rng = np.random.default_rng([seed, i, 1])
+            student, teacher = ([rng.binomial(3, np.clip(s + h, 0, 1)) for h in hard] for s in shares)
+            write_member(os.path.join(folder, "members", f"{i:04d}"), seed, student, teacher=teacher)
+            made[noise, seed] = student, teacher
+            members.append((i, "done", "", seed, f"{noise},{seed}", 100.0, noise))
+            for arm, right in (("redis", student), ("teacher", teacher)):
+                for k, family in enumerate(("list_function", "arc1d")):
+                    results.append((i, seed, noise, arm, family, "", "search", 50, "tolerant",
+                                    *stats.cluster_interval(right[k], np.full(60, 3)), 0.5, 60, 180, 50.0))
+            i += 1
+    write_sweep(folder, "noisy", members, results, ["noise"])
+    s = Sweep(folder)
+    assert s.headline(0) == {"arm": "redis", "method": "search", "n": 50}
+    assert s.teacher(0) == {"arm": "teacher", "method": "search", "n": 50} and not s.missing
+    for noise, shares in NOISES.items():
+        mean = [np.mean([made[noise, seed][k] for seed in SEEDS]) / 3 for k in (0, 1)]
+        e = s.above_teacher("noise", noise)
+        assert abs(e.value - (mean[0] - mean[1])) < 1e-12 and e.seeds == 3, (noise, e, mean)
+        assert e.low <= shares[0] - shares[1] <= e.high, (noise, e)
+        assert (e.low > 0, e.high < 0) == (noise == "0.6", noise == "0"), (noise, e)
+        level = s.level("noise", noise, ("arc1d", ""), s.teacher)
+        assert abs(level.value - np.mean([made[noise, seed][1][1] for seed in SEEDS]) / 3) < 1e-12
+    print(f"{i} members, above their teachers where planted")
+
+
+def teacherpage(folder):
+    text = open(os.path.join(folder, "report.html"), encoding="utf-8").read()
+    closed(text)
+    assert text.count("<figure>") == 4, text.count("<figure>")
+    assert "Does the student beat its teacher?" in text and "What is missing" not in text
+    said = re.search(r"<p>By noise:</p><ul>(.*?)</ul>", text, re.S)[1]
+    items = re.findall(r"<li><b>(.*?)</b>: (.*?)</li>", said)
+    assert [i[0] for i in items] == ["List Function", "1D-ARC"], said
+    for _, line in items:
+        groups = [re.findall(r"<b>(.*?)</b>", x) for x in re.split(r"; (?=not to be told|below it)", line)]
+        assert groups == [["0.6"], ["0.1"], ["0"]], line
+        assert "is above its teacher at" in line and "intervals apart" in line, line
+    with open(os.path.join(folder, "differences.csv"), encoding="utf-8") as f:
+        lines = [x for x in csv.DictReader(f) if x["reference"] == "its teacher"]
+    assert [(x["label"], x["family"]) for x in lines] == [(n, f) for n in NOISES for f in ("all", "list_function", "arc1d")]
+    assert open(os.path.join(folder, "differences.tex"), encoding="utf-8").read().count("& its teacher &") == 3
+    print(re.sub("<[^>]*>", "", items[0][1])[:150])
 
 
 def journal(folder):

@@ -21,7 +21,7 @@ run() { # command dir extra…
     local command=$1 dir=$2
     shift 2
     timeout -k 5 180 "$MPIRUN" -n 2 "$R" "$command" tests/inputs/mini.json --set "run.dir=$T/$dir" \
-        --set 'eval.hypotheses=[1,4,50]' "$@" >"$T/out" 2>"$T/err"
+        --set 'eval.hypotheses=[1,4,50]' --set eval.teacher=true "$@" >"$T/out" 2>"$T/err"
 }
 # A check of tests/analysis.py: its last line says what it found.
 check() { # name what arguments…
@@ -44,7 +44,7 @@ check page "the page" "$T/page" "$T/whole"
 cp "$T/page/report.html" "$T/once.html"
 analysis report "$T/whole" -o "$T/page" && cmp -s "$T/once.html" "$T/page/report.html"
 ok $? "made again it has the same bytes"
-analysis watch "$T/whole" --once && grep -q 'done in' "$T/out" && [ "$(grep -c 'eval .*done' "$T/out")" = 3 ]
+analysis watch "$T/whole" --once && grep -q 'done in' "$T/out" && [ "$(grep -c 'eval .*done' "$T/out")" = 4 ]
 ok $? "watched: $(tail -n 1 "$T/out")"
 
 # ---- damaged and missing
@@ -94,6 +94,10 @@ check sweeppage "the page" "$T/sweeppage"
 analysis report "$T/sweep" -o "$T/sweeppage" --reference variant=nothing
 [ $? = 1 ] && grep -q 'the axes are' "$T/err"
 ok $? "an unknown reference: $(tail -n 1 "$T/err")"
+check teachersweep "a sweep over the teacher's noise" "$T/noisy"
+analysis report "$T/noisy" -o "$T/noisypage"
+ok $? "its page: $(cat "$T/out" "$T/err" | tail -n 1 | sed "s|$T/||")"
+check teacherpage "the page" "$T/noisypage"
 ln -s "$T/sweep" "$T/reader/sweeps/ablations"
 check readme "analysis/README's code blocks, as they stand" analysis/README.md "$T/reader"
 

@@ -91,6 +91,22 @@ ok $? "the run counts as many: $(grep -m 1 '^teacher' "$T/out")"
 run 2 whole
 [ $status = 0 ] && [ "$(paid)" = "$calls" ]
 ok $? "a finished run asks nothing"
+cat >"$T/own.json" <<END
+{"run": {"name": "own", "seed": 3}, "stages": ["eval", "report"], "arms": {"none": {"stages": []}},
+ "tasks": [{"family": "list_function", "difficulty": 0, "test": 6}, {"family": "acre", "test": 2}],
+ "teacher": {"kind": "http", "model": "test-model", "key_variable": "RD_TEST_KEY", "max_calls": 100}, "eval": {"teacher": true}}
+END
+CONFIG=$T/own.json run 2 own --set 'eval.hypotheses=[1,3]'
+[ $status = 75 ] && [ "$(paid)" = $((calls + 100)) ]
+ok $? "the teacher's own accuracy within max_calls: status $status, $(($(paid) - calls)) calls"
+CONFIG=$T/own.json run 2 own --set 'eval.hypotheses=[1,3]' --set teacher.max_calls=0
+own=$(($(paid) - calls))
+[ $status = 0 ] && grep -q '^  teacher *search *3 ' "$T/out" && [ "$(twice)" = 0 ] && [ -e "$T/own/calls.0.ledger" ]
+ok $? "and all of it: $own calls, $(twice) paid twice"
+rm -r "$T/own/teacher"
+CONFIG=$T/own.json run 2 own --set 'eval.hypotheses=[1,3]' --set teacher.max_calls=0
+[ $status = 0 ] && [ "$(paid)" = $((calls + own)) ]
+ok $? "made again it asks nothing: $(($(paid) - calls - own)) calls"
 stop_server
 most=$(sed -nE 's/.*at most ([0-9]+) at once.*/\1/p' "$T/server")
 [ "$most" -le 32 ] && [ "$most" -gt 16 ]

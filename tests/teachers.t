@@ -56,6 +56,22 @@ good "the student's own model teaches"
 same "$T/m1/traces.h5" "$T/self/traces.h5"
 ok $? "and says the same"
 
+# ---- and searches the test problems itself
+sed 's/"augment": /"arms": {"none": {"stages": []}}, "augment": /' "$C" >"$T/alone.json"
+own=(run "$T/alone.json" "${model[@]}" --set 'stages=["eval","report"]' --set eval.teacher=true --set 'eval.hypotheses=[1,3]'
+    --set "teacher.path=$T/first/arms/redis/checkpoints/sft-final.h5")
+for r in 1 2; do
+    run $r "${own[@]}" --set "run.dir=$T/own$r"
+    good "a model's own accuracy at $r ranks: $(grep -m 1 '^  teacher' "$T/out")"
+done
+run 2 "${own[@]}" --set "run.dir=$T/own3" --set grid.rows=2
+good "and on a grid of 2 x 1"
+for r in 2 3; do
+    h5diff -q "$T/own1/teacher/predictions.h5" "$T/own$r/teacher/predictions.h5" /answer /answer >/dev/null 2>&1 &&
+        same "$T/own1/teacher/traces.h5" "$T/own$r/teacher/traces.h5"
+    ok $? "the same answers"
+done
+
 # ---- what is not there
 run 2 run "$C" "${model[@]}" --set "run.dir=$T/x"
 [ $status = 3 ]; ok $? "no model: status $status"

@@ -36,7 +36,10 @@ typedef struct rd_augment_opts {
     double rule_temperature, follow_temperature;
     bool queries;       /* apply rules to queries too (for analysis and upper bounds) */
     bool tolerant;      /* read answers tolerantly; else strictly, as the official code */
+    bool first_greedy;  /* the first rule of a task is asked for at temperature 0 */
+    bool own_accuracy;  /* for rd_eval_traces: log and timing say "teacher", not "augment" */
     const char *dir;    /* run directory: traces.h5 and journals go there */
+    const char *calls;  /* where a teacher keeps what it was paid for (teacher.h); NULL: dir */
     const char *config; /* resolved config for the file's attributes */
 } rd_augment_opts;
 
@@ -62,6 +65,16 @@ int rd_augment_run(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const r
  * Collective on grid->world; RD_EINPUT for a damaged file. */
 int rd_augment_find(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
                     const rd_augment_opts *o, bool *found, rd_augment_report *report);
+
+/* The teacher's own accuracy.  DIR/traces.h5 holds what a teacher was asked about test tasks, with
+ * their queries; here its rules become the search that a student does (infer.h: nested subsets of
+ * the proposals, the same choice and counts), DIR/predictions.h5 and lines of the results.
+ * tasks: the very tasks of that file, whose true rules nobody may have handed to the teacher: it
+ * must find rules as the student does.  Tokens are the teacher's own count.
+ * Collective on g->world.  Errors: RD_EINPUT for traces of other tasks, without queries or with
+ * fewer rules; RD_EIO. */
+int rd_eval_traces(const rd_grid *g, const rd_prompts *p, const rd_taskset *tasks,
+                   const rd_eval_opts *o, rd_results *results);
 
 typedef enum { RD_TARGET_GOLD, RD_TARGET_TEACHER } rd_follow_target;
 typedef enum { RD_DEDUP_TASK, RD_DEDUP_FAMILY } rd_dedup; /* FAMILY: the official global set */

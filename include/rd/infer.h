@@ -177,6 +177,30 @@ void rd_cluster_interval(int64_t n, const int64_t *right, const int64_t *total, 
 int rd_eval_run(const rd_grid *g, const rd_model *model, const rd_chat *chat, const rd_prompts *p,
                 const rd_taskset *tasks, uint64_t model_key, const rd_eval_opts *o,
                 rd_results *results);
+
+/* What a search of somebody else's was told, for one problem: all proposals, and every one of them
+ * followed on every example.  All lent. */
+typedef struct rd_recorded_answer {
+    const char *response; /* NULL: none came */
+    int64_t tokens_in, tokens_out;
+} rd_recorded_answer;
+typedef struct rd_recorded {
+    int64_t propose_in;               /* tokens of the proposing prompt */
+    const char *const *rule;          /* [draws]; NULL: none came */
+    const int64_t *propose_out;       /* [draws] tokens */
+    const rd_recorded_answer *answer; /* [draws][demonstrations, then queries] */
+} rd_recorded;
+/* The evaluation of such searches: the same choice, drops and counts of tokens as rd_eval_run's
+ * search, predictions.h5 in o->dir and lines of the results, method "search", arm o->arm.  A rule
+ * that was drawn several times has the answers of its first draw.
+ * Collective on g->world.  tasks: test tasks alone, equal on all ranks.  record [n]: of the tasks
+ * first … first + n - 1, each with at least the largest number of o's hypotheses as draws; the
+ * ranks' shares follow one another and are all tasks.  key: a hash of what all records hold; when
+ * predictions.h5 is there for it and o's numbers of hypotheses, it is kept.
+ * Errors: RD_EINPUT for options that make no sense or a damaged file, RD_EIO. */
+int rd_eval_recorded(const rd_grid *g, const rd_prompts *p, const rd_taskset *tasks, uint64_t key,
+                     const rd_eval_opts *o, int64_t first, int64_t n, const rd_recorded *record,
+                     rd_results *results);
 /* The trivial baselines on the test tasks of a set, fitted on its training tasks: arm "trivial",
  * the baseline's name as method, n = 0.  Local. */
 int rd_eval_baselines(const rd_taskset *tasks, rd_results *results);

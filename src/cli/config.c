@@ -283,8 +283,8 @@ done:
 static bool is_shared(const char *key)
 {
     static const char *const sections[] = {
-        "run.",     "data.",   "grid.",   "machine.",         "plan.", "teacher.",
-        "augment.", "filter.", "prompts", "model.tokenizer.", "compat"};
+        "run.",     "data.",   "grid.",   "machine.",         "plan.",  "teacher.",
+        "augment.", "filter.", "prompts", "model.tokenizer.", "compat", "eval.teacher"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strncmp(key, sections[i], strlen(sections[i])) == 0) return true;
     return false;

@@ -187,6 +187,7 @@ static const config_key run_keys[] = {
     {"eval.stop", KEY_TEXTS, "[]", 0, 0, NULL, "strings at which a response ends, without them"},
     {"eval.problems", KEY_INT, "0", 0, 1e9, NULL, "test problems per family (and set); 0: all"},
     {"eval.families", KEY_ENUMS, "[\"list_function\", \"arc1d\", \"acre\", \"miniscan\"]", 0, 0, FAMILIES, "families evaluated"},
+    {"eval.teacher", KEY_BOOL, "false", 0, 0, NULL, "the teacher searches the test problems as well, with its skill and noise and at the run's own eval.hypotheses and temperatures: arm \"teacher\" of the results"},
     {"eval.slots", KEY_INT, "256", 1, 1e5, NULL, "sequences decoded together"},
     {"eval.block", KEY_INT, "1", 1, 1e5, NULL, "problems per work unit, of which as many are at hand as keep the slots busy"},
 };

@@ -267,6 +267,18 @@ done:
     return rc;
 }
 
+/* In results "teacher" is the run's teacher (eval.teacher). */
+static int check_arms(const job *j)
+{
+    int rc = RD_OK;
+    for (int i = 0; i < j->cfg.n_arms; i++)
+        if (config_bool(&j->cfg.keys, "eval.teacher") && strcmp(j->cfg.arm[i].name, "teacher") == 0)
+            RD_FAIL(RD_EINPUT, "%s: arms.teacher: with eval.teacher this is the teacher's own name",
+                    j->cfg.path);
+done:
+    return rc;
+}
+
 /* So is a teacher: all but the key, which need not be there when a config is only validated.  A
  * record is read by whoever needs it: the stages behind augment do not. */
 static int check_teacher(const job *j)
@@ -412,6 +424,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
         rd_prompts_default(&j->prompts);
     }
     RD_TRY(check_prompts(j));
+    RD_TRY(check_arms(j));
     const char *record = config_text(s, "teacher.path");
     j->teacher_path = *record ? config_prompt_path(&j->cfg, record) : rd_strdup("");
     if (!known) RD_TRY(rd_agree(&world, check_teacher(j)));

@@ -1,7 +1,8 @@
 /* job.h: one run of the program: what its stages share (private to cli).
  *
  * The run directory:  manifest.json, traces.h5, datasets.h5, tokenizer.json,
- * arms/NAME/{checkpoints/, metrics.h5, predictions.h5, own/}, report.txt, report.json. */
+ * arms/NAME/{checkpoints/, metrics.h5, predictions.h5, own/}, teacher/{traces.h5,
+ * predictions.h5}, report.txt, report.json. */
 #ifndef RD_CLI_JOB_H
 #define RD_CLI_JOB_H
 
@@ -167,6 +168,9 @@ int stage_filter(job *j);
 int stage_sft(job *j, int arm);
 int stage_align(job *j, int arm);
 int stage_eval(job *j, int arm);
+/* The teacher's own search on the problems that arms are asked (all, when no arm is), once for the
+ * run: RUN/teacher/traces.h5 and predictions.h5. */
+int stage_eval_teacher(job *j);
 int stage_report(job *j);
 
 /* report.c */

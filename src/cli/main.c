@@ -263,6 +263,7 @@ done:
 static int run_arms(job *j, const arguments *a)
 {
     int rc = RD_OK;
+    bool evaluates = wants(a, &j->cfg.keys, "eval");
     for (int i = 0; i < j->cfg.n_arms; i++) {
         const config_arm *arm = &j->cfg.arm[i];
         if (wants(a, &arm->keys, "sft") && !arm->from && !job_is_untuned(arm))
@@ -273,12 +274,15 @@ static int run_arms(job *j, const arguments *a)
         RD_TRY(poll_stop(j));
     }
     for (int i = 0; i < j->cfg.n_arms; i++) {
-        if (wants(a, &j->cfg.arm[i].keys, "eval") ||
-            (strcmp(a->command, "report") == 0 &&
-             config_list_has(&j->cfg.arm[i].keys, "stages", "eval")))
-            RD_TRY(stage_eval(j, i));
+        const bool mine = wants(a, &j->cfg.arm[i].keys, "eval") ||
+                          (strcmp(a->command, "report") == 0 &&
+                           config_list_has(&j->cfg.arm[i].keys, "stages", "eval"));
+        if (mine) RD_TRY(stage_eval(j, i));
+        evaluates |= mine;
         RD_TRY(poll_stop(j));
     }
+    if (evaluates && config_bool(&j->cfg.keys, "eval.teacher")) RD_TRY(stage_eval_teacher(j));
+    RD_TRY(poll_stop(j));
 done:
     return rc;
 }

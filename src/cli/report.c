@@ -9,6 +9,11 @@ static bool is_trivial(const rd_result *r)
 {
     return strcmp(r->arm, "trivial") == 0;
 }
+/* The run's teacher, searching by itself. */
+static bool is_teacher(const rd_result *r)
+{
+    return strcmp(r->arm, "teacher") == 0;
+}
 static bool is_tolerant(const rd_result *r)
 {
     return strcmp(r->parse, "tolerant") == 0;
@@ -107,8 +112,22 @@ static void compare(const rd_result *a, const rd_result *b, rd_buf *out)
                   100 * b->accuracy, verdict);
 }
 
+/* The arm whose search, each at its largest N, is the best, against the teacher's. */
+static void teacher_verdict(const rd_results *all, const rd_result *of, rd_buf *out)
+{
+    const rd_result *teacher = best_of(all, of, "teacher", "search"), *best = NULL;
+    for (int64_t i = 0; i < all->n; i++) {
+        const rd_result *r = &all->item[i];
+        if (!same_set(r, of) || strcmp(r->method, "search") != 0 || is_teacher(r)) continue;
+        r = best_of(all, of, r->arm, "search");
+        if (!best || r->accuracy > best->accuracy) best = r;
+    }
+    if (teacher && best) compare(best, teacher, out);
+}
+
 /* Each arm's search at its largest N against the best row of every rival: direct answers and votes
- * of any arm, random training rules, the trivial baselines. */
+ * of any arm, random training rules, the trivial baselines; then the best arm's against its
+ * teacher's. */
 static void set_verdicts(const rd_results *all, const rd_result *of, rd_buf *out)
 {
     const rd_result *rival[] = {best_of(all, of, NULL, "io"), best_of(all, of, NULL, "vote"),
@@ -117,13 +136,15 @@ static void set_verdicts(const rd_results *all, const rd_result *of, rd_buf *out
     const char *last = "";
     for (int64_t i = 0; i < all->n; i++) {
         const rd_result *r = &all->item[i];
-        if (!same_set(r, of) || strcmp(r->method, "search") != 0 || strcmp(last, r->arm) == 0)
+        if (!same_set(r, of) || strcmp(r->method, "search") != 0 || strcmp(last, r->arm) == 0 ||
+            is_teacher(r))
             continue;
         if (!*last) rd_buf_printf(out, "\n%s:\n", set_title(of));
         last = r->arm;
         for (size_t k = 0; k < sizeof rival / sizeof *rival; k++)
             if (rival[k]) compare(best_of(all, of, r->arm, "search"), rival[k], out);
     }
+    if (*last) teacher_verdict(all, of, out);
 }
 
 void report_verdicts(const rd_results *all, rd_buf *out)

@@ -22,6 +22,19 @@ static uint64_t hash_tasks(const config *c, const char *const *keys, uint64_t h)
     return h;
 }
 
+/* The teacher's search on test tasks: which of them are asked, and how, is said under eval, arm by
+ * arm. */
+static uint64_t teacher_key(const config *c, uint64_t traces)
+{
+    static const char *const keys[] = {"eval.", "stages", NULL};
+    uint64_t h = rd_hash(&traces, sizeof traces, config_hash(&c->keys, keys));
+    for (int i = 0; i < c->n_arms; i++) {
+        const uint64_t part = config_hash(&c->arm[i].keys, keys);
+        h = rd_hash(&part, sizeof part, h);
+    }
+    return h;
+}
+
 void shared_keys_of(const config *c, shared_keys *k)
 {
     static const char *const tasks[] = {"family",     "generate",   "test",      "difficulty",
@@ -42,6 +55,7 @@ void shared_keys_of(const config *c, shared_keys *k)
     }
     part = rd_hash(&k->traces, sizeof k->traces, config_hash(&c->keys, datasets));
     k->datasets = hash_tasks(c, rows, part);
+    k->teacher = teacher_key(c, hash_tasks(c, rows, k->traces));
 }
 
 /* ---------------------------------------------------------------- making and linking */
@@ -131,11 +145,14 @@ int shared_run(job *j, const shared_stage *stage)
     const rd_comm *w = &j->grid->world;
     bool found = false;
     rd_buf dir = {0};
-    if (!j->member || j->member->alone) return stage->make(stage->context, j->dir);
-    const bool datasets = stage->key != j->member->shared.traces;
+    char *own = stage->folder ? job_path(j, stage->folder) : rd_strdup(j->dir);
+    if (!j->member || j->member->alone) {
+        rc = stage->make(stage->context, own);
+        goto done;
+    }
     folder(j, stage->key, &dir);
     if (w->rank == 0) rc = rd_dir_make(dir.data);
-    if (w->rank == 0 && rc == RD_OK && datasets) rc = link_traces(j, dir.data);
+    if (w->rank == 0 && rc == RD_OK && stage->reads_traces) rc = link_traces(j, dir.data);
     RD_TRY(rd_agree(w, rc));
     RD_TRY(look(stage, dir.data, &found));
     if (found)
@@ -143,11 +160,15 @@ int shared_run(job *j, const shared_stage *stage)
     else
         RD_TRY(make_locked(j, stage, dir.data));
     if (j->member->alone) {
-        rc = stage->make(stage->context, j->dir);
+        rc = stage->make(stage->context, own);
         goto done;
     }
-    RD_TRY(rd_agree(w, w->rank == 0 ? link_from(j->dir, "../..", stage) : RD_OK));
+    if (w->rank == 0) rc = rd_dir_make(own);
+    if (w->rank == 0 && rc == RD_OK)
+        rc = link_from(own, stage->folder ? "../../.." : "../..", stage);
+    RD_TRY(rd_agree(w, rc));
 done:
+    rd_free(own);
     rd_buf_free(&dir);
     return rc;
 }

@@ -7,8 +7,10 @@
 /* A stage that ends with one file.  find: is it there, finished?  make: as a run of its own would.
  * Both Collective; dir: where the file belongs. */
 typedef struct shared_stage {
-    const char *file; /* "traces.h5" */
-    uint64_t key;     /* of the folder shared/KEY */
+    const char *file;   /* "traces.h5" */
+    const char *folder; /* of the run directory, in which it belongs; NULL: the directory itself */
+    uint64_t key;       /* of the folder shared/KEY */
+    bool reads_traces;  /* make needs the run's traces.h5 in dir */
     void *context;
     int (*find)(void *context, const char *dir, bool *found);
     int (*make)(void *context, const char *dir);

@@ -9,27 +9,56 @@
 
 /* ---------------------------------------------------------------- augment, filter */
 
-typedef struct augment_stage {
+/* What a teacher is asked, and by whom. */
+typedef struct teaching {
     job *j;
-    const rd_grid *grid; /* teachers that need one rank take units of their own, each */
+    const rd_grid *grid; /* j's, or … */
+    rd_grid *each;       /* … every rank by itself: teachers that need one rank take units each */
+    tutor model;
     rd_teacher *teacher;
-    rd_taskset train;
+    rd_taskset tasks;
     rd_augment_opts o;
-} augment_stage;
+    rd_augment_report report;
+} teaching;
+
+static int teaching_open(job *j, rd_teacher_opts *to, teaching *a)
+{
+    int rc = RD_OK;
+    const bool by_model = strcmp(to->kind, "model") == 0;
+    a->j = j;
+    if (by_model) {
+        RD_TRY(tutor_open(j, &a->model));
+        tutor_options(&a->model, &to->model);
+    } else {
+        RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &a->each));
+    }
+    a->grid = by_model ? j->grid : a->each;
+    RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, to)));
+    RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(to, j->prompts, NULL, &a->teacher)));
+done:
+    return rc;
+}
+
+static void teaching_close(teaching *a)
+{
+    rd_grid_free(&a->each);
+    rd_taskset_free(&a->tasks);
+    rd_teacher_free(&a->teacher);
+    tutor_close(&a->model);
+}
 
 static int augment_find(void *context, const char *dir, bool *found)
 {
-    augment_stage *a = context;
+    teaching *a = context;
     a->o.dir = dir;
-    return rd_augment_find(a->grid, a->teacher, a->j->prompts, &a->train, &a->o, found,
-                           &a->j->augment);
+    return rd_augment_find(a->grid, a->teacher, a->j->prompts, &a->tasks, &a->o, found, &a->report);
 }
 
 static int augment_make(void *context, const char *dir)
 {
-    augment_stage *a = context;
+    teaching *a = context;
     a->o.dir = dir;
-    return rd_augment_run(a->grid, a->teacher, a->j->prompts, &a->train, &a->o, &a->j->augment);
+    return rd_augment_run(a->grid, a->teacher, a->j->prompts, &a->tasks, &a->o, &a->report);
 }
 
 static int training_tasks(const job *j, rd_taskset *train)
@@ -63,36 +92,23 @@ int stage_augment(job *j)
 {
     int rc = RD_OK;
     rd_teacher_opts to;
-    rd_grid *each = NULL;
-    tutor model = {0};
-    augment_stage a = {.j = j};
+    teaching a = {0};
     RD_TRY(job_tasks(j));
     options_teacher(j, &to);
-    const bool by_model = strcmp(to.kind, "model") == 0;
-    if (by_model) {
-        RD_TRY(tutor_open(j, &model));
-        tutor_options(&model, &to.model);
-    }
     options_augment(j, &a.o);
-    RD_TRY(rd_agree(&j->grid->world, options_key(&j->cfg.keys, &to)));
-    RD_TRY(rd_agree(&j->grid->world, rd_teacher_create(&to, j->prompts, NULL, &a.teacher)));
-    RD_TRY(training_tasks(j, &a.train));
-    /* All other teachers need one rank: each takes units of its own, whatever the model's grid. */
-    if (!by_model) RD_TRY(rd_grid_create(j->grid->world.size, 1, 1, &each));
-    a.grid = by_model ? j->grid : each;
+    RD_TRY(teaching_open(j, &to, &a));
+    RD_TRY(training_tasks(j, &a.tasks));
     const shared_stage stage = {.file = "traces.h5",
                                 .key = j->member ? j->member->shared.traces : 0,
                                 .context = &a,
                                 .find = augment_find,
                                 .make = augment_make};
     RD_TRY(shared_run(j, &stage));
+    j->augment = a.report;
     j->have_augment = true;
     augment_info(&j->augment);
 done:
-    rd_grid_free(&each);
-    rd_taskset_free(&a.train);
-    rd_teacher_free(&a.teacher);
-    tutor_close(&model);
+    teaching_close(&a);
     return rc;
 }
 
@@ -141,6 +157,7 @@ int stage_filter(job *j)
     int rc = RD_OK;
     const shared_stage stage = {.file = "datasets.h5",
                                 .key = j->member ? j->member->shared.datasets : 0,
+                                .reads_traces = true,
                                 .context = j,
                                 .find = filter_find,
                                 .make = filter_make};
@@ -682,18 +699,112 @@ done:
     return rc;
 }
 
+/* The problems that some arm is asked; false: no arm asks anything.  asked [tasks]. */
+static bool asked_by_arms(const job *j, bool *asked)
+{
+    bool any = false, *by_arm = rd_new(bool, j->tasks.n);
+    for (int a = 0; a < j->cfg.n_arms; a++) {
+        if (!config_list_has(&j->cfg.arm[a].keys, "stages", "eval")) continue;
+        any = true;
+        choose_evaluated(j, &j->cfg.arm[a], by_arm);
+        for (int64_t i = 0; i < j->tasks.n; i++) asked[i] |= by_arm[i];
+    }
+    rd_free(by_arm);
+    return any;
+}
+
+/* The teacher's test tasks, without the rules that the generator knows. */
+static int teacher_tasks(const job *j, const config_arm *run, rd_taskset *set)
+{
+    int rc = RD_OK;
+    bool *asked = rd_new(bool, j->tasks.n);
+    if (!asked_by_arms(j, asked)) choose_evaluated(j, run, asked);
+    set->set_name = j->tasks.set_name;
+    for (int64_t i = 0; i < j->tasks.n; i++) {
+        rd_task copy;
+        if (!asked[i]) continue;
+        RD_TRY(rd_task_copy(&j->tasks.task[i], &copy));
+        RD_FREE(copy.rule);
+        rd_taskset_add_take(set, &copy);
+    }
+done:
+    rd_free(asked);
+    return rc;
+}
+
+/* Its options: it looks for rules itself, by random numbers that augment has not used.  record (to
+ * be freed): of a run whose teacher was asked this, that part of it. */
+static void teacher_options(const job *j, rd_teacher_opts *to, char **record)
+{
+    int64_t apart = 0;
+    rd_buf dir = {0}, file = {0};
+    options_teacher(j, to);
+    to->use_known_rule = false;
+    to->seed = rd_hash(&to->seed, sizeof to->seed, rd_hash_str("eval.teacher", 0)) >> 1;
+    rd_buf_printf(&dir, "%s/teacher", j->teacher_path);
+    rd_buf_printf(&file, "%s/traces.h5", dir.data);
+    if (strcmp(to->kind, "replay") == 0) apart = rd_file_exists(file.data);
+    rd_bcast(&j->grid->world, &apart, sizeof apart, 0);
+    *record = apart ? rd_buf_take(&dir) : NULL;
+    if (apart) to->replay.path = *record;
+    rd_buf_free(&dir);
+    rd_buf_free(&file);
+}
+
+/* What it is asked is what a student's search asks. */
+static void teacher_questions(const job *j, const rd_eval_opts *e, bool replay, int64_t *rules,
+                              rd_augment_opts *o)
+{
+    options_augment(j, o);
+    for (int i = 0; i < j->cfg.n_tasks; i++) rules[i] = e->counts[e->n_counts - 1];
+    o->hypotheses = rules;
+    o->rule_temperature = e->rule_temperature;
+    o->follow_temperature = e->follow_temperature;
+    o->first_greedy = e->first_greedy && !replay; /* a record has its draws in their order */
+    o->queries = o->own_accuracy = true;
+    /* Money and calls are counted with those of augment, where the folder is this run's alone. */
+    o->calls = j->member && !j->member->alone ? NULL : j->dir;
+}
+
+int stage_eval_teacher(job *j)
+{
+    int rc = RD_OK;
+    int64_t rules[CONFIG_MAX_TASKS];
+    char *record = NULL, *dir = job_path(j, "teacher");
+    const config_arm run = {.name = "teacher", .keys = j->cfg.keys};
+    rd_teacher_opts to;
+    rd_eval_opts o;
+    teaching a = {0};
+    RD_TRY(job_tasks(j));
+    rd_clock_begin("eval");
+    options_eval(j, &run, &o);
+    teacher_options(j, &to, &record);
+    teacher_questions(j, &o, strcmp(to.kind, "replay") == 0, rules, &a.o);
+    RD_TRY(teaching_open(j, &to, &a));
+    RD_TRY(teacher_tasks(j, &run, &a.tasks));
+    const shared_stage stage = {.file = "traces.h5",
+                                .folder = "teacher",
+                                .key = j->member ? j->member->shared.teacher : 0,
+                                .context = &a,
+                                .find = augment_find,
+                                .make = augment_make};
+    RD_TRY(shared_run(j, &stage));
+    o.dir = dir;
+    RD_TRY(rd_eval_traces(j->grid, j->prompts, &a.tasks, &o, &j->results));
+done:
+    rd_clock_end("eval");
+    teaching_close(&a);
+    rd_free(record);
+    rd_free(dir);
+    return rc;
+}
+
 /* What the trivial baselines are fitted on and answer: the problems that the arms were asked. */
 static int baseline_tasks(const job *j, rd_taskset *set)
 {
     int rc = RD_OK;
-    bool none = true; /* no arm asks anything */
-    bool *asked = rd_new(bool, j->tasks.n), *by_arm = rd_new(bool, j->tasks.n);
-    for (int a = 0; a < j->cfg.n_arms; a++) {
-        if (!config_list_has(&j->cfg.arm[a].keys, "stages", "eval")) continue;
-        none = false;
-        choose_evaluated(j, &j->cfg.arm[a], by_arm);
-        for (int64_t i = 0; i < j->tasks.n; i++) asked[i] |= by_arm[i];
-    }
+    bool *asked = rd_new(bool, j->tasks.n);
+    const bool none = !asked_by_arms(j, asked);
     set->set_name = j->tasks.set_name;
     for (int64_t i = 0; i < j->tasks.n; i++) {
         rd_task copy;
@@ -705,7 +816,6 @@ static int baseline_tasks(const job *j, rd_taskset *set)
     }
 done:
     rd_free(asked);
-    rd_free(by_arm);
     return rc;
 }
 

@@ -6,8 +6,9 @@
  *
  *   DIR/sweep.json         the plan: every member with its label, seed and what it sets
  *   DIR/members/0007/      an ordinary run directory, and member.json: where that member stands
- *   DIR/shared/KEY/        traces.h5, or datasets.h5 with a link to its traces.h5: made once,
- *                          linked to (relative symbolic links) from the members that need it
+ *   DIR/shared/KEY/        traces.h5, or datasets.h5 with a link to its traces.h5, or the
+ *                          traces.h5 of the teacher's own search: made once, linked to (relative
+ *                          symbolic links) from the members that need it
  *   DIR/sweep.h5           what `sweep collect` found: a table of members, one of results, links
  */
 #ifndef RD_CLI_SWEEP_H
@@ -85,10 +86,10 @@ void sweep_ranges(const bool *in, int64_t n, bool space, rd_buf *out);
 /* ---------------------------------------------------------------- what members share (shared.c) */
 
 typedef struct shared_keys {
-    uint64_t traces, datasets;
+    uint64_t traces, datasets, teacher;
 } shared_keys;
-/* Hashes of all configuration that determines traces.h5 and datasets.h5.  (What files hold is not
- * looked at: the stage's own key, in its file, knows that.) */
+/* Hashes of all configuration that determines traces.h5, datasets.h5 and teacher/traces.h5.  (What
+ * files hold is not looked at: the stage's own key, in its file, knows that.) */
 void shared_keys_of(const config *c, shared_keys *k);
 
 /* ---------------------------------------------------------------- one member's run (sweep_run.c)

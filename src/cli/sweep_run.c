@@ -97,6 +97,10 @@ static void put_files(const job *j, rd_json_node *list)
         if (config_list_has(&a->keys, "stages", "eval")) add_file(list, a->name, "predictions.h5");
         rd_free(metrics);
     }
+    if (config_list_has(s, "stages", "eval") && config_bool(s, "eval.teacher")) {
+        rd_json_set_string(list, NULL, "teacher/traces.h5");
+        rd_json_set_string(list, NULL, "teacher/predictions.h5");
+    }
     if (config_list_has(s, "stages", "report")) rd_json_set_string(list, NULL, "report.json");
 }
 
@@ -252,15 +256,18 @@ done:
     return rc;
 }
 
-/* What an arm's results hold that no longer fits its checksum is put aside, to be made again. */
+/* Results of an arm, or of the teacher, that no longer fit their checksum are put aside, to be made
+ * again. */
 static int put_aside(const job *j)
 {
     int rc = RD_OK;
     static const char *const files[] = {"predictions.h5", "metrics.h5", "own/traces.h5",
                                         "own/datasets.h5"};
     enum { FILES = sizeof files / sizeof *files };
-    for (int i = 0; i < FILES * j->cfg.n_arms; i++) {
-        char *path = job_arm_path(j, &j->cfg.arm[i / FILES], files[i % FILES]);
+    const int n = FILES * j->cfg.n_arms;
+    for (int i = 0; i <= n; i++) {
+        char *path = i < n ? job_arm_path(j, &j->cfg.arm[i / FILES], files[i % FILES])
+                           : job_path(j, "teacher/predictions.h5");
         char *damage = rd_file_exists(path) ? member_file_damage(path) : NULL;
         rd_buf away = {0};
         rd_buf_printf(&away, "%s.damaged", path);

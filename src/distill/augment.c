@@ -16,7 +16,17 @@ enum {
     RECORD_VERSION = 1 /* of the journal's records */
 };
 
+/* Names in the log and of the clocks. */
+typedef struct stage_names {
+    const char *stage, *propose, *apply, *wait;
+} stage_names;
+static const stage_names of_training = {"augment", "augment: propose", "augment: apply",
+                                        "augment: wait"};
+static const stage_names of_teacher = {"teacher", "teacher: propose", "teacher: apply",
+                                       "teacher: wait"};
+
 typedef struct augment {
+    const stage_names *names;
     const rd_grid *g;
     rd_teacher *teacher;
     const rd_prompts *prompts;
@@ -40,6 +50,7 @@ static uint64_t augment_key(const augment *a)
     uint64_t h = rd_hash(parts, sizeof parts, TRACES_VERSION);
     h = rd_hash(&o->rule_temperature, sizeof o->rule_temperature, h);
     h = rd_hash(&o->follow_temperature, sizeof o->follow_temperature, h);
+    if (o->first_greedy) h = rd_hash_str("first greedy", h);
     rd_buf bytes = {0};
     for (int64_t i = 0; i < a->tasks->n; i++) {
         rd_buf_clear(&bytes);
@@ -67,6 +78,7 @@ typedef struct task_work {
     int64_t n_rules, n_apps;
     rd_proposal *rules;
     rd_application *apps;
+    int asked; /* jobs of proposals that have not come back */
     bool applying;
 } task_work;
 
@@ -86,14 +98,21 @@ static uint64_t application_key(const rd_task *t, int64_t draw, int64_t example)
     return rd_hash(parts, sizeof parts, 0);
 }
 
+/* A greedy first rule is a job of its own; the others' draws are counted from 0 beside it. */
 static int propose(const augment *a, task_work *w)
 {
+    int rc = RD_OK;
     w->n_rules = a->o->hypotheses[w->task->source];
     w->rules = rd_new(rd_proposal, w->n_rules);
-    rd_clock_begin("augment: propose");
-    int rc = rd_teacher_propose_start(a->teacher, w->task, w->n_rules, a->o->rule_temperature,
-                                      w->rules, w);
-    rd_clock_end("augment: propose");
+    const int64_t greedy = a->o->first_greedy && w->n_rules > 0;
+    w->asked = greedy && w->n_rules > 1 ? 2 : 1;
+    rd_clock_begin(a->names->propose);
+    if (greedy) RD_TRY(rd_teacher_propose_start(a->teacher, w->task, 1, 0, w->rules, w));
+    if (w->n_rules > greedy || !greedy)
+        RD_TRY(rd_teacher_propose_start(a->teacher, w->task, w->n_rules - greedy,
+                                        a->o->rule_temperature, w->rules + greedy, w));
+done:
+    rd_clock_end(a->names->propose);
     return rc;
 }
 
@@ -111,10 +130,10 @@ static int apply(const augment *a, task_work *w)
         w->apps[i].task = w->task;
         w->apps[i].draw = draw, w->apps[i].example = example;
     }
-    rd_clock_begin("augment: apply");
+    rd_clock_begin(a->names->apply);
     int rc = rd_teacher_apply_start(a->teacher, w->task->family, w->n_apps,
                                     a->o->follow_temperature, w->apps, w);
-    rd_clock_end("augment: apply");
+    rd_clock_end(a->names->apply);
     return rc;
 }
 
@@ -199,16 +218,16 @@ static int one_job(const augment *a, unit_work **in_hand, bool *more)
     int rc = RD_OK;
     void *tag = NULL;
     *more = false;
-    rd_clock_begin("augment: wait");
+    rd_clock_begin(a->names->wait);
     rc = rd_teacher_next(a->teacher, &tag);
-    rd_clock_end("augment: wait");
+    rd_clock_end(a->names->wait);
     RD_TRY(rc);
     if (!tag) goto done;
     task_work *w = tag;
     unit_work *u = w->unit;
     *more = true;
     if (!w->applying) {
-        RD_TRY(apply(a, w));
+        if (--w->asked == 0) RD_TRY(apply(a, w));
     } else if (--u->left == 0) {
         RD_TRY(unit_finish(a, u));
         rd_stop_need(rd_time() - u->begun);
@@ -225,7 +244,7 @@ static int work(const augment *a, rd_queue *q)
     int rc = RD_OK;
     unit_work *in_hand = NULL;
     rd_progress progress = {0};
-    rd_progress_begin(&progress, "augment", "tasks", a->tasks->n);
+    rd_progress_begin(&progress, a->names->stage, "tasks", a->tasks->n);
     int64_t unit = 0; /* < 0: all are taken */
     for (bool more = true; more;) {
         while (unit >= 0 && rd_teacher_wants(a->teacher)) {
@@ -260,10 +279,10 @@ static int work_all(augment *a)
         rd_journal_open(&a->g->world, a->o->dir, "augment", a->key, a->n_units, done, &a->journal));
     for (int64_t u = 0; u < a->n_units; u++) a->n_restored += done[u];
     if (a->n_restored > 0)
-        rd_info("augment: %" PRId64 " of %" PRId64 " blocks of tasks are in the journal",
-                a->n_restored, a->n_units);
+        rd_info("%s: %" PRId64 " of %" PRId64 " blocks of tasks are in the journal",
+                a->names->stage, a->n_restored, a->n_units);
     RD_TRY(rd_agree(&a->g->world, rd_teacher_expect(a->teacher, a->tasks, a->o->hypotheses)));
-    RD_TRY(rd_teacher_open(a->teacher, a->g, a->o->dir));
+    RD_TRY(rd_teacher_open(a->teacher, a->g, a->o->calls ? a->o->calls : a->o->dir));
     RD_TRY(rd_queue_create(a->g, a->n_units, done, &q));
     RD_TRY(rd_agree(&a->g->world, work(a, q)));
     const int64_t *units = NULL;
@@ -271,10 +290,10 @@ static int work_all(augment *a)
     int64_t finished = rd_journal_records(a->journal, &units, &records);
     rd_sum_i64(&a->g->world, &finished, 1);
     if (finished < a->n_units)
-        RD_FAIL(RD_ESTOP, "augment: stopped with %" PRId64 " of %" PRId64 " blocks of tasks done",
-                finished, a->n_units);
+        RD_FAIL(RD_ESTOP, "%s: stopped with %" PRId64 " of %" PRId64 " blocks of tasks done",
+                a->names->stage, finished, a->n_units);
     if (a->n_restored > 0)
-        rd_info("augment: %" PRId64 " blocks of tasks were worked on now",
+        rd_info("%s: %" PRId64 " blocks of tasks were worked on now", a->names->stage,
                 finished - a->n_restored);
 done:
     rd_teacher_close(a->teacher);
@@ -400,7 +419,7 @@ static int read_finished(const augment *a, const char *path, bool *finished,
     RD_TRY(rd_store_open(&a->g->world, path, TRACES_SCHEMA, TRACES_VERSION, &s));
     RD_TRY(rd_store_get_i64(s, "", "key", &key));
     if ((uint64_t)key != a->key) {
-        rd_info("augment: %s was made with other settings and will be replaced", path);
+        rd_info("%s: %s was made with other settings and will be replaced", a->names->stage, path);
         goto done;
     }
     named number[REPORT_NUMBERS];
@@ -425,16 +444,29 @@ done:
     return rc;
 }
 
+static augment augment_of(const rd_grid *g, rd_teacher *t, const rd_prompts *p,
+                          const rd_taskset *tasks, const rd_augment_opts *o)
+{
+    augment a = {.names = o->own_accuracy ? &of_teacher : &of_training,
+                 .g = g,
+                 .teacher = t,
+                 .prompts = p,
+                 .tasks = tasks,
+                 .o = o};
+    a.n_units = (tasks->n + BLOCK_TASKS - 1) / BLOCK_TASKS;
+    a.key = augment_key(&a);
+    return a;
+}
+
 int rd_augment_find(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const rd_taskset *tasks,
                     const rd_augment_opts *o, bool *found, rd_augment_report *report)
 {
     int rc = RD_OK;
     rd_buf path = {0};
-    augment a = {.g = g, .teacher = t, .prompts = p, .tasks = tasks, .o = o};
+    const augment a = augment_of(g, t, p, tasks, o);
     *found = false;
     memset(report, 0, sizeof *report);
     RD_TRY(check_counts(tasks, o));
-    a.key = augment_key(&a);
     rd_buf_printf(&path, "%s/traces.h5", o->dir);
     RD_TRY(read_finished(&a, path.data, found, report));
 done:
@@ -450,12 +482,10 @@ int rd_augment_run(const rd_grid *g, rd_teacher *t, const rd_prompts *p, const r
     rd_buf path = {0};
     traces rows;
     traces_init(&rows);
-    augment a = {.g = g, .teacher = t, .prompts = p, .tasks = tasks, .o = o};
-    rd_clock_begin("augment");
+    augment a = augment_of(g, t, p, tasks, o);
+    rd_clock_begin(a.names->stage);
     memset(report, 0, sizeof *report);
     RD_TRY(check_counts(tasks, o));
-    a.n_units = (tasks->n + BLOCK_TASKS - 1) / BLOCK_TASKS;
-    a.key = augment_key(&a);
     RD_TRY(rd_agree(&g->world, rd_dir_make(o->dir)));
     rd_buf_printf(&path, "%s/traces.h5", o->dir);
     RD_TRY(read_finished(&a, path.data, &finished, report));
@@ -472,6 +502,6 @@ done:
     rd_journal_close(&a.journal);
     traces_free(&rows);
     rd_buf_free(&path);
-    rd_clock_end("augment");
+    rd_clock_end(a.names->stage);
     return rc;
 }

@@ -189,6 +189,9 @@ typedef struct contest {
     int64_t in, out;          /* tokens spent on following */
 } contest;
 void contest_open(contest *c, const hypotheses *h, int64_t n);
+/* Demonstration d of every live rule is there: take its points and tokens, then drop what cannot
+ * win any more (drop false: nothing is). */
+void contest_round(contest *c, int64_t d, bool drop);
 /* Drop what cannot win with `remaining` demonstrations to come. */
 void contest_drop(contest *c, int64_t remaining);
 int64_t contest_best(const contest *c); /* -1: there is none */
@@ -205,6 +208,8 @@ void contest_free(contest *c);
 void search_open(block *b);
 void search_note(block *b);
 void search_free(block *b);
+/* A problem's search from what is on record, noted down at once.  b: prompts and options alone. */
+void search_recorded(const block *b, problem *p, const rd_recorded *r);
 void direct_open(block *b);
 void direct_note(block *b);
 void direct_note_votes(block *b);

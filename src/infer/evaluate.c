@@ -511,3 +511,59 @@ done:
     rd_free(e.test);
     return rc;
 }
+
+/* ---------------------------------------------------------------- searches on record */
+
+static uint64_t recorded_key(const rd_eval_opts *o, uint64_t key)
+{
+    uint64_t parts[] = {key, o->text_ties, o->no_dropping, RECORD_VERSION};
+    uint64_t h = rd_hash(parts, sizeof parts, rd_hash_str("recorded", PREDICTIONS_VERSION));
+    return rd_hash(o->counts, (size_t)o->n_counts * sizeof *o->counts, h);
+}
+
+/* The share's rows, problem by problem, so that no rank's first problem shows in the file. */
+static void recorded_rows(const evaluation *e, int64_t first, int64_t n, const rd_recorded *record,
+                          predictions *mine)
+{
+    const block b = {.prompts = e->prompts, .o = e->o};
+    for (int64_t i = 0; i < n; i++) {
+        problem p;
+        open_problem(e, first + i, &p);
+        search_recorded(&b, &p, &record[i]);
+        predictions_append(mine, &p.rows);
+        predictions_free(&p.rows);
+    }
+}
+
+int rd_eval_recorded(const rd_grid *g, const rd_prompts *p, const rd_taskset *tasks, uint64_t key,
+                     const rd_eval_opts *o, int64_t first, int64_t n, const rd_recorded *record,
+                     rd_results *results)
+{
+    int rc = RD_OK;
+    bool found = false;
+    rd_buf path = {0};
+    predictions mine = {0}, all = {0};
+    rd_eval_opts search = *o;
+    evaluation e = {.g = g, .prompts = p, .tasks = tasks, .o = &search, .n_problems = tasks->n};
+    search.methods = RD_METHOD_SEARCH;
+    RD_TRY(check_options(&search));
+    e.key = recorded_key(&search, key);
+    e.test = rd_new(int64_t, tasks->n);
+    for (int64_t i = 0; i < tasks->n; i++) e.test[i] = i;
+    RD_TRY(rd_agree(&g->world, rd_dir_make(o->dir)));
+    rd_buf_printf(&path, "%s/predictions.h5", o->dir);
+    RD_TRY(read_file(&e, path.data, &found, &all));
+    if (!found) {
+        recorded_rows(&e, first, n, record, &mine);
+        RD_TRY(write_file(&e, path.data, &mine));
+        RD_TRY(read_file(&e, path.data, &found, &all));
+        if (!found) RD_FAIL(RD_EIO, "%s: changed by another process", path.data);
+    }
+    compute_results(&e, &all, results);
+done:
+    predictions_free(&mine);
+    predictions_free(&all);
+    rd_buf_free(&path);
+    rd_free(e.test);
+    return rc;
+}

@@ -110,6 +110,19 @@ void contest_drop(contest *c, int64_t remaining)
         }
 }
 
+void contest_round(contest *c, int64_t d, bool drop)
+{
+    for (int64_t i = 0; i < c->n_hyp; i++) {
+        if (!c->live[i]) continue;
+        trial *t = &c->of->item[i].trial[d];
+        t->counted = true;
+        c->score[i] += t->strict;
+        c->in += t->in;
+        c->out += t->out;
+    }
+    if (drop) contest_drop(c, c->of->task->n_demos - 1 - d);
+}
+
 void contest_free(contest *c)
 {
     RD_FREE(c->samples);

@@ -108,19 +108,6 @@ static bool round_is_there(const search *s, const contest *c, int64_t d)
     return true;
 }
 
-static void count_round(const block *b, search *s, contest *c, int64_t d)
-{
-    for (int64_t i = 0; i < c->n_hyp; i++) {
-        if (!c->live[i]) continue;
-        trial *t = &s->h.item[i].trial[d];
-        t->counted = true;
-        c->score[i] += t->strict;
-        c->in += t->in;
-        c->out += t->out;
-    }
-    if (!b->o->no_dropping) contest_drop(c, s->h.task->n_demos - 1 - d);
-}
-
 /* Cancel applications that no contest will look at. */
 static void cancel_idle(block *b, search *s)
 {
@@ -142,7 +129,7 @@ static void proceed(block *b, problem *p, search *s)
     for (int c = 0; c < b->o->n_counts; c++) {
         contest *at = &s->contest[c];
         while (!complete(b, s, c) && round_is_there(s, at, s->round[c]))
-            count_round(b, s, at, s->round[c]++);
+            contest_round(at, s->round[c]++, !b->o->no_dropping);
         if (!complete(b, s, c) || s->answered[c]) continue;
         s->answered[c] = true;
         int64_t best = contest_best(at);
@@ -219,7 +206,7 @@ static void propose(block *b, problem *p, search *s)
 
 /* ---------------------------------------------------------------- what comes of it */
 
-static void answers(block *b, problem *p, search *s)
+static void answers(const block *b, problem *p, search *s)
 {
     for (int c = 0; c < b->o->n_counts; c++) {
         const contest *at = &s->contest[c];
@@ -309,6 +296,45 @@ static void random_rules(const block *b, problem *p)
         add_spent(p, RD_METHOD_RANDOM_RULES, b->o->counts[c], 0, 0);
     }
     hypotheses_free(&h);
+}
+
+/* ---------------------------------------------------------------- searches on record */
+
+/* A draw's applications become the trials of the rule that it was the first to give. */
+static void take_trials(const block *b, const rd_recorded *r, int64_t draw, hypothesis *y,
+                        const rd_task *t)
+{
+    const int64_t n = t->n_demos + t->n_queries;
+    for (int64_t e = 0; e < n; e++) {
+        const rd_recorded_answer *from = &r->answer[draw * n + e];
+        trial *to = &y->trial[e];
+        *to = (trial){.done = true, .in = from->tokens_in, .out = from->tokens_out};
+        to->response = rd_strdup(from->response);
+        if (from->response) judge(b, t, e, from->response, &to->strict, &to->tolerant);
+    }
+}
+
+void search_recorded(const block *b, problem *p, const rd_recorded *r)
+{
+    search s = {.h = {.task = p->task, .text_ties = b->o->text_ties}, .propose_in = r->propose_in};
+    s.propose_out = rd_new(int64_t, max_count(b->o));
+    for (int64_t k = 0; k < max_count(b->o); k++) {
+        const int64_t known = s.h.n;
+        s.propose_out[k] = r->propose_out[k];
+        hypotheses_draw(&s.h, r->rule[k]);
+        if (s.h.n > known) take_trials(b, r, k, &s.h.item[known], p->task);
+    }
+    hypotheses_interpret(&s.h);
+    for (int c = 0; c < b->o->n_counts; c++) {
+        contest_open(&s.contest[c], &s.h, b->o->counts[c]);
+        while (!complete(b, &s, c))
+            contest_round(&s.contest[c], s.round[c]++, !b->o->no_dropping);
+    }
+    add_hypotheses(p, &s.h);
+    answers(b, p, &s);
+    for (int c = 0; c < b->o->n_counts; c++) contest_free(&s.contest[c]);
+    hypotheses_free(&s.h);
+    rd_free(s.propose_out);
 }
 
 /* ---------------------------------------------------------------- the true rule */

@@ -371,9 +371,9 @@ static const schema_array no_arrays[] = {END};
 const schema schemas[] = {
     {"redistill.traces", 1, "RUN/traces.h5",
      "What the teacher proposed and how far its rules hold. Rows follow the order of tasks. "
-     "RUN/arms/ARM/own/traces.h5, with align.pairs \"student\" or \"both\": the same of the "
-     "student "
-     "that alignment starts from, for some of the training tasks.",
+     "RUN/arms/ARM/own/traces.h5, with align.pairs \"student\" or \"both\": the same of the student "
+     "that alignment starts from, for some of the training tasks. With eval.teacher there is another, "
+     "of the test tasks and their queries, in `RUN/teacher`.",
      true, NULL, traces_attributes, traces_tables, no_arrays},
     {"redistill.datasets", 1, "RUN/datasets.h5",
      "What the students are trained on. Rows follow the order of tasks. "
@@ -384,8 +384,10 @@ const schema schemas[] = {
      "opened at any time; it has the tables of the stages that have begun.",
      false, NULL, no_attributes, metrics_tables, no_arrays},
     {"redistill.predictions", 1, "RUN/arms/ARM/predictions.h5",
-     "What a student answered on the test tasks. Rows follow the order of tasks.", true, NULL,
-     predictions_attributes, predictions_tables, no_arrays},
+     "What a student answered on the test tasks. Rows follow the order of tasks. With eval.teacher "
+     "there is another, of its teacher, in `RUN/teacher`: task is a row of the traces.h5 beside "
+     "it, tokens are the teacher's own count.",
+     true, NULL, predictions_attributes, predictions_tables, no_arrays},
     {"redistill.checkpoint", 1, "RUN/arms/ARM/checkpoints/STAGE-{000400,branch,final}.h5",
      "A model, and where its training stands. `redistill import` writes the same.", false, NULL,
      checkpoint_attributes, no_tables, checkpoint_arrays},

@@ -42,7 +42,10 @@ typedef struct symbolic {
     token_counter tokens;
     rd_buf prompt, answer, response; /* scratch, to spare an allocation per application */
     parsed_rule parsed[PARSED_SLOTS];
+    struct spread *last; /* who asks for a first rule and then for others has one search */
+    uint64_t last_task;
 } symbolic;
+static void forget_last(symbolic *s);
 
 static int symbolic_create(const teacher_setup *setup, void **state)
 {
@@ -62,6 +65,7 @@ static void symbolic_free(void *state)
         if (s->parsed[i].rule) rd_rule_free(s->parsed[i].family, &s->parsed[i].rule);
         rd_free(s->parsed[i].text);
     }
+    forget_last(s);
     token_counter_free(&s->tokens);
     rd_buf_free(&s->prompt);
     rd_buf_free(&s->answer);
@@ -246,6 +250,30 @@ done:
     return rc;
 }
 
+static void forget_last(symbolic *s)
+{
+    if (s->last) spread_free(s->last);
+    RD_FREE(s->last);
+}
+
+/* The task's spread, kept until another task is asked about. */
+static int spread_of(symbolic *s, const rd_task *t, const spread **sp)
+{
+    int rc = RD_OK;
+    const char *handed = s->opts.use_known_rule && t->rule ? t->rule : "";
+    const uint64_t task = rd_hash_str(handed, content_hash(t));
+    if (!s->last || s->last_task != task) {
+        forget_last(s);
+        s->last = rd_new(spread, 1);
+        s->last_task = task;
+        RD_TRY(spread_make(s, t, s->last));
+    }
+done:
+    if (rc != RD_OK) forget_last(s);
+    *sp = s->last;
+    return rc;
+}
+
 /* The grade of a draw.  luck < skill: the teacher's best guess is right.  luck >= (1 + skill) / 2:
  * it never finds a right rule for this task, in any number of draws.  Between: only by sampling. */
 static grade draw_grade(const symbolic *s, const spread *sp, bool greedy, rd_rng *rng)
@@ -295,14 +323,14 @@ static int symbolic_propose(void *state, const rd_task *task, int64_t k, double 
 {
     int rc = RD_OK;
     symbolic *s = state;
-    spread sp = {.family = task->family};
-    RD_TRY(spread_make(s, task, &sp));
+    const spread *sp = NULL;
+    RD_TRY(spread_of(s, task, &sp));
     rd_buf_clear(&s->prompt);
     rd_prompt_propose(s->prompts, task, &s->prompt);
     int64_t tokens_in = token_count(&s->tokens, s->prompt.data, s->prompt.len);
     for (int64_t i = 0; i < k; i++) {
         rd_buf rule = {0};
-        draw_rule(s, &sp, i, temperature, &rule);
+        draw_rule(s, sp, i, temperature, &rule);
         rd_buf_clear(&s->response);
         rd_response_propose(s->prompts, task->family, rule.data, &s->response);
         out[i].tokens_in = tokens_in;
@@ -310,7 +338,6 @@ static int symbolic_propose(void *state, const rd_task *task, int64_t k, double 
         out[i].rule = rd_buf_take(&rule);
     }
 done:
-    spread_free(&sp);
     return rc;
 }
 
