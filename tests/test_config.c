@@ -134,7 +134,8 @@ static void test_holdout(void)
     config_free(&c);
     refused("{\"tasks\":[{\"family\":\"acre\",\"generate\":5,\"lexicon\":7}]}", "tasks[0].lexicon",
             "at least 8 names");
-    refused("{\"tasks\":[" LF "0,\"generate\":5,\"lexicon\":50}]}", "tasks[0].lexicon", "have no names");
+    refused("{\"tasks\":[" LF "0,\"generate\":5,\"lexicon\":50}]}", "tasks[0].lexicon",
+            "have no names");
     refused("{\"tasks\":[{\"family\":\"acre\",\"generate\":5,\"holdout\":\"kind\"}]}",
             "tasks[0].holdout: \"kind\" means nothing for acre", "no kinds");
     refused("{\"tasks\":[" LF "1,\"test\":5,\"holdout\":\"pair\"}]}", "tasks[0].holdout",

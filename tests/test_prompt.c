@@ -52,10 +52,11 @@ static void brief(void)
     rd_buf_clear(&b);
     rd_rule *r = rd_rule_parse(RD_ACRE, "Any scene with redmetalcube plus bluerubbersphere is on.");
     if (ok(r != NULL, "a rule with joined names is read")) rd_rule_print(RD_ACRE, r, 0, &b);
-    is_str(b.data ? b.data : "",
-           "The light is on if the scene has blue rubber sphere and red metal cube; otherwise it is "
-           "undetermined.",
-           "and means the same");
+    is_str(
+        b.data ? b.data : "",
+        "The light is on if the scene has blue rubber sphere and red metal cube; otherwise it is "
+        "undetermined.",
+        "and means the same");
     rd_rule_free(RD_ACRE, &r);
     rd_buf_clear(&b);
     rd_response_follow(p, RD_MINISCAN, "zap is RED\nx kat y is y x\nmelx x is x x\n", "RED", &b);

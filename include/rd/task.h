@@ -86,8 +86,8 @@ typedef struct rd_gen_opts {
     bool lake_grammar;         /* MiniSCAN: the one official grammar, new words only */
     double train_undetermined; /* ACRE: share of demonstrations labelled undetermined */
     int64_t lexicon; /* MiniSCAN, ACRE: nonce words, objects that tasks choose from; 0: no limit */
-    const rd_held *held;       /* lent; NULL: no pair and no kind is held out */
-    rd_hold level;             /* with held: what the test tasks are to have of it */
+    const rd_held *held; /* lent; NULL: no pair and no kind is held out */
+    rd_hold level;       /* with held: what the test tasks are to have of it */
 } rd_gen_opts;
 
 /* The fewest names that a lexicon of the family may have; 0: its tasks have no names. */

@@ -103,12 +103,12 @@ typedef struct rd_train_opts {
                         counted */
     double prompt_weight; /* the loss of rows is the mean over their targets in which a token of the
                              prompt counts so much, one of the response 1 (0: responses alone) */
-    int64_t shards;  /* a step's rows are dealt to so many shards (4), whose gradients are added
-                        in a binary tree: a run's bits are the same on every number of replicas
-                        that divides it into a power of two.  Where they do not divide it: one
-                        shard per replica */
-    bool recompute;  /* keep of each layer its input only (rd_work_create); same bits */
-    bool overlap;    /* sum gradients over replicas while the backward pass goes on; same bits */
+    int64_t shards; /* a step's rows are dealt to so many shards (4), whose gradients are added
+                       in a binary tree: a run's bits are the same on every number of replicas
+                       that divides it into a power of two.  Where they do not divide it: one
+                       shard per replica */
+    bool recompute; /* keep of each layer its input only (rd_work_create); same bits */
+    bool overlap;   /* sum gradients over replicas while the backward pass goes on; same bits */
     rd_optim_opts optim;
     uint64_t seed;
     /* preference optimisation */

@@ -1,4 +1,5 @@
-/* entries.c: entries of "tasks" as options of the generator, checked, and what they hold out together.
+/* entries.c: entries of "tasks" as options of the generator, checked, and what they hold out
+ * together.
  *
  * What one entry's test tasks hold out, no training task of the family may have, whichever entry
  * generates it.  So hold-outs are checked and made over all entries. */

@@ -102,8 +102,8 @@ int rd_eval_traces(const rd_grid *g, const rd_prompts *p, const rd_taskset *task
                 tasks->n);
     RD_TRY(traces_read(c, s, mine.first, mine.n, true, &mine.rows));
     RD_TRY(rd_agree(c, share_make(&mine, tasks, o->n_counts ? o->counts[o->n_counts - 1] : 0)));
-    RD_TRY(rd_eval_recorded(g, p, tasks, (uint64_t)key, o, mine.first, mine.n, mine.record,
-                            results));
+    RD_TRY(
+        rd_eval_recorded(g, p, tasks, (uint64_t)key, o, mine.first, mine.n, mine.record, results));
 done:
     rd_store_close(&s);
     share_free(&mine);

@@ -327,8 +327,7 @@ void search_recorded(const block *b, problem *p, const rd_recorded *r)
     hypotheses_interpret(&s.h);
     for (int c = 0; c < b->o->n_counts; c++) {
         contest_open(&s.contest[c], &s.h, b->o->counts[c]);
-        while (!complete(b, &s, c))
-            contest_round(&s.contest[c], s.round[c]++, !b->o->no_dropping);
+        while (!complete(b, &s, c)) contest_round(&s.contest[c], s.round[c]++, !b->o->no_dropping);
     }
     add_hypotheses(p, &s.h);
     answers(b, p, &s);

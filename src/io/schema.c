@@ -371,8 +371,10 @@ static const schema_array no_arrays[] = {END};
 const schema schemas[] = {
     {"redistill.traces", 1, "RUN/traces.h5",
      "What the teacher proposed and how far its rules hold. Rows follow the order of tasks. "
-     "RUN/arms/ARM/own/traces.h5, with align.pairs \"student\" or \"both\": the same of the student "
-     "that alignment starts from, for some of the training tasks. With eval.teacher there is another, "
+     "RUN/arms/ARM/own/traces.h5, with align.pairs \"student\" or \"both\": the same of the "
+     "student "
+     "that alignment starts from, for some of the training tasks. With eval.teacher there is "
+     "another, "
      "of the test tasks and their queries, in `RUN/teacher`.",
      true, NULL, traces_attributes, traces_tables, no_arrays},
     {"redistill.datasets", 1, "RUN/datasets.h5",

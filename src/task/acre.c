@@ -269,12 +269,12 @@ static const wording off_words[N_WORDINGS + 1] = {
     {"the light is off for scenes drawn from ", ""},
     {"off ", ""},
 };
-static const char *const else_words[N_WORDINGS + 1] = {
-    "otherwise it is ", "anything else is ", "in every other case it is ",
-    "if neither holds, it is ", "else "};
-static const char *const always_words[N_WORDINGS + 1] = {
-    "the light is always ", "every scene is ", "whatever is there, the light is ",
-    "the outcome is in any case ", "always "};
+static const char *const else_words[N_WORDINGS + 1] = {"otherwise it is ", "anything else is ",
+                                                       "in every other case it is ",
+                                                       "if neither holds, it is ", "else "};
+static const char *const always_words[N_WORDINGS + 1] = {"the light is always ", "every scene is ",
+                                                         "whatever is there, the light is ",
+                                                         "the outcome is in any case ", "always "};
 static const char *const joiners[N_WORDINGS] = {" and ", " with ", " together with ", " plus "};
 
 static void set_put(objects s, const char *joiner, rd_buf *out)
@@ -311,8 +311,8 @@ static void acre_print(const rd_rule *r, uint64_t words, rd_buf *out)
     out->data[start] = (char)toupper((unsigned char)out->data[start]);
 }
 
-/* "off C, D; on A, B and E; else undetermined."  What is off comes first: what is on are the objects
- * of the on scenes that are not. */
+/* "off C, D; on A, B and E; else undetermined."  What is off comes first: what is on are the
+ * objects of the on scenes that are not. */
 static void acre_print_terse(const rd_rule *r, rd_buf *out)
 {
     if (r->off) {

@@ -4,11 +4,11 @@
  * in `keys` below, each exactly once.  Values are written "python" (as in the task files) or
  * "plain": list elements separated by blanks ("3 1 4", nothing: "empty"), objects of a scene by " ,
  * ".  With plain values and a blank before each placeholder every element is a word with its
- * leading blank wherever it stands, hence always the same token.  "joined" is plain with an object's
- * name in one word ("redmetalcube"), in values, rules and steps.  "bare" steps say "zap RED" for "zap
- * is RED": what a name stands for follows the name itself, which a small student learns to look up
- * long before it learns to look up what followed the word before last.  "terse" rules are printed
- * in the fewest words that their language has.  A worked response is its steps
+ * leading blank wherever it stands, hence always the same token.  "joined" is plain with an
+ * object's name in one word ("redmetalcube"), in values, rules and steps.  "bare" steps say "zap
+ * RED" for "zap is RED": what a name stands for follows the name itself, which a small student
+ * learns to look up long before it learns to look up what followed the word before last.  "terse"
+ * rules are printed in the fewest words that their language has.  A worked response is its steps
  * and the answer, joined by the separator; answer.c reads it back.  The official repository's file
  * of instructions is understood too. */
 #include "prompts.h"
@@ -20,16 +20,11 @@ static const struct {
     const char *key;
     const char *holes[MAX_HOLES]; /* placeholders, without braces */
 } keys[P_KEYS] = {
-    [P_VALUES] = {"values", {NULL}},
-    [P_STEPS] = {"steps", {NULL}},
-    [P_RULES] = {"rules", {NULL}},
-    [P_EXAMPLE] = {"example", {"input", "output"}},
-    [P_PROPOSE] = {"propose", {"examples"}},
-    [P_FOLLOW] = {"follow", {"rule", "input"}},
-    [P_IO] = {"io", {"examples", "input"}},
-    [P_RULE] = {"rule", {"rule"}},
-    [P_ANSWER] = {"answer", {"answer"}},
-    [P_STEP] = {"step", {"step"}},
+    [P_VALUES] = {"values", {NULL}},         [P_STEPS] = {"steps", {NULL}},
+    [P_RULES] = {"rules", {NULL}},           [P_EXAMPLE] = {"example", {"input", "output"}},
+    [P_PROPOSE] = {"propose", {"examples"}}, [P_FOLLOW] = {"follow", {"rule", "input"}},
+    [P_IO] = {"io", {"examples", "input"}},  [P_RULE] = {"rule", {"rule"}},
+    [P_ANSWER] = {"answer", {"answer"}},     [P_STEP] = {"step", {"step"}},
     [P_SEPARATOR] = {"separator", {NULL}},
 };
 
@@ -169,7 +164,10 @@ static int styles_read(const char *path, int line, prompt_key k, const char *tex
     static const char *const steps[3] = {"python", "plain", "bare"};
     static const char *const rules[3] = {"sentence", "terse"};
     int rc = RD_OK, index = 0;
-    RD_TRY(style_read(path, line, k, text, k == P_VALUES ? values : k == P_STEPS ? steps : rules,
+    RD_TRY(style_read(path, line, k, text,
+                      k == P_VALUES  ? values
+                      : k == P_STEPS ? steps
+                                     : rules,
                       &index));
     if (k == P_VALUES) {
         w->plain = index > 0;

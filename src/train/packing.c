@@ -317,8 +317,7 @@ static void add_sequence(micro_batch *m, const rd_corpus *c, int32_t prompt, int
     rd_batch *b = &m->b;
     int64_t p = corpus_text_length(c, prompt), r = corpus_text_length(c, response);
     int32_t *tokens = b->tokens + b->T, *target = b->target + b->T;
-    bool all = role == SEQUENCE_CHOSEN ? m->prompt_targets
-                                       : role == SEQUENCE_ROW && m->row_prompts;
+    bool all = role == SEQUENCE_CHOSEN ? m->prompt_targets : role == SEQUENCE_ROW && m->row_prompts;
     corpus_copy_text(c, prompt, tokens);
     corpus_copy_text(c, response, tokens + p);
     for (int64_t t = 0; t + 1 < p + r; t++) target[t] = all || t + 1 >= p ? tokens[t + 1] : -1;
