@@ -90,8 +90,8 @@ typedef struct rd_gen_opts {
     rd_hold level;       /* with held: what the test tasks are to have of it */
 } rd_gen_opts;
 
-/* The fewest names that a lexicon of the family may have; 0: its tasks have no names. */
-int64_t rd_lexicon_least(rd_family f);
+/* NULL, or why tasks of these options cannot have their names from such a lexicon. */
+const char *rd_lexicon_refusal(const rd_gen_opts *o);
 /* Task `index` of the given split: a pure function of (opts, split, index).  A rule class belongs
  * to the test split iff hash(seed, class) falls under holdout; draws are repeated until the class
  * is on the right side.  With held, training tasks and test tasks of level RULE have nothing that

@@ -103,17 +103,12 @@ done:
 static int check_lexicon(const config *c, int i)
 {
     int rc = RD_OK;
-    const char *family = config_text(&c->task[i], "family");
-    const int64_t lexicon = config_int(&c->task[i], "lexicon");
     rd_gen_opts o;
     config_entry_options(c, i, &o);
-    const int64_t least = rd_lexicon_least(o.family);
-    if (lexicon != 0 && least == 0)
-        RD_FAIL(RD_EINPUT, "%s: tasks[%d].lexicon: the tasks of %s have no names", c->path, i,
-                family);
-    if (lexicon != 0 && lexicon < least)
-        RD_FAIL(RD_EINPUT, "%s: tasks[%d].lexicon: %s needs at least %lld names, not %lld", c->path,
-                i, family, (long long)least, (long long)lexicon);
+    const char *refusal = rd_lexicon_refusal(&o);
+    if (refusal)
+        RD_FAIL(RD_EINPUT, "%s: tasks[%d].lexicon: %lld: %s", c->path, i, (long long)o.lexicon,
+                refusal);
 done:
     return rc;
 }

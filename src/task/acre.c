@@ -84,7 +84,7 @@ static int word_read(const char **p, const char *const *words, int n)
 }
 
 /* "red metal cube" at *p, with these blanks: its number, or -1 and *p is where it was. */
-static int words_read(const char **p, const char *blank)
+static int name_read(const char **p, const char *blank)
 {
     const char *q = *p;
     int c = word_read(&q, colours, N_COLOURS);
@@ -100,8 +100,8 @@ static int words_read(const char **p, const char *blank)
 /* The same, also "redmetalcube". */
 static int object_read(const char **p)
 {
-    int k = words_read(p, " ");
-    return k >= 0 ? k : words_read(p, "");
+    int k = name_read(p, " ");
+    return k >= 0 ? k : name_read(p, "");
 }
 
 void acre_join_names(const char *text, rd_buf *out)
@@ -122,7 +122,7 @@ static int scene_read(const char *text, objects *set, int order[N_OBJECTS])
     *set = 0;
     if (!skip(&text, "['")) return -1;
     for (;;) {
-        int k = words_read(&text, " ");
+        int k = name_read(&text, " ");
         if (k < 0 || *set & bit(k)) return -1;
         *set |= bit(k);
         if (order) order[n] = k;

@@ -35,22 +35,21 @@ done:
 }
 
 /* A task needs up to 8 objects; the words of a grammar are drawn until none occurs twice. */
-int64_t rd_lexicon_least(rd_family f)
+const char *rd_lexicon_refusal(const rd_gen_opts *o)
 {
-    return f == RD_ACRE ? 8 : f == RD_MINISCAN ? 40 : 0;
+    if (o->lexicon == 0) return NULL;
+    if (o->family != RD_ACRE && o->family != RD_MINISCAN) return "lists have no names";
+    if (o->family == RD_ACRE && o->lexicon < 8) return "acre needs at least 8 names";
+    return o->family == RD_MINISCAN && o->lexicon < 40 ? "miniscan needs at least 40 names" : NULL;
 }
 
 static int options_check(const rd_gen_opts *o)
 {
     int rc = RD_OK;
-    const int64_t least = rd_lexicon_least(o->family);
+    const char *refusal = rd_lexicon_refusal(o);
     if (o->difficulty < 0 || o->difficulty > 3)
         RD_FAIL(RD_EINPUT, "difficulty must be 0 … 3, got %d", o->difficulty);
-    if (o->lexicon != 0 && least == 0)
-        RD_FAIL(RD_EINPUT, "lexicon: the tasks of %s have no names", rd_family_name(o->family));
-    if (o->lexicon != 0 && o->lexicon < least)
-        RD_FAIL(RD_EINPUT, "lexicon: %s needs at least %lld names, not %lld",
-                rd_family_name(o->family), (long long)least, (long long)o->lexicon);
+    if (refusal) RD_FAIL(RD_EINPUT, "lexicon of %lld: %s", (long long)o->lexicon, refusal);
 done:
     return rc;
 }
