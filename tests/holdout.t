@@ -2,23 +2,7 @@
 # A run whose tests ask for unseen rules, unseen pairs of operations and unseen kinds: three rows of the
 # table, and nothing of what is held out in the training rows.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
-run() { # ranks args…
-    local ranks=$1
-    shift
-    timeout -k 5 120 "$MPIRUN" -n "$ranks" "$R" "$@" >"$T/out" 2>"$T/err"
-}
+. tests/shell.sh
 entry='"family": "list_function", "difficulty": 0'
 cat >"$T/h.json" <<EOS
 {"run": {"name": "h", "seed": 4, "dir": "$T/run"}, "prompts": "$PWD/inputs/prompts/terse.json",
@@ -31,7 +15,7 @@ cat >"$T/h.json" <<EOS
  "eval": {"families": ["list_function"], "methods": ["io"], "max_answer_tokens": 12, "max_len": 256}}
 EOS
 run 2 run "$T/h.json"
-ok $? "a run with three tests: $(tail -n 1 "$T/err")"
+ok $status "a run with three tests: $(tail -n 1 "$T/err")"
 cp "$T/out" "$T/log"
 grep -q 'dropped: [1-9][0-9]* rules of operations that are held out' "$T/log"
 ok $? "the teacher spoke of what is held out"
@@ -53,5 +37,4 @@ ok $? "the log names the kinds: $(paste -sd ';' "$T/kinds")"
 grep -q '"response\|"output' "$T"/rows/generate_rule_sft.json && ! grep -qiFf "$T/kinds" "$T"/rows/*.json
 ok $? "no training row speaks of them"
 [ $failed = 0 ] || cat "$T/err" "$T/run/report.txt" | sed 's/^/# /'
-echo "1..$n"
-exit $failed
+finish

@@ -2,28 +2,13 @@
 # Preference pairs of the student's own rules: the same on any number of ranks and after kills, what
 # they depend on, beside the teacher's.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 run() { # ranks command dir extra…: leaves status, out, err
     local ranks=$1 command=$2 dir=$3
     shift 3
     timeout -k 5 120 "$MPIRUN" -n "$ranks" "$R" "$command" tests/inputs/own.json --set "run.dir=$T/$dir" "$@" >"$T/out" 2>"$T/err"
     status=$?
-}
-good() { # what
-    ok $status "$1"
-    [ $status = 0 ] || sed 's/^/# /' "$T/err" | head -5
 }
 says() { grep -q "$1" "$T/out" "$T/err"; ok $? "it says: $1"; }
 # The config among the attributes names other directories.
@@ -157,5 +142,4 @@ says "making the pairs of the student's own rules comes first and is not in thes
 run 2 align r2 --set filter.gap.acre=30 --set filter.gap.list_function=30
 [ $status = 3 ] && [ "$(grep -c '^redistill: error: .*filter.gap' "$T/err")" = 1 ]
 ok $? "a gap that no two rules have: $(sed -n 's/^redistill: error: //p' "$T/err")"
-echo "1..$n"
-exit $failed
+finish

@@ -2,29 +2,8 @@
 # eval.teacher: the teacher's own search on the test problems, at 1, 2 and 4 ranks, after a fault, with other
 # settings, beside students, replayed, shared by the members of a sweep.
 set -u
-BUILD=${BUILD:-build}
-R=$PWD/$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
-run() { # ranks args…: leaves status, out, err
-    local ranks=$1
-    shift
-    timeout -k 5 120 "$MPIRUN" -n "$ranks" "$R" "$@" >"$T/out" 2>"$T/err"
-    status=$?
-}
-good() { # what
-    ok $status "$1"
-    [ $status = 0 ] || sed 's/^/# /' "$T/err" | head -5
-}
 fails() { # wanted-status pattern what
     [ $status = "$1" ] && [ "$(grep -cE '^redistill: (error|stopped): ' "$T/err")" = 1 ] && grep -q -- "$2" "$T/err"
     ok $? "$3: status $status: $(head -n 1 "$T/err" | sed "s|$T|DIR|")"
@@ -130,5 +109,4 @@ done
 ok $? "those with the same teacher ask it once"
 run 1 sweep collect "$T/s.json"
 good "collected: $(grep '^collect' "$T/out" | sed "s|$T/||")"
-echo "1..$n"
-exit $failed
+finish

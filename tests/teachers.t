@@ -1,29 +1,8 @@
 #!/usr/bin/env bash
 # Teachers as a user sets them up: a checkpoint of another run, the student's own model, the record of a run.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
-run() { # ranks args…: leaves status, out, err
-    local ranks=$1
-    shift
-    timeout -k 5 120 "$MPIRUN" -n "$ranks" "$R" "$@" >"$T/out" 2>"$T/err"
-    status=$?
-}
-good() { # what
-    ok $status "$1"
-    [ $status = 0 ] || sed 's/^/# /' "$T/err" | head -5
-}
 says() { grep -q "$1" "$T/out" "$T/err"; ok $? "it says: $1"; }
 # The tables of two files; the config among the attributes names other directories.
 same() {
@@ -92,5 +71,4 @@ ok $? "the same traces again"
 run 2 run "$C" --set teacher.kind=replay --set "teacher.path=$T/m1" --set "run.dir=$T/x"
 [ $status = 3 ]; ok $? "fewer rules than are asked for: status $status"
 says 'fewer rules than are asked for'
-echo "1..$n"
-exit $failed
+finish
