@@ -127,7 +127,7 @@ int main(int argc, char **argv)
 {
     double square[WAYS] = {0};
     rd_test_begin(&argc, &argv);
-    int ways = rd_onednn_built() ? WAYS : WAYS - 1;
+    int ways = rd_onednn_works() ? WAYS : WAYS - 1;
     printf("%-18s %5s %5s %5s %9s %9s %5s %9s %9s %5s\n", "GFLOP/s", "m", "n", "k", "f32",
            "OpenBLAS", "", "bf16", "oneDNN", "");
     for (int i = 0; i < SHAPES; i++) {

@@ -321,7 +321,7 @@ int main(int argc, char **argv)
         test_kernels(list[i], true);
         test_not_finite(list[i]);
     }
-    if (rd_onednn_built())
+    if (rd_onednn_works())
         test_onednn();
     else
         skip("built without oneDNN");

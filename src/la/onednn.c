@@ -12,9 +12,9 @@
 /* What takes less is not worth the set-up and the copies. */
 static const double LEAST_FLOPS = 2e8;
 
-bool rd_onednn_built(void)
+bool rd_onednn_works(void)
 {
-    return true;
+    return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core;
 }
 
 bool rd_onednn_has_amx(void)
@@ -117,7 +117,7 @@ void rd_onednn_bf16(const rd_product *p)
     omp_set_num_threads(threads);
 }
 #else
-bool rd_onednn_built(void)
+bool rd_onednn_works(void)
 {
     return false;
 }

@@ -50,9 +50,10 @@ extern const rd_tiles rd_tiles_bf16; /* AVX-512 with bfloat16; its f32 is v4's *
 enum { RD_TILES_MAX = 4 };
 int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX]);
 
-/* oneDNN (onednn.c): is it in the build, has the processor AMX, and is a product of bfloat16
- * factors one for it; the product, which does not share it among threads. */
-bool rd_onednn_built(void);
+/* oneDNN (onednn.c): is it in the build and does it multiply bfloat16 on this processor, has that
+ * AMX, and is a product of bfloat16 factors one for it; the product, which does not share it among
+ * threads. */
+bool rd_onednn_works(void);
 bool rd_onednn_has_amx(void);
 bool rd_onednn_suits(const rd_product *p);
 void rd_onednn_bf16(const rd_product *p);
