@@ -82,10 +82,10 @@ class Run:
             self.missing.append(f"{name}: damaged: {e}")
         return {}
 
-    def _file(self, name, schema):
+    def _file(self, name, schema, version=1):
         if name not in self._files:
             try:
-                self._files[name] = File(os.path.join(self.path, name), schema)
+                self._files[name] = File(os.path.join(self.path, name), schema, version)
             except Damaged as e:
                 self._files[name] = None
                 self.missing.append(str(e).replace(self.path + "/", ""))
@@ -120,8 +120,8 @@ class Run:
 
     def predictions(self, arm):
         if arm == TEACHER and arm not in self.arms:
-            return self._file("teacher/predictions.h5", "redistill.predictions")
-        return self._file(f"arms/{arm}/predictions.h5", "redistill.predictions")
+            return self._file("teacher/predictions.h5", "redistill.predictions", 2)
+        return self._file(f"arms/{arm}/predictions.h5", "redistill.predictions", 2)
 
     def metrics(self, arm):
         return self._file(f"arms/{arm}/metrics.h5", "redistill.metrics")
@@ -139,9 +139,9 @@ class Run:
     def _sets(self, problem):
         """The name of each problem's test set; "" unless entries of `tasks` give names."""
         names = np.array([t.get("set", "") for t in self.config.get("tasks", [])] or [""], dtype=object)
-        if not any(names) or self.traces is None:
-            return np.full(len(problem["task"]), "", dtype=object)
-        return names[self.traces.table("task")["source"][problem["task"]]]
+        if "source" not in problem:  # version 1
+            return np.full(len(problem["id"]), "", dtype=object)
+        return names[problem["source"]]
 
     def problems(self, arm, method, n=0, parse="tolerant"):
         """Columns family, set, id, task, right, total, tokens: one row per problem that has answers of

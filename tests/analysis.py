@@ -163,7 +163,7 @@ def write_predictions(folder, right, queries):
     r = np.concatenate(right)
     n = len(r)
     w.f.attrs["key"] = 1
-    w.table("problem", {"family": family.astype("u1"), "id": np.arange(n), "task": np.arange(n),
+    w.table("problem", {"family": family.astype("u1"), "source": np.zeros(n, "i4"), "id": np.arange(n), "task": np.arange(n),
                         "demos": np.full(n, 4, "i4"), "queries": np.full(n, queries, "i4")})
     none = np.zeros(0, "i4")
     w.table("hypothesis", {"problem": none.astype("i8"), "draw": none, "rule": none.astype("i8"), "score": none,

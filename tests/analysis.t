@@ -36,6 +36,10 @@ analysis() { "$PY" -m analysis "$@" >"$T/out" 2>"$T/err"; }
 run run whole
 ok $? "a run"
 check numbers "from predictions.h5 and traces.h5 the numbers of report.json" "$T/whole"
+cp -r "$T/whole" "$T/sets" && rm "$T"/sets/arms/*/predictions.h5 "$T/sets/teacher/predictions.h5"
+run run sets --set 'tasks[1].set=named' && grep -q '"named"' "$T/sets/report.json"
+ok $? "evaluated again with a named test set"
+check numbers "the same with a named test set" "$T/sets"
 mkdir -p "$T/reader/runs" "$T/reader/sweeps" && ln -s "$T/whole" "$T/reader/runs/quickstart"
 check readme "README's code blocks, as they stand" README.md "$T/reader"
 analysis report "$T/whole" -o "$T/page"

@@ -38,6 +38,7 @@ static int write_file(const char *path, const wrong *w)
         rd_dtype type;
         int64_t value;
     } columns[] = {{"problem/family", RD_U8, 1},
+                   {"problem/source", RD_I32, 0},
                    {"problem/id", RD_I64, 5},
                    {"problem/task", RD_I64, 7},
                    {"problem/demos", RD_I32, 3},
@@ -97,7 +98,7 @@ int main(int argc, char **argv)
     world = rd_test_world;
     rd_buf path = {0}, list = {0};
     rd_buf_printf(&path, "%s/predictions.h5", rd_test_dir());
-    const wrong none = {"redistill.predictions", 1, NULL, 0, 0, 2};
+    const wrong none = {"redistill.predictions", 2, NULL, 0, 0, 2};
     wrong w = none;
     told(path.data, &none, RD_OK, "as it should be: 2 problem, 2 hypothesis, 2 answer, 2 spent");
     w.skip = "answer/tolerant";
@@ -113,7 +114,7 @@ int main(int argc, char **argv)
     w = none, w.version = 2;
     told(path.data, &w, RD_EINPUT, "");
     rd_store_schemas(&list);
-    ok(strstr(list.data, "## redistill.predictions, version 1") != NULL, "the schemas are listed");
+    ok(strstr(list.data, "## redistill.predictions, version 2") != NULL, "the schemas are listed");
     rd_buf_free(&path);
     rd_buf_free(&list);
     return rd_test_end();

@@ -9,7 +9,15 @@
 /* Rows of predictions.h5 in memory, of one problem, a block of problems, or a rank's share.  Cells
  * are int64; references between tables and texts count from this object's own first row. */
 enum { ROWS_PROBLEM, ROWS_HYPOTHESIS, ROWS_ANSWER, ROWS_SPENT, ROWS_TABLES };
-enum { PROBLEM_FAMILY, PROBLEM_ID, PROBLEM_TASK, PROBLEM_DEMOS, PROBLEM_QUERIES, PROBLEM_COLUMNS };
+enum {
+    PROBLEM_FAMILY,
+    PROBLEM_SOURCE,
+    PROBLEM_ID,
+    PROBLEM_TASK,
+    PROBLEM_DEMOS,
+    PROBLEM_QUERIES,
+    PROBLEM_COLUMNS
+};
 enum {
     HYP_PROBLEM,
     HYP_DRAW,
@@ -43,7 +51,7 @@ typedef struct predictions {
 } predictions;
 
 #define PREDICTIONS_SCHEMA "redistill.predictions"
-enum { PREDICTIONS_VERSION = 1 };
+enum { PREDICTIONS_VERSION = 2 };
 
 /* Append a row of the table's number of cells; returns it.  Texts are ids of p->text, -1: none. */
 int64_t predictions_add(predictions *p, int table, const int64_t *cells);

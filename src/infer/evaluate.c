@@ -105,11 +105,9 @@ static void open_problem(const evaluation *e, int64_t i, problem *p)
     const rd_task *t = &e->tasks->task[e->test[i]];
     int64_t name[] = {t->family, t->split, t->source, t->id};
     *p = (problem){.task = t, .key = rd_hash(name, sizeof name, 0)};
-    int64_t row[PROBLEM_COLUMNS] = {[PROBLEM_FAMILY] = t->family,
-                                    [PROBLEM_ID] = t->id,
-                                    [PROBLEM_TASK] = e->test[i],
-                                    [PROBLEM_DEMOS] = t->n_demos,
-                                    [PROBLEM_QUERIES] = t->n_queries};
+    int64_t row[PROBLEM_COLUMNS] = {[PROBLEM_FAMILY] = t->family, [PROBLEM_SOURCE] = t->source,
+                                    [PROBLEM_ID] = t->id,         [PROBLEM_TASK] = e->test[i],
+                                    [PROBLEM_DEMOS] = t->n_demos, [PROBLEM_QUERIES] = t->n_queries};
     predictions_add(&p->rows, ROWS_PROBLEM, row);
 }
 

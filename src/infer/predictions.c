@@ -17,6 +17,7 @@ typedef struct column {
 
 static const column problem_columns[PROBLEM_COLUMNS] = {
     [PROBLEM_FAMILY] = {"problem/family", RD_U8, PLAIN},
+    [PROBLEM_SOURCE] = {"problem/source", RD_I32, PLAIN},
     [PROBLEM_ID] = {"problem/id", RD_I64, PLAIN},
     [PROBLEM_TASK] = {"problem/task", RD_I64, PLAIN},
     [PROBLEM_DEMOS] = {"problem/demos", RD_I32, PLAIN},

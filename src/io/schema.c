@@ -212,10 +212,9 @@ static const schema_attribute predictions_attributes[] = {
 
 static const schema_column problem_columns[] = {
     FAMILY,
+    RANGE("source", RD_I32, 0, NO_LIMIT, "", "its entry in the config's `tasks`, from 0"),
     ANY("id", RD_I64, "", "its number in its source"),
-    RANGE("task", RD_I64, 0, NO_LIMIT, "",
-          "its place among all tasks of the run: row of task in traces.h5, "
-          "if that was made of the same tasks"),
+    RANGE("task", RD_I64, 0, NO_LIMIT, "", "its place among the tasks that were evaluated"),
     RANGE("demos", RD_I32, 0, NO_LIMIT, "", "demonstrations"),
     RANGE("queries", RD_I32, 0, NO_LIMIT, "", "queries"),
     END};
@@ -385,7 +384,7 @@ const schema schemas[] = {
      "Training as it goes. Replaced as a whole every two seconds while the job runs, so it can be "
      "opened at any time; it has the tables of the stages that have begun.",
      false, NULL, no_attributes, metrics_tables, no_arrays},
-    {"redistill.predictions", 1, "RUN/arms/ARM/predictions.h5",
+    {"redistill.predictions", 2, "RUN/arms/ARM/predictions.h5",
      "What a student answered on the test tasks. Rows follow the order of tasks. With eval.teacher "
      "there is another, of its teacher, in `RUN/teacher`: task is a row of the traces.h5 beside "
      "it, tokens are the teacher's own count.",
