@@ -1,4 +1,4 @@
-"""python3 -m analysis report RUN_OR_SWEEP -o DIR | watch RUN [--once]"""
+"""python3 -m analysis report RUN_OR_SWEEP -o DIR | summary RUN… -o DIR | watch RUN [--once]"""
 import argparse
 import os
 import sys
@@ -36,6 +36,17 @@ def write_page(path, args):
     sys.exit(f"analysis: {path}: neither a run (manifest.json) nor a sweep (sweep.h5)")
 
 
+def summary(args):
+    need(*MODULES)
+    from . import summary as made
+    from .runs import Run
+    runs = [Run(path) for path in args.what]
+    for r in runs:
+        if not len(r.results["arm"]):
+            sys.exit(f"analysis: {r.path}: no results: {'; '.join(r.missing) or 'report.json has none'}")
+    print(made.write(runs, args.output))
+
+
 def main():
     top = argparse.ArgumentParser(prog="python3 -m analysis", description="Reports on runs and sweeps of redistill.")
     commands = top.add_subparsers(dest="command", required=True)
@@ -44,6 +55,9 @@ def main():
     p.add_argument("-o", "--output", metavar="DIR", required=True, help="where report.html and the tables go")
     p.add_argument("--reference", metavar="AXIS=LABEL", action="append", default=[],
                    help="of a sweep: what the others on this axis are compared with (default: the base config's value, or the first)")
+    p = commands.add_parser("summary", help="runs of one config under several seeds: one figure, one table, what they say")
+    p.add_argument("what", metavar="RUN", nargs="+", help="the runs' directories, say sweeps/NAME/members/*")
+    p.add_argument("-o", "--output", metavar="DIR", required=True, help="where summary.svg, summary.md and summary.csv go")
     p = commands.add_parser("watch", help="follow a running job in the terminal")
     p.add_argument("what", metavar="RUN", help="its directory")
     p.add_argument("--once", action="store_true", help="print once and end")
@@ -51,6 +65,8 @@ def main():
     args = top.parse_args()
     if args.command == "report":
         return report(args)
+    if args.command == "summary":
+        return summary(args)
     need("h5py", "numpy")
     from .watch import watch
     try:

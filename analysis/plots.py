@@ -263,6 +263,51 @@ def accuracy_by_tokens(results, arms):
                    False, (TEACHER,))  # whose tokens are others
 
 
+def by_seed(panels, arms):
+    """panels: [(title, lines of summary.py)]: right answers against tokens per query, every run thin and
+    their mean thick; what costs a student nothing is a level line."""
+    styles = Styles(arms)
+    figure, axes = _grid_of(len(panels), 3.0)
+    ends = []
+    for ax, (name, lines) in zip(axes, panels):
+        mine, levels_ = [], []
+        keys = dict.fromkeys((x["arm"], x["method"]) for x in lines if x["arm"] != TEACHER)
+        for arm, method in keys:
+            of = sorted((x for x in lines if (x["arm"], x["method"]) == (arm, method)), key=lambda x: x["n"])
+            text = f"{arm}, {METHOD_TITLES.get(method, method)}" if arm != "trivial" else "best trivial rule"
+            if arm == "trivial" or not of[-1]["tokens"].any():
+                levels_.append((100 * of[-1]["accuracy"].mean(), text, QUIET if arm == "trivial" else styles.of(arm)["color"]))
+                continue
+            if method not in LINES:
+                continue
+            x, y = (np.array([line[c] for line in of]) for c in ("tokens", "accuracy"))  # [n, run]
+            style, hollow = styles.of(arm), method != "search"
+            ls = LINES[method] if len(of) > 1 else "none"
+            for k in range(x.shape[1]):
+                ax.plot(x[:, k], 100 * y[:, k], ls=ls, lw=0.6, alpha=0.5, color=style["color"],
+                        marker=None if len(of) > 1 else style["marker"], ms=2.5)
+            ax.plot(x.mean(1), 100 * y.mean(1), ls=ls, lw=1.8, marker=style["marker"], color=style["color"],
+                    mfc="white" if hollow else style["color"], mew=1.1)
+            if method == "search":
+                for n, a, b in zip([line["n"] for line in of], x.mean(1), 100 * y.mean(1)):
+                    ax.annotate(f"{n}", (a, b), (3, -8), textcoords="offset points", fontsize=6, color=style["color"])
+            mine.append((x.mean(1)[-1], 100 * y.mean(1)[-1], text, style["color"]))
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        for y, text, colour in levels_:
+            ax.axhline(y, color=colour, lw=1.0, ls=(0, (1, 1.5)))
+            mine.append((ax.get_xlim()[1], y, text, colour))
+        _from_zero(ax)
+        _percent(ax.yaxis)
+        ax.set_xlabel("tokens per query (prompts and answers)")
+        ax.set_title(f"{name}: right answers")
+        ends.append((ax, mine))
+    _name_lines(figure, ends)
+    return figure
+
+
 # ---------------------------------------------------------------- training
 
 def _smooth(x, y):

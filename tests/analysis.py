@@ -104,6 +104,40 @@ def page(folder, path):
     print(f"{figures} figures, {len(text) // 1024} KiB, nothing from elsewhere")
 
 
+def summary(folder, *paths):
+    """Its numbers are those of the reports; it says how every search stands to every rival."""
+    runs = [Run(p) for p in paths]
+    with open(os.path.join(folder, "summary.csv"), encoding="utf-8") as f:
+        lines = list(csv.DictReader(f))
+    n = 0
+    for x in lines:
+        run = next(r for r in runs if str(r.config["run"]["seed"]) == x["seed"])
+        r = where(run.results, parse="tolerant", arm=x["arm"], family=x["family"], set=x["set"], n=int(x["n"]))
+        if x["arm"] == "trivial":
+            best = max(rows(r), key=lambda y: y["accuracy"])
+        else:
+            best, = rows(where(r, method=x["method"]))
+        for c in ("accuracy", "low", "high", "tokens_per_query"):
+            assert float(x[c]) == best[c], (x, c, best[c])
+            n += 1
+    want = {(r["arm"], r["family"], r["method"], r["n"]) for r in rows(runs[0].results) if r["arm"] != "trivial"}
+    got = {(x["arm"], x["family"], x["method"], int(x["n"])) for x in lines if x["arm"] != "trivial"}
+    assert got == want, got ^ want
+    text = open(os.path.join(folder, "summary.md"), encoding="utf-8").read()
+    for family in ("list_function", "arc1d"):
+        a, b = ([where(run.results, parse="tolerant", family=family, arm=arm, method=method, n=n) for run in runs]
+                for arm, method, n in (("redis", "search", 4), ("imitation", "io", 0)))
+        apart = sum(x["low"][0] > y["high"][0] for x, y in zip(a, b))
+        both = " / ".join(f"{100 * x['accuracy'][0]:.1f}" for x in a)
+        part = text.split(f"- **{plots.title(family)}**: redis, search, N = 4: {both} %\n")[1]
+        assert re.match(rf"  - against imitation, direct: [0-9./ ]* %: intervals apart in {apart} of 2; ", part), part
+        assert part.count("against") >= 4, part  # direct, votes, random rules, the best trivial rule
+        assert f" | {both} ±" in text
+    picture = open(os.path.join(folder, "summary.svg"), encoding="utf-8").read()
+    assert picture.count('id="axes_') == 2 and "<image" not in picture
+    print(f"{n} numbers")
+
+
 # ---------------------------------------------------------------- files made up
 
 def seal(path):

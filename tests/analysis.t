@@ -120,6 +120,12 @@ analysis report "$T/real" -o "$T/realpage" && [ "$(grep -c '<figure>' "$T/realpa
     grep -q 'no-filter' "$T/realpage/differences.csv" && grep -q 'Cannot be compared yet: bigger' "$T/realpage/report.html" &&
     [ "$(grep -o 'seed=[12]): missing' "$T/realpage/report.html" | wc -l)" = 3 ]
 ok $? "its page compares what can be compared, and names what is missing"
+analysis summary "$T/real/members/0000" "$T/real/members/0001" -o "$T/summary"
+ok $? "a summary of two seeds: $(cat "$T/out" "$T/err" | tail -n 1 | sed "s|$T/||")"
+check summary "it" "$T/summary" "$T/real/members/0000" "$T/real/members/0001"
+analysis summary "$T/real/members/0000" "$T/nothing" -o "$T/summary"
+[ $? = 1 ] && grep -q 'nothing: no results: manifest.json: No such file' "$T/err"
+ok $? "without results: $(sed "s|$T|DIR|" "$T/err" | tail -n 1)"
 
 # ---- intervals
 check coverage "intervals cover"
