@@ -2,20 +2,9 @@
 # The whole program with adapters on a base from another run: SFT, alignment from a branch,
 # evaluation; which runs are others; grids; stopping; what validate refuses.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 # on RANKS ROWS COLS COMMAND DIR ARGS…: leaves status, out, err
 on() {
     local ranks=$1 rows=$2 cols=$3 command=$4 dir=$5
@@ -92,5 +81,4 @@ ok $? "a base of another shape"
 on 2 1 1 run refused --set "model.base=$T/nowhere.h5"
 [ $status = 3 ] && [ "$(grep -c '^redistill: error: ' "$T/err")" = 1 ]
 ok $? "a base that is not there"
-echo "1..$n"
-exit $failed
+finish

@@ -2,21 +2,10 @@
 # analysis/: its numbers are the report's, intervals cover, pages hold what they should and need nothing
 # else, what is missing or damaged is said, a job can be watched.  tests/analysis.py has the checks.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. tests/shell.sh
 export PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=$T
-trap 'rm -rf "$T"' EXIT
 . tests/python.sh
 python_with h5py numpy matplotlib || { echo "1..0 # SKIP no Python with h5py, numpy and matplotlib"; exit 0; }
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 run() { # command dir extra…
     local command=$1 dir=$2
     shift 2
@@ -130,5 +119,4 @@ ok $? "without results: $(sed "s|$T|DIR|" "$T/err" | tail -n 1)"
 # ---- intervals
 check coverage "intervals cover"
 check keyed "random numbers are keyed"
-echo "1..$n"
-exit $failed
+finish

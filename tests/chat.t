@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # Runs with a chat template: a tokenizer from a file, all stages, and what is refused at once.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 # run RANKS COMMAND ARGS…: leaves status, out, err
 run() {
     local ranks=$1 command=$2
@@ -53,5 +42,4 @@ run 2 sft "${smol[@]}" --set model.chat=smollm2 --set 'model.system=Be brief.'
 [ $status = 0 ] && ! grep -q 'already done' "$T/out"
 ok $? "with another system message it is another stage"
 
-echo "1..$n"
-exit $failed
+finish

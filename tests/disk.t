@@ -4,12 +4,6 @@
 #
 #   TRIES=n    limits on the file size (default 4)
 . tests/kill.sh
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 fails_well() { [ $status = 4 ] && [ "$(grep -c '^redistill: error: ' "$T/err")" = 1 ]; }
 reference
 RANDOM=${SEED:-$$}
@@ -51,7 +45,7 @@ if mount -t tmpfs -o size=32m tmpfs "$T/run" 2>/dev/null; then
         kill -STOP "${pids[@]}" 2>/dev/null
         head -c 32m /dev/zero >"$T/run/ballast" 2>/dev/null
         kill -CONT "${pids[@]}" 2>/dev/null
-        finish
+        await_end
         [ $status = 0 ] || hit=$((hit + 1))
         [ $status = 0 ] || fails_well
         ok $? "a full disk after ${sign##*/}: status $status: $(grep -m 1 '^redistill: error' "$T/err" | sed "s|$T/run/||g")"
@@ -65,5 +59,4 @@ if mount -t tmpfs -o size=32m tmpfs "$T/run" 2>/dev/null; then
 else
     ok 0 "a full disk # SKIP no right to mount a small file system"
 fi
-echo "1..$n"
-exit $failed
+finish

@@ -3,20 +3,9 @@
 # groups, an odd vocabulary; with biases and scaled RoPE): the same data, the same losses, the same
 # greedy answers, and failures of one rank that end in order.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 uneven="--set align.optimizer=adamw --set model.init.heads=9
     --set model.init.kv_heads=3 --set model.init.head_size=6 --set model.init.width=50
     --set model.init.ffn=83 --set model.init.qkv_bias=true --set model.init.rope_factor=4
@@ -117,5 +106,4 @@ grep -q 'mini.json: grid.rows, grid.cols: ' "$T/err"
 ok $? "names file and keys"
 on 2 2 1 validate none --set grid.data=2
 fails_well 3 "two ranks, two replicas of two"
-echo "1..$n"
-exit $failed
+finish

@@ -3,22 +3,13 @@
 # call is lost, none is paid twice, nothing hangs, and the key is nowhere.
 # RULES=60 makes it over 10,000 calls in place of some 850.
 set -u
+. tests/shell.sh
 command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 0; }
-BUILD=${BUILD:-build}
-MPIRUN=${MPIRUN:-mpirun}
 RULES=${RULES:-5}
-T=$(mktemp -d)
 export RD_TEST_KEY=sk-secret-9f2c7d51e8 # of our own server
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 server_pid= mpirun_pid=
 trap 'clean_up' EXIT
 trap 'exit 1' INT TERM
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 clean_up() {
     [ -z "$mpirun_pid" ] || kill -9 "$mpirun_pid" 2>/dev/null
     stop_server
@@ -53,7 +44,7 @@ start() { # ranks dir extra…
     mpirun_pid=$!
     begun=$SECONDS
 }
-finish() { # leaves status and seconds; a run that hangs is ended
+await_end() { # leaves status and seconds; a run that hangs is ended
     for ((i = 0; i < 3000; i++)); do kill -0 "$mpirun_pid" 2>/dev/null || break; sleep 0.1; done
     if ((i == 3000)); then echo "# hangs"; kill -9 "$mpirun_pid"; fi
     wait "$mpirun_pid" 2>/dev/null
@@ -62,7 +53,7 @@ finish() { # leaves status and seconds; a run that hangs is ended
 }
 run() {
     start "$@"
-    finish
+    await_end
 }
 fails_well() { # wanted-status what: one clear line, gone in time
     local lines
@@ -199,7 +190,7 @@ serve --delay 0.2 --plain
 start 2 stop
 while kill -0 "$mpirun_pid" 2>/dev/null && [ "$(paid)" -lt 60 ]; do sleep 0.02; done
 touch "$T/stop/STOP"
-finish
+await_end
 fails_well 75 "a request to stop"
 answered=$(said '([0-9]+) calls answered')
 [ "$answered" = "$(paid)" ]
@@ -236,5 +227,4 @@ fails_well 3 "a key in the address"
 ok $? "the key is in nothing that the runs left or said"
 grep -rqF "RD_TEST_KEY" "$T/whole/manifest.json"
 ok $? "only the name of its variable is"
-echo "1..$n"
-exit $failed
+finish

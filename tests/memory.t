@@ -4,19 +4,8 @@
 # rank and on a 2 x 2 grid.  A quarter and what does not shrink must stay below 0.35, by the
 # program's own count and by the operating system's, which has libraries and MPI's buffers in it.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. tests/shell.sh
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 run() { # ranks command extra…
     local ranks=$1 command=$2
     shift 2
@@ -38,5 +27,4 @@ within "$one" "$four"
 ok $? "arrays: $(ratio "$one" "$four") of one rank's"
 within "$one_resident" "$four_resident"
 ok $? "resident, by the operating system's count: $(ratio "$one_resident" "$four_resident") of one rank's"
-echo "1..$n"
-exit $failed
+finish

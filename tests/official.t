@@ -2,18 +2,7 @@
 # compat "official": from a record in the official code's files, the rows that a re-implementation of that code
 # in Python makes of it (golden/make_official_golden.py), byte for byte, at 1, 2 and 3 ranks.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
+. tests/shell.sh
 run() { # ranks args…: leaves status, out, err
     local ranks=$1
     shift
@@ -70,5 +59,4 @@ run 2 export --format llama-factory "$T/nowhere" --to "$T/x"
 [ $status = 3 ] && [ ! -e "$T/x" ]; ok $? "a run that is not there: status $status"
 run 1 export "$T/run1"
 [ $status = 2 ]; ok $? "without --to: status $status"
-echo "1..$n"
-exit $failed
+finish

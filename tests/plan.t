@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # validate plans for grids that are not there, refuses what does not fit, suggests; calibrate measures.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. tests/shell.sh
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 run() { # ranks args…: leaves status, out, err
     local ranks=$1
     shift
@@ -94,5 +83,4 @@ ok $? "a folder that is not there: status $status"
 run 1 validate inputs/plan-70b.json --ranks 131072 --json
 [ $status = 3 ] && json '$t->{fastest}[0]{fits} && $t->{fastest}[0]{bytes_per_rank} < 4e9'
 ok $? "70 B on 131,072 ranks"
-echo "1..$n"
-exit $failed
+finish

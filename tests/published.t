@@ -2,20 +2,9 @@
 # Models in and out of the whole program: a run's model exported as a Hugging Face folder and taken
 # as the base of another run, untuned and under an adapter; its adapter out and in; what is refused.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 # with RANKS ARGS…: leaves status, out, err
 with() {
     local ranks=$1
@@ -171,5 +160,4 @@ with 1 validate "$T/second.json" --base x
 [ $status = 2 ]
 ok $? "options of other commands"
 
-echo "1..$n"
-exit $failed
+finish

@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # The whole program as a user starts it: runs at 1, 2 and 4 ranks, repeats, stops, failures.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 # run RANKS ARGS…: leaves status, seconds, out, err
 run() {
     local ranks=$1 start=$SECONDS
@@ -239,5 +228,4 @@ ok $? "--version"
 run 1 --help keys
 grep -q 'sft.muon_lr' "$T/out"
 ok $? "--help keys lists the keys"
-echo "1..$n"
-exit $failed
+finish

@@ -2,19 +2,8 @@
 # The schema of every HDF5 file: the files of small runs fit it, analysis/SCHEMA.md says the same, a
 # stranger reads them by that page with h5py alone, and files broken in many ways are told.
 set -u
-BUILD=${BUILD:-build}
-R=$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-trap 'rm -rf "$T"' EXIT
+. tests/shell.sh
 . tests/python.sh
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 run() { # command dir extra…
     local command=$1 dir=$2
     shift 2
@@ -85,5 +74,4 @@ if python_with h5py numpy; then
 else
     ok 0 "# SKIP broken files, and reading as a stranger: no Python with h5py and numpy"
 fi
-echo "1..$n"
-exit $failed
+finish

@@ -2,13 +2,6 @@
 # Requests to stop, at random moments, of every kind; limits of the batch system; the directory's
 # lock; finished units that are not done again.  (See kill.sh.)
 . tests/kill.sh
-R=$BUILD/redistill
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 reference
 RANDOM=${SEED:-$$}
 
@@ -32,7 +25,7 @@ for ((k = 0; k < ${STOPS:-6}; k++)); do
     sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))"
     grep -q '^run ' "$T/out" && alive "$mpirun_pid" && ask $how
     asked=$(now)
-    finish
+    await_end
     rm -f "$T/run/STOP"
     [ $status = 75 ] && stops=$((stops + 1)) && where[$(stage)]=1
     [ $status = 75 ] && (($(now) - asked > latest)) && latest=$(($(now) - asked))
@@ -105,5 +98,4 @@ ok $? "a squeue that hangs is given up"
 rm "$T/bin/squeue"
 SLURM_JOB_ID=17 PATH=$T/bin:$PATH timeout 100 "$R" augment "$CONFIG" --set "run.dir=$T/limited" >"$T/out" 2>"$T/err"
 ok $? "no squeue: no limit"
-echo "1..$n"
-exit $failed
+finish

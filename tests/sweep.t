@@ -2,21 +2,11 @@
 # Sweeps as a user runs them: planned, run two at once with what they share made once, stopped, killed,
 # damaged, collected with exactly those missing, completed by the same line; five hundred members.
 set -u
-BUILD=${BUILD:-build}
-R=$PWD/$BUILD/redistill
-MPIRUN=${MPIRUN:-mpirun}
-T=$(mktemp -d)
+. tests/shell.sh
 export SOURCE_DATE_EPOCH=0 # files of equal runs are equal
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 unset SLURM_ARRAY_TASK_ID
 mounted=
 trap 'kill $(jobs -p) 2>/dev/null; [ -z "$mounted" ] || umount "$mounted"; rm -rf "$T"' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 # run RANKS ARGS…: leaves status, ms, out, err
 run() {
     local ranks=$1 start
@@ -286,5 +276,4 @@ for f in inputs/sweeps/*.json; do
     ok $status "$f: $(sed -n 's/^sweep *//p;s/^cost *//p' "$T/out" | sed 's/, base.*//;s/;.*//' | paste -sd ' ') ($ms ms)"
     [ $status = 0 ] || sed 's/^/# /' "$T/err"
 done
-echo "1..$n"
-exit $failed
+finish

@@ -100,5 +100,4 @@ for k in 5 $full; do
     same_run "$(member $k)" "$other" || same=1
     ok $same "member $k has the bits of an undisturbed one"
 done
-echo "1..$n"
-exit $failed
+finish

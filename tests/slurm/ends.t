@@ -66,5 +66,4 @@ RANKS=4 RD_GRID="2 2 1" put large large srun --
 ended_as large COMPLETED "jobs/large.sbatch"
 says large 'data 2 x rows 2 x cols 1' && says large '^plan'
 ok $? "plans, then runs on its grid"
-echo "1..$n"
-exit $failed
+finish

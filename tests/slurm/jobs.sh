@@ -8,12 +8,6 @@ room=$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)
 . tests/kill.sh
 . tests/slurm/slurm.sh
 trap 'slurm_stop; clean_up' EXIT
-n=0
-failed=0
-ok() { # status text: 0 is good
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
-}
 
 # A run called NAME is in $T/NAME/run; to the run itself it is always "run", since files hold that name.
 options="--set sft.checkpoint_every=20 --set align.checkpoint_every=10 --set run.dir=run"
