@@ -71,6 +71,30 @@ static void test_set(void)
     is_rc(load(good, 1, shared), RD_EINPUT, "--set of an arm's shared key is refused");
 }
 
+static void test_set_whole(void)
+{
+    const char *sets[] = {"arms={\"x\": {\"sft.lr\": 3}, \"y\": {}, \"z\": {}}", "arms.y.sft.lr=2",
+                          "tasks=[{\"family\": \"arc1d\", \"test\": 4}]", "tasks[0].generate=6"};
+    is_rc(load(good, 4, sets), RD_OK, "--set of all tasks and arms");
+    ok(c.n_arms == 3 && strcmp(c.arm[0].name, "x") == 0, "the arms are those given");
+    near_f64(config_real(&c.arm[0].keys, "sft.lr"), 3, 0, "with their keys");
+    near_f64(config_real(&c.arm[1].keys, "sft.lr"), 2, 0, "a further --set reaches them");
+    near_f64(config_real(&c.arm[2].keys, "sft.lr"), 0.5, 0, "they inherit from the file");
+    ok(c.n_tasks == 1 && config_int(&c.task[0], "test") == 4 &&
+           config_int(&c.task[0], "generate") == 6,
+       "the tasks likewise");
+    config_free(&c);
+    const char *word[] = {"arms=x"}, *list[] = {"arms=[1]"}, *none[] = {"tasks=[]"},
+               *unknown[] = {"tasks=[{\"family\": \"acre\", \"tset\": 4}]"};
+    is_rc(load(good, 1, word), RD_EINPUT, "arms that are a word are refused");
+    is_rc(load(good, 1, list), RD_EINPUT, "or a list");
+    is_rc(load(good, 1, none), RD_EINPUT, "no tasks are refused");
+    const int rc = load(good, 1, unknown);
+    const char *m = rd_error_get()->message;
+    ok(rc == RD_EINPUT && strstr(m, "--set: ") && strstr(m, "'tasks[0].tset'"), "unknown key: %s", m);
+    rd_error_clear();
+}
+
 static void test_bad(void)
 {
 #define T "\"tasks\":[{\"family\":\"acre\",\"generate\":5}]"
@@ -88,6 +112,7 @@ static void test_bad(void)
     refused("{\"tasks\":[{\"family\":\"acme\",\"generate\":1}]}", "tasks[0].family", "acre");
     refused("{}", "tasks", "at least one");
     refused("[]", "one JSON object", "");
+    refused("{" T ",\n\"arms\":\"a\"}", "c.json:2: arms: expected an object", "");
     refused("{" T ",\"arms\":{\"a\":{\"teacher.noise\":0}}}", "arms.a.teacher.noise", "sweep");
     refused("{" T ",\"arms\":{\"a\":{\"from\":\"z\"}}}", "arms.a.from", "no arm 'z'");
     refused("{" T ",\"arms\":{\"a b\":{}}}", "short name", "a b");
@@ -177,6 +202,7 @@ int main(int argc, char **argv)
     test_good();
     test_hash();
     test_set();
+    test_set_whole();
     test_bad();
     test_holdout();
     return rd_test_end();

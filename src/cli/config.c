@@ -65,6 +65,7 @@ const char *config_nearest(const char *path)
 {
     int index, used = 0, table = CONFIG_RUN;
     const char *key = path;
+    if (strcmp(path, "tasks") == 0 || strcmp(path, "arms") == 0) return NULL;
     if (sscanf(path, "tasks[%d].%n", &index, &used) == 1 && used > 0) {
         table = CONFIG_TASK;
         key = path + used;
@@ -329,11 +330,13 @@ static int take_arms(config *c, const rd_json_node *arms, const origin *o)
 {
     int rc = RD_OK;
     char where[512];
+    const bool object = !arms || rd_json_kind(arms) == RD_JSON_OBJECT;
+    if (!object || (arms && rd_json_count(arms) > CONFIG_MAX_ARMS)) {
+        origin_text(o, arms, where, sizeof where);
+        RD_FAIL(RD_EINPUT, "%s: arms: expected an object of at most %d arms", where,
+                CONFIG_MAX_ARMS);
+    }
     for (rd_json_node *v = arms ? rd_json_first(arms) : NULL; v; v = rd_json_next(v)) {
-        origin_text(o, v, where, sizeof where);
-        if (c->n_arms == CONFIG_MAX_ARMS || rd_json_kind(arms) != RD_JSON_OBJECT)
-            RD_FAIL(RD_EINPUT, "%s: arms: expected an object of at most %d arms", where,
-                    CONFIG_MAX_ARMS);
         RD_TRY(take_arm(c, v, o));
     }
     if (c->n_arms == 0) { /* a run without arms is one arm of that name */
@@ -418,26 +421,68 @@ done:
 
 /* ---------------------------------------------------------------- --set */
 
-/* "a.b=1" over the parsed file's values; tasks[0].test and arms.x.key reach entries too. */
-static int apply_set(config *c, const char *text)
+enum { SET_PATH = 200 };
+
+/* "a.b=1": the path, and the value as JSON; what is not JSON is a string, so that --set run.name=x
+ * needs no quotes. */
+static int read_set(const char *text, char path[SET_PATH], rd_json **doc, rd_json_node **v)
 {
-    int rc = RD_OK, index = -1, used = 0;
-    rd_json *doc = NULL;
-    char path[200];
+    int rc = RD_OK;
     const char *equals = strchr(text, '=');
-    if (!equals || equals == text || (size_t)(equals - text) >= sizeof path)
+    if (!equals || equals == text || equals - text >= SET_PATH)
         RD_FAIL(RD_EUSAGE, "--set %s: expected KEY=VALUE", text);
     memcpy(path, text, (size_t)(equals - text));
     path[equals - text] = 0;
     const char *value = equals + 1;
-    /* What is not JSON is a string: --set run.name=x needs no quotes. */
-    if (rd_json_parse(value, strlen(value), "--set", 1, &doc) != RD_OK) {
+    if (rd_json_parse(value, strlen(value), "--set", 1, doc) != RD_OK) {
         rd_error_clear();
-        doc = rd_json_new(RD_JSON_ARRAY);
-        rd_json_set_string(rd_json_root(doc), NULL, value);
+        *doc = rd_json_new(RD_JSON_ARRAY);
+        rd_json_set_string(rd_json_root(*doc), NULL, value);
     }
-    rd_json_node *v = rd_json_root(doc);
-    if (rd_json_kind(v) == RD_JSON_ARRAY && *value != '[') v = rd_json_first(v);
+    *v = rd_json_root(*doc);
+    if (rd_json_kind(*v) == RD_JSON_ARRAY && *value != '[') *v = rd_json_first(*v);
+done:
+    return rc;
+}
+
+/* --set tasks=[…] or arms={…}: in place of what the file has. */
+static bool is_whole(const char *set, const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(set, name, n) == 0 && set[n] == '=';
+}
+
+static int take_whole(config *c, const rd_json_node *root, const char *name, int n_sets,
+                      const char *const *sets, const origin *o,
+                      int (*take)(config *, const rd_json_node *, const origin *))
+{
+    int rc = RD_OK;
+    char path[SET_PATH];
+    const char *last = NULL;
+    rd_json *doc = NULL;
+    rd_json_node *v;
+    for (int i = 0; i < n_sets; i++)
+        if (is_whole(sets[i], name)) last = sets[i];
+    if (!last) {
+        RD_TRY(take(c, rd_json_get(root, name), o));
+        goto done;
+    }
+    RD_TRY(read_set(last, path, &doc, &v));
+    const origin of_set = {doc, "--set", true};
+    RD_TRY(take(c, v, &of_set));
+done:
+    rd_json_free(&doc);
+    return rc;
+}
+
+/* A value over the parsed file's; tasks[0].test and arms.x.key reach entries too. */
+static int apply_set(config *c, const char *text)
+{
+    int rc = RD_OK, index = -1, used = 0;
+    rd_json *doc = NULL;
+    rd_json_node *v;
+    char path[SET_PATH];
+    RD_TRY(read_set(text, path, &doc, &v));
     origin o = {doc, "--set", true};
     if (sscanf(path, "tasks[%d].%n", &index, &used) == 1 && used > 0) {
         if (index < 0 || index >= c->n_tasks)
@@ -619,12 +664,14 @@ int config_load(const char *path, int n_sets, const char *const *sets, config *c
         RD_FAIL(RD_EINPUT, "%s:1: a config is one JSON object", path);
     RD_TRY(scope_init(CONFIG_RUN, &c->keys));
     RD_TRY(take_object(&c->keys, root, "", "", &o));
-    RD_TRY(take_tasks(c, rd_json_get(root, "tasks"), &o));
+    RD_TRY(take_whole(c, root, "tasks", n_sets, sets, &o, take_tasks));
     /* Plain --set first: arms inherit from it; then those that name an arm. */
     for (int i = 0; i < n_sets; i++)
-        if (strncmp(sets[i], "arms.", 5) != 0) RD_TRY(apply_set(c, sets[i]));
+        if (!is_whole(sets[i], "tasks") && !is_whole(sets[i], "arms") &&
+            strncmp(sets[i], "arms.", 5) != 0)
+            RD_TRY(apply_set(c, sets[i]));
     RD_TRY(take_official(c));
-    RD_TRY(take_arms(c, rd_json_get(root, "arms"), &o));
+    RD_TRY(take_whole(c, root, "arms", n_sets, sets, &o, take_arms));
     for (int i = 0; i < n_sets; i++)
         if (strncmp(sets[i], "arms.", 5) == 0) RD_TRY(apply_set(c, sets[i]));
     for (int i = 0; i < c->n_arms; i++) RD_TRY(check_arm(c, &c->arm[i]));

@@ -59,8 +59,8 @@ const config_value *config_list(const config_scope *s, const char *key);
 bool config_is_set(const config_scope *s, const char *key);
 bool config_list_has(const config_scope *s, const char *key, const char *item);
 
-/* NULL when --set could take this path (tasks[0].KEY and arms.NAME.KEY too, whichever entries and
- * arms there are); else the nearest known key. */
+/* NULL when --set could take this path (tasks and arms whole; tasks[0].KEY and arms.NAME.KEY,
+ * whichever entries and arms there are); else the nearest known key. */
 const char *config_nearest(const char *path);
 
 /* Is compat "official"?  describe: what that sets and what the config keeps, as text; nothing when
