@@ -66,7 +66,7 @@ static void read_outcome(const char *dir, outcome *x)
     snprintf(path, sizeof path, "%s/predictions.h5", dir);
     x->hash = 0;
     if (!rd_file_exists(path)) return;
-    if (rd_store_open(&self, path, PREDICTIONS_SCHEMA, 1, &s) != RD_OK ||
+    if (rd_store_open(&self, path, PREDICTIONS_SCHEMA, PREDICTIONS_VERSION, &s) != RD_OK ||
         predictions_read(s, &x->p) != RD_OK || rd_store_text_count(s, &n) != RD_OK ||
         rd_store_read_text(s, 0, n, &text) != RD_OK)
         rd_die("%s: %s", path, rd_error_get()->message);
