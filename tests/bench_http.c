@@ -5,6 +5,7 @@
  * the stage then makes as many calls.  Runs alternate, since the machine may be shared; the server
  * shares its cores.  Run under mpirun with any number of ranks. */
 #include "fault_server.h"
+#include "made_tasks.h"
 #include "rd/distill.h"
 
 #include <arpa/inet.h>
@@ -165,10 +166,8 @@ int main(int argc, char **argv)
     rd_grid_create(0, 1, 1, &g);
     rd_prompts_default(&prompts);
     for (int64_t i = 0; i < TASKS; i++) {
-        rd_gen_opts gen = {.family = RD_LIST_FUNCTION, .seed = 5, .n_train = TASKS};
-        rd_task t = {0};
-        if (rd_task_generate(&gen, RD_SPLIT_TRAIN, i, &t) != RD_OK) rd_die("no task");
-        rd_taskset_add_take(&tasks, &t);
+        const rd_gen_opts gen = {.family = RD_LIST_FUNCTION, .seed = 5, .n_train = TASKS};
+        made_add(&tasks, &gen, RD_SPLIT_TRAIN, i);
     }
     compare(g, prompts, &tasks, "0.02");
     compare(g, prompts, &tasks, "0");

@@ -6,6 +6,7 @@
  * some: the machine may be shared. */
 #include "bench_shapes.h"
 #include "rd_test.h"
+#include "text_model.h"
 #include "rd/infer.h"
 
 #include <inttypes.h>
@@ -101,12 +102,8 @@ int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     rd_grid *g;
-    rd_tok *tok;
-    rd_chat *chat;
-    rd_model *model;
     rd_generator *gen;
     char *prompts[N];
-    rd_tok_train_opts o = {.vocab = 400, .all_bytes = true};
     rd_generator_opts go = {.slots = 256, .max_len = 2048};
     rd_grid_create(0, 1, 1, &g);
     for (int64_t i = 0; i < N; i++) {
@@ -116,21 +113,11 @@ int main(int argc, char **argv)
         for (int k = 0; k < 28; k++) rd_buf_printf(&text, "%d, ", (int)rd_rng_below(&rng, 99));
         prompts[i] = rd_buf_take(&text);
     }
-    if (rd_tok_train(&o, N, (const char *const *)prompts, NULL, &tok) != RD_OK) rd_die("tokenizer");
-    rd_model_config cfg = {.vocab = 400,
-                           .width = 96,
-                           .layers = 3,
-                           .heads = 6,
-                           .kv_heads = 6,
-                           .head_size = 16,
-                           .ffn = 256,
-                           .rope_theta = 10000,
-                           .norm_eps = 1e-5,
-                           .tied = true};
-    if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 1) != RD_OK ||
-        rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK ||
-        rd_generator_create(model, chat, &go, &gen) != RD_OK)
-        rd_die("%s", rd_error_get()->message);
+    const rd_model_config cfg = BENCH_SMALL;
+    rd_tok *tok = text_tok(400, true, N, (const char *const *)prompts);
+    rd_chat *chat = text_chat(tok);
+    rd_model *model = text_model(g, &cfg, false, 1);
+    if (rd_generator_create(model, chat, &go, &gen) != RD_OK) rd_die("%s", rd_error_get()->message);
     bench(gen, "shared prompts, sampled", prompts, 64, 1.0);
     bench(gen, "other prompts, sampled", prompts, 1, 1.0);
     bench(gen, "other prompts, greedy", prompts, 1, 0);

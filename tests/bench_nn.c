@@ -8,6 +8,7 @@
  * attention.  Best of several repeats: the machine may be shared.  The library's rate is that of
  * the kernels it picks by itself; on a processor it does not know these may be old ones, and
  * OPENBLAS_CORETYPE=SkylakeX (with AVX-512) shows what it can do. */
+#include "bench_shapes.h"
 #include "rd_test.h"
 #include "rd/nn.h"
 
@@ -108,16 +109,7 @@ int main(int argc, char **argv)
     double rate = rd_gemm_rate(768, 8), library = rd_gemm_library_rate(768, 8);
     printf("sgemm 768: ours %.1f GFLOP/s, library %.1f GFLOP/s (%s)\n", 1e-9 * rate, 1e-9 * library,
            rd_la_describe());
-    rd_model_config a = {.vocab = 400,
-                         .width = 96,
-                         .layers = 3,
-                         .heads = 6,
-                         .kv_heads = 6,
-                         .head_size = 16,
-                         .ffn = 256,
-                         .rope_theta = 1e4,
-                         .norm_eps = 1e-5,
-                         .tied = true};
+    rd_model_config a = BENCH_SMALL;
     rd_model_config b = {.vocab = 1024,
                          .width = 256,
                          .layers = 6,

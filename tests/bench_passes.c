@@ -237,7 +237,7 @@ int main(int argc, char **argv)
                     .steps = argc > 4 ? atoi(argv[4]) : 2,
                     .ways = argc > 5 ? atoi(argv[5]) : 1};
     rd_tok *tok = bench_tokenizer();
-    rd_chat *chat = bench_chat(tok);
+    rd_chat *chat = text_chat(tok);
     rd_model_config_check(&c.cfg);
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, threads);

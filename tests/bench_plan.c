@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     cost_machine m;
     rd_test_begin(&argc, &argv);
     rd_tok *tok = bench_tokenizer();
-    rd_chat *chat = bench_chat(tok);
+    rd_chat *chat = text_chat(tok);
     int n = rd_test_world.size;
     snprintf(path, sizeof path, "%s/rows.h5", rd_test_dir());
     snprintf(machine, sizeof machine, "%s/machine.json", rd_test_dir());

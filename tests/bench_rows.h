@@ -2,6 +2,7 @@
 #ifndef BENCH_ROWS_H
 #define BENCH_ROWS_H
 
+#include "text_model.h"
 #include "rd/train.h"
 
 enum { BENCH_ROWS = 512, BENCH_TEXT = 2048 };
@@ -53,19 +54,8 @@ static inline int bench_rows_write(const rd_comm *c, const char *path, int64_t m
 
 static inline rd_tok *bench_tokenizer(void)
 {
-    rd_tok *tok = NULL;
     static const char *const letters[] = {"abcdefghijklmnopqrstuvwxyz"};
-    rd_tok_train_opts t = {.vocab = 3 + 26, .all_bytes = false};
-    if (rd_tok_train(&t, 1, letters, NULL, &tok) != RD_OK) rd_die("%s", rd_error_get()->message);
-    return tok;
-}
-
-static inline rd_chat *bench_chat(const rd_tok *tok)
-{
-    rd_chat *chat = NULL;
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK)
-        rd_die("%s", rd_error_get()->message);
-    return chat;
+    return text_tok(3 + 26, false, 1, letters);
 }
 
 #endif

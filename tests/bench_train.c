@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_tok *tok = bench_tokenizer();
-    rd_chat *chat = bench_chat(tok);
+    rd_chat *chat = text_chat(tok);
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, 1);
     double rate = rd_gemm_rate(1024, 5);

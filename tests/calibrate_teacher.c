@@ -8,6 +8,7 @@
  * s R + (1 - s) N.  For the given b it solves for the a that meets the published figure, and checks
  * by asking teachers of several seeds. */
 #include "rd_test.h"
+#include "made_tasks.h"
 #include "rd/teacher.h"
 
 enum { ASKED = 2000 }; /* proposals per estimate, over all tasks */
@@ -29,16 +30,8 @@ static const double target[RD_FAMILIES] = {
 /* Share of the queries that a rule text answers. */
 static double query_accuracy(const rd_task *t, const char *text)
 {
-    int64_t n = 0;
-    rd_rule *r = rd_rule_parse(t->family, text);
-    for (int64_t i = t->n_demos; r && i < t->n_demos + t->n_queries; i++) {
-        rd_buf answer = {0};
-        n += rd_rule_run(t->family, r, t->examples[i].input, &answer, NULL) &&
-             strcmp(answer.data, t->examples[i].output) == 0;
-        rd_buf_free(&answer);
-    }
-    if (r) rd_rule_free(t->family, &r);
-    return (double)n / (double)t->n_queries;
+    int64_t n = rule_text_hits(text, t, t->n_demos, t->n_demos + t->n_queries);
+    return n > 0 ? (double)n / (double)t->n_queries : 0;
 }
 
 /* Mean greedy accuracy of task t (or of all) for a teacher with skill (a, b). */

@@ -131,6 +131,15 @@ static inline rd_batch golden_batch(const golden *g)
     return b;
 }
 
+/* Coefficients of the mean loss: -1 / targets, whose number it returns, for all tokens. */
+static inline int64_t golden_mean(const rd_batch *b, float *coef)
+{
+    int64_t targets = 0;
+    for (int64_t t = 0; t < b->T; t++) targets += b->target[t] >= 0;
+    for (int64_t t = 0; t < b->T; t++) coef[t] = (float)(-1.0 / (double)targets);
+    return targets;
+}
+
 static inline void golden_batch_free(rd_batch *b)
 {
     rd_free(b->start);

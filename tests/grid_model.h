@@ -35,6 +35,56 @@ static inline rd_batch uneven_batch_half(const uneven_batch *u)
     return (rd_batch){u->start[4], 4, u->b.start, u->b.tokens, u->b.target};
 }
 
+/* Models with that vocabulary whose sizes nothing divides; rich as in tiny_config_rich. */
+static inline rd_model_config uneven_config(int64_t width, int64_t heads, int64_t kv_heads,
+                                            int64_t ffn, bool tied, bool rich)
+{
+    rd_model_config c = {.vocab = UNEVEN_V,
+                         .width = width,
+                         .layers = 2,
+                         .heads = heads,
+                         .kv_heads = kv_heads,
+                         .head_size = 10,
+                         .ffn = ffn,
+                         .rope_theta = 1000,
+                         .qkv_bias = rich,
+                         .norm_eps = 1e-5,
+                         .tied = tied};
+    if (rich) c.rope = (rd_rope_scaling){4, 1, 4, 100};
+    return c;
+}
+
+/* Forward pass, head and, with coefficients, backward pass. */
+static inline int rd_test_pass(rd_model *m, rd_work *w, const rd_batch *b, const float *coef,
+                               double *logp)
+{
+    int rc = rd_model_fwd(m, w, b);
+    if (rc == RD_OK) rc = rd_model_head(m, w, b, coef, logp);
+    if (rc == RD_OK && coef != NULL) rc = rd_model_bwd(m, w, b);
+    return rc;
+}
+
+/* The numbers of p that the ranks of the replica hold together.  Collective on it. */
+static inline int64_t rd_test_held(const rd_grid *g, const rd_params *p)
+{
+    int64_t held = 0;
+    for (int64_t i = 0; i < p->n; i++) held += p->item[i].w.lm * p->item[i].w.ln;
+    rd_sum_i64(&g->tp, &held, 1);
+    return held;
+}
+
+/* The largest difference of n numbers, relative to the largest that is wanted. */
+static inline double rd_test_relative(int64_t n, const double *got, const double *want)
+{
+    double off = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = fabs(got[i] - want[i]);
+        if (!(d <= off)) off = d;
+        size = fmax(size, fabs(want[i]));
+    }
+    return off / size;
+}
+
 /* The largest difference of A from a matrix of one rank; *size: the largest value of the latter. */
 static inline double rd_test_apart(const rd_mat *A, const rd_mat *want, double *size)
 {

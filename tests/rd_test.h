@@ -21,6 +21,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int rd_test_count, rd_test_failures;
@@ -122,6 +123,21 @@ static inline const char *rd_test_dir(void)
         rd_bcast(&rd_test_world, rd_test_dir_name, sizeof rd_test_dir_name, 0);
     }
     return rd_test_dir_name;
+}
+
+/* The path of a file there; the caller frees. */
+static inline char *rd_test_path(const char *name)
+{
+    rd_buf b = {0};
+    rd_buf_printf(&b, "%s/%s", rd_test_dir(), name);
+    return rd_buf_take(&b);
+}
+
+/* Bytes of a file; -1: it is not there. */
+static inline int64_t rd_test_file_size(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : -1;
 }
 
 /* Directory of the official task files, or NULL when they are not there. */

@@ -3,6 +3,7 @@
 #define RD_RULE_CHECKS_H
 
 #include "rd_test.h"
+#include "made_tasks.h"
 #include "task/families.h"
 
 /* parse(print(r, w)) = r for w below `wordings`, in any case and spacing if loose; text as
@@ -34,20 +35,6 @@ static inline bool rule_round_trip(rd_family f, const rd_rule *r, uint64_t wordi
     }
     rd_buf_free(&b);
     return good;
-}
-
-/* Examples [from, to) of t that r reproduces. */
-static inline int64_t rule_hits(const rd_rule *r, const rd_task *t, int64_t from, int64_t to)
-{
-    int64_t n = 0;
-    rd_buf y = {0};
-    for (int64_t i = from; i < to; i++) {
-        rd_buf_clear(&y);
-        n += rd_rule_run(t->family, r, t->examples[i].input, &y, NULL) &&
-             !strcmp(y.data, t->examples[i].output);
-    }
-    rd_buf_free(&y);
-    return n;
 }
 
 /* What a search of one task found. */
@@ -88,10 +75,46 @@ static inline void rule_findings_add(rule_findings *s, const rd_task *t, uint64_
     rd_candidates_free(t->family, &c);
 }
 
+/* What a search of n generated tasks is to have found. */
+static inline void rule_findings_check(const rule_findings *s, int64_t n)
+{
+    is_i64(s->tasks, n, "tasks were generated");
+    ok(s->scores && s->order, "scores, costs and their order");
+    ok(s->round_trips, "every candidate is read back from every wording");
+    is_i64(s->partial, n, "every task has nearly right candidates");
+    diag("%.3f ms, %.0f candidates per task", 1e3 * s->seconds / (double)s->tasks,
+         (double)s->candidates / (double)s->tasks);
+}
+
+/* What a search of the 100 official tasks is to find: every answer; at least `least` candidates
+ * with a score of `low` or less everywhere.  set gets the tasks. */
+static inline void rule_official_check(const char *path, rd_family f, bool loose, int64_t queries,
+                                       int64_t low, int64_t least, rd_taskset *set)
+{
+    rule_findings s = {0};
+    int64_t spread = 0;
+    is_rc(rd_task_load(path, f, set), RD_OK, path);
+    for (int64_t i = 0; i < set->n; i++) {
+        rd_candidates c = {0};
+        int64_t n = 0;
+        rule_findings_add(&s, &set->task[i], 2, loose);
+        rd_rule_search(&set->task[i], NULL, &c);
+        for (int64_t k = 0; k < c.n; k++) n += c.item[k].score <= low;
+        spread += n >= least;
+        rd_candidates_free(f, &c);
+    }
+    is_i64(s.solved, 100, "all official tasks");
+    is_i64(s.hits, queries, "all their queries");
+    is_i64(spread, 100, "enough candidates with a low score everywhere");
+}
+
+typedef struct rule_mutants {
+    int64_t mutants, good, slips, different;
+} rule_mutants;
+
 /* Mutants of the rule of t behave differently somewhere and can be told; slips are other answers.
  */
-static inline void rule_mutants_check(const rd_task *t, rd_rng *rng, int64_t *mutants,
-                                      int64_t *good, int64_t *slips, int64_t *different)
+static inline void rule_mutants_add(rule_mutants *s, const rd_task *t, rd_rng *rng)
 {
     rd_family f = t->family;
     rd_rule *r = rd_rule_parse(f, t->rule);
@@ -99,19 +122,25 @@ static inline void rule_mutants_check(const rd_task *t, rd_rng *rng, int64_t *mu
     for (int k = 0; r && k < 8; k++) {
         rd_rule *m = rd_rule_mutate(f, r, t, rng);
         if (m) {
-            ++*mutants;
-            *good += rule_hits(m, t, 0, t->n_demos + t->n_queries) < t->n_demos + t->n_queries &&
-                     rule_round_trip(f, m, 2, false);
+            s->mutants++;
+            s->good += !rule_explains(m, t) && rule_round_trip(f, m, 2, false);
         }
         rd_rule_free(f, &m);
         const rd_example *e = &t->examples[k % t->n_demos];
         rd_buf_clear(&y);
         rd_rule_slip(f, r, e->input, e->output, rng, &y);
-        ++*slips;
-        *different += y.len && strcmp(y.data, e->output) != 0;
+        s->slips++;
+        s->different += y.len && strcmp(y.data, e->output) != 0;
     }
     rd_buf_free(&y);
     rd_rule_free(f, &r);
+}
+
+static inline void rule_mutants_check(const rule_mutants *s, int64_t least)
+{
+    ok(s->mutants > least && s->good == s->mutants, "mutants: %d, different and told: %d",
+       (int)s->mutants, (int)s->good);
+    is_i64(s->different, s->slips, "a slip is another answer");
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* shares.h: model files read by shares: what the ranks of a P x Q grid read together is the whole,
- * each number once. */
+/* shares.h: model files of both formats: what the ranks of a P x Q grid read together is the whole,
+ * each number once; broken files; what is said of one. */
 #ifndef SHARES_H
 #define SHARES_H
 
@@ -81,6 +81,23 @@ static inline void check_broken(const char *file, const char *words)
     if (rc != RD_EINPUT || !said) diag("%s: code %d: %s", file, rc, m);
     rd_error_clear();
     rd_weights_close(&w);
+}
+
+/* What `redistill inspect` says of a file: as text, in which all of words (ended by NULL) are, and
+ * as JSON.  The caller frees. */
+static inline rd_json *check_described(const char *path, const char *const *words)
+{
+    rd_buf text = {0}, json = {0};
+    rd_json *doc = NULL;
+    is_rc(rd_weights_describe(path, false, &text), RD_OK, "as text");
+    bool all = text.len > 0;
+    for (; all && *words != NULL; words++) all = strstr(text.data, *words) != NULL;
+    ok(all, "the text");
+    is_rc(rd_weights_describe(path, true, &json), RD_OK, "as JSON");
+    is_rc(rd_json_parse(json.data, json.len, "describe", 1, &doc), RD_OK, "which is JSON");
+    rd_buf_free(&text);
+    rd_buf_free(&json);
+    return doc;
 }
 
 #endif

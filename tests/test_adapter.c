@@ -59,25 +59,6 @@ static void move(rd_model *m)
     }
 }
 
-static double run(rd_model *m, rd_work *w, const rd_batch *b, const float *coef, bool backward)
-{
-    double *logp = rd_new(double, b->T), loss = 0;
-    rd_mem_guard("step");
-    if (rd_model_fwd(m, w, b) != RD_OK) rd_die("%s", rd_error_get()->message);
-    if (rd_model_head(m, w, b, backward ? coef : NULL, logp) != RD_OK) rd_die("head");
-    if (backward && rd_model_bwd(m, w, b) != RD_OK) rd_die("bwd");
-    rd_mem_guard(NULL);
-    for (int64_t t = 0; t < b->T; t++) loss += (double)coef[t] * logp[t];
-    rd_free(logp);
-    return loss;
-}
-
-static void make_coef(int64_t T, float *coef)
-{
-    rd_rng r = rd_rng_make(2, "coef", 0, 0);
-    for (int64_t t = 0; t < T; t++) coef[t] = (float)rd_rng_normal(&r);
-}
-
 /* ---------------------------------------------------------------- gradients */
 
 /* A target's A, B and magnitudes follow each other; the base's weight is found by name. */
@@ -144,7 +125,7 @@ static double directional(rd_model *m, rd_work *w, const rd_batch *b, const floa
             if (follow) column_norms(&t, norm[1]);
             for (int64_t j = 0; follow && j < t.m->m; j++)
                 t.m->a[j] = (float)(m_keep[j] * norm[1][j] / norm[0][j]);
-            side[s] = run(m, w, b, coef, false);
+            side[s] = tiny_loss(m, w, b, coef, false);
         }
         slope[k] = (side[0] - side[1]) / (2 * e);
     }
@@ -162,10 +143,10 @@ static void test_gradients(const char *kind, const rd_adapter_opts *o, bool tied
     float *coef = rd_new(float, b.T);
     const char *where = "";
     move(m);
-    make_coef(b.T, coef);
+    tiny_coef(b.T, coef);
     rd_model_dropout(m, 77);
     is_rc(rd_work_create(m, b.T, 9, &w), RD_OK, "work");
-    double loss = run(m, w, &b, coef, true), worst = 0, largest = 0, norm2;
+    double loss = tiny_loss(m, w, &b, coef, true), worst = 0, largest = 0, norm2;
     for (int64_t i = 0; i < m->adapter.n; i++) {
         rd_mat_norm2(&m->adapter.item[i].g, &norm2);
         largest = fmax(largest, sqrt(norm2));
@@ -176,7 +157,7 @@ static void test_gradients(const char *kind, const rd_adapter_opts *o, bool tied
     }
     ok(worst < 1e-3, "%s: gradients of %d parameters (%.1e, %s)", kind, (int)m->adapter.n, worst,
        where);
-    near_f64(run(m, w, &b, coef, false), loss, 0, "the same loss again");
+    near_f64(tiny_loss(m, w, &b, coef, false), loss, 0, "the same loss again");
     rd_work_free(&w);
     rd_free(coef);
     tiny_batch_free(&b);
@@ -373,10 +354,10 @@ static void test_ready(const char *kind, const rd_adapter_opts *o)
     int64_t n = m->adapter.storage;
     told t = {m->adapter.grads, rd_new(float, n), n, 0};
     move(m);
-    make_coef(b.T, coef);
+    tiny_coef(b.T, coef);
     rd_work_create(m, b.T, 9, &w);
     rd_work_on_gradients(w, take_piece, &t);
-    run(m, w, &b, coef, true);
+    tiny_loss(m, w, &b, coef, true);
     ok(t.end == 0 && t.calls >= 5, "%s: gradients come in %d pieces", kind, (int)t.calls);
     ok(memcmp(t.seen, t.grads, (size_t)n * sizeof(float)) == 0, "each when it is complete");
     rd_free(t.seen), rd_free(coef);

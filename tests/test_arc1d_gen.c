@@ -2,24 +2,11 @@
 /* Generated 1D-ARC tasks: every difficulty, the size of the program space of difficulty 0, the
  * promises about two-part tasks, mutation of the task's own rule, speed. */
 #include "rd_test.h"
-#include "rd/task.h"
+#include "made_tasks.h"
 
 static rd_gen_opts options(int difficulty)
 {
     return (rd_gen_opts){.family = RD_ARC1D, .difficulty = difficulty, .seed = 11};
-}
-
-static bool consistent(const rd_task *t, const rd_rule *r, int64_t from, int64_t to)
-{
-    rd_buf b = {0};
-    bool all = true;
-    for (int64_t i = from; i < to && all; i++) {
-        rd_buf_clear(&b);
-        all = rd_rule_run(RD_ARC1D, r, t->examples[i].input, &b, NULL) &&
-              strcmp(b.data, t->examples[i].output) == 0;
-    }
-    rd_buf_free(&b);
-    return all;
 }
 
 /* Each part of a two-part rule changes the list of every example. */
@@ -43,7 +30,7 @@ static bool sound(const rd_task *t)
 {
     rd_rule *r = rd_rule_parse(RD_ARC1D, t->rule);
     int64_t n = t->n_demos + t->n_queries;
-    bool good = r && consistent(t, r, 0, n) && t->rule_class && parts_show(t, r);
+    bool good = r && rule_explains(r, t) && t->rule_class && parts_show(t, r);
     for (int64_t i = 0; i < n; i++) {
         good = good && strcmp(t->examples[i].input, t->examples[i].output) != 0;
         for (int64_t j = 0; j < i; j++)
@@ -67,12 +54,12 @@ static void test_difficulties(void)
             bad += !sound(&t);
             rd_candidates c = {0};
             if (rd_rule_search(&t, NULL, &c) == RD_OK && c.n > 0)
-                solved += consistent(&t, c.item[0].rule, 0, t.n_demos + t.n_queries);
+                solved += rule_explains(c.item[0].rule, &t);
             rd_candidates_free(RD_ARC1D, &c);
             rd_rule *r = rd_rule_parse(RD_ARC1D, t.rule);
             rd_rng rng = rd_rng_make(2, "mutate", (uint64_t)i, 0);
             rd_rule *m = r ? rd_rule_mutate(RD_ARC1D, r, &t, &rng) : NULL;
-            mutated += m && !consistent(&t, m, 0, t.n_demos + t.n_queries);
+            mutated += m && !rule_explains(m, &t);
             rd_rule_free(RD_ARC1D, &m);
             rd_rule_free(RD_ARC1D, &r);
             if (rd_task_generate(&o, RD_SPLIT_TRAIN, i, &again) == RD_OK) {

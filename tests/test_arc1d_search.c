@@ -2,34 +2,7 @@
 /* Search on the official 1D-ARC file: share of tasks whose cheapest consistent rule passes the
  * query, time per task, the spread of candidates, and how well kinds are told apart. */
 #include "rd_test.h"
-#include "rd/task.h"
-
-static bool answers(const rd_task *t, const rd_rule *r)
-{
-    rd_buf b = {0};
-    bool all = true;
-    for (int64_t q = t->n_demos; q < t->n_demos + t->n_queries && all; q++) {
-        rd_buf_clear(&b);
-        all = rd_rule_run(RD_ARC1D, r, t->examples[q].input, &b, NULL) &&
-              strcmp(b.data, t->examples[q].output) == 0;
-    }
-    rd_buf_free(&b);
-    return all;
-}
-
-/* Demonstrations that r reproduces, by running it as a teacher would. */
-static int32_t score(const rd_task *t, const rd_rule *r)
-{
-    rd_buf b = {0};
-    int32_t n = 0;
-    for (int64_t i = 0; i < t->n_demos; i++) {
-        rd_buf_clear(&b);
-        n += rd_rule_run(RD_ARC1D, r, t->examples[i].input, &b, NULL) &&
-             strcmp(b.data, t->examples[i].output) == 0;
-    }
-    rd_buf_free(&b);
-    return n;
-}
+#include "made_tasks.h"
 
 typedef struct tally {
     int64_t passed, right, no_partial, wrong, misjudged, unmutated;
@@ -41,9 +14,11 @@ static void judge(const rd_task *t, tally *s)
     rd_candidates c = {0};
     int64_t partial = 0;
     if (rd_rule_search(t, NULL, &c) != RD_OK) return;
-    s->passed += c.n > 0 && c.item[0].score == t->n_demos && answers(t, c.item[0].rule);
+    s->passed +=
+        c.n > 0 && c.item[0].score == t->n_demos &&
+        rule_hits(c.item[0].rule, t, t->n_demos, t->n_demos + t->n_queries) == t->n_queries;
     for (int64_t i = 0; i < c.n; i++) {
-        int32_t got = score(t, c.item[i].rule);
+        int64_t got = rule_hits(c.item[i].rule, t, 0, t->n_demos);
         s->misjudged += got != c.item[i].score;
         s->right += got == t->n_demos;
         partial += got > 0 && got < t->n_demos;

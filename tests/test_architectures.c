@@ -79,7 +79,7 @@ static double largest(int64_t n, const double *x)
 static void check_pass(bed *t, rd_model *m, const char *logits, const char *loss, bool all)
 {
     rd_work *w = NULL;
-    int64_t n, T = t->b.T, targets = 0;
+    int64_t n, T = t->b.T;
     float *coef = rd_new(float, T);
     double *logp = rd_new(double, T), got = 0, off = 0;
     double *z = golden_get(&t->ref, logits, "", &n);
@@ -93,8 +93,7 @@ static void check_pass(bed *t, rd_model *m, const char *logits, const char *loss
         ok(worst < t->logit_error, "%s: %s (%.1e of %.1f)", t->name, logits, worst, size);
         rd_free(mine);
     }
-    for (int64_t i = 0; i < T; i++) targets += t->b.target[i] >= 0;
-    for (int64_t i = 0; i < T; i++) coef[i] = (float)(-1.0 / (double)targets);
+    const int64_t targets = golden_mean(&t->b, coef);
     is_rc(rd_model_head(m, w, &t->b, coef, logp), RD_OK, "head");
     is_rc(rd_model_bwd(m, w, &t->b), RD_OK, "backward");
     double *want = all ? golden_get(&t->ref, "logp", "", NULL) : NULL;

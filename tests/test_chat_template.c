@@ -3,6 +3,7 @@
  * looks like a special token stays text; a model's own template is recognised; and SFT rows,
  * preference pairs and generation compose the same prompt. */
 #include "rd_test.h"
+#include "text_model.h"
 #include "rd/infer.h"
 #include "train/train_impl.h"
 
@@ -397,28 +398,6 @@ static void test_training(const rd_grid *g, const rd_chat *chat, const char *dat
     rd_corpus_free(&pairs);
 }
 
-static rd_model *small_model(const rd_grid *g, const rd_tok *tok)
-{
-    rd_model *model = NULL;
-    rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
-                           .width = 24,
-                           .layers = 2,
-                           .heads = 4,
-                           .kv_heads = 2,
-                           .head_size = 6,
-                           .ffn = 40,
-                           .rope_theta = 1000,
-                           .norm_eps = 1e-5};
-    if (rd_model_create(g, &cfg, false, &model) != RD_OK) rd_die("model");
-    for (int64_t p = 0; p < model->base.n; p++) {
-        rd_mat *w = &model->base.item[p].w;
-        rd_rng r = rd_rng_make(3, "tiny", (uint64_t)p, 0);
-        for (int64_t i = 0; i < w->m * w->n; i++)
-            w->a[i] = (float)(model->base.item[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
-    }
-    return model;
-}
-
 /* Greedy decoding of the prompt's tokens, one by one through the model. */
 static void decode(const rd_model *model, const rd_chat *chat, const rd_buf *prompt, int64_t max,
                    rd_buf *text, int64_t *first, int64_t *last)
@@ -483,7 +462,7 @@ static void test_composition(void)
     for (int i = 0; i < N_NAMES; i++) {
         rd_tok *tok = golden_tok(names[i]);
         rd_chat *chat = make(tok, names[i], i % 2 ? "Be brief." : NULL);
-        rd_model *model = small_model(g, tok);
+        rd_model *model = text_model_varied(g, tok);
         test_training(g, chat, datasets);
         int64_t top = check_generated(model, chat, "generation begins with the same tokens");
         /* Another end of text made twice as likely as the first response's first token. */

@@ -3,6 +3,8 @@
  * not on the grid; a model that says nothing useful keeps every query in the denominator; a request
  * to stop and a failure of one rank are everybody's. */
 #include "rd_test.h"
+#include "made_tasks.h"
+#include "text_model.h"
 #include "rd/infer.h"
 
 #include <signal.h>
@@ -18,24 +20,18 @@ static void make_tasks(void)
 {
     char *texts[TASKS];
     for (int64_t i = 0; i < TASKS; i++) {
-        rd_gen_opts gen = {.family = RD_LIST_FUNCTION, .seed = 2, .holdout = 0};
-        rd_task t = {0};
+        const rd_gen_opts gen = {.family = RD_LIST_FUNCTION, .seed = 2, .holdout = 0};
         rd_buf prompt = {0};
-        if (rd_task_generate(&gen, RD_SPLIT_TEST, i, &t) != RD_OK) rd_die("no task");
-        rd_prompt_propose(prompts, &t, &prompt);
+        rd_prompt_propose(prompts, made_add(&tasks, &gen, RD_SPLIT_TEST, i), &prompt);
         texts[i] = rd_buf_take(&prompt);
-        rd_taskset_add_take(&tasks, &t);
     }
-    rd_tok_train_opts o = {.vocab = 90};
-    if (rd_tok_train(&o, TASKS, (const char *const *)texts, NULL, &tok) != RD_OK)
-        rd_die("tokenizer");
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
+    tok = text_tok(90, false, TASKS, (const char *const *)texts);
+    chat = text_chat(tok);
     for (int64_t i = 0; i < TASKS; i++) rd_free(texts[i]);
 }
 
 static rd_model *make_model(const rd_grid *g)
 {
-    rd_model *model;
     rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
                            .width = 16,
                            .layers = 2,
@@ -46,9 +42,7 @@ static rd_model *make_model(const rd_grid *g)
                            .rope_theta = 1000,
                            .norm_eps = 1e-5,
                            .tied = true};
-    if (rd_model_create(g, &cfg, false, &model) != RD_OK || rd_model_init(model, 5) != RD_OK)
-        rd_die("model");
-    return model;
+    return text_model(g, &cfg, false, 5);
 }
 
 static int run(const rd_grid *g, const char *name, int64_t slots, int64_t block, bool greedy,
@@ -118,24 +112,15 @@ static void test_grid(const rd_results *want, int rows, int cols)
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
-    rd_grid *g;
+    rd_grid *g, *alone;
     rd_results want = {0}, got = {0};
-    rd_comm self = rd_comm_self();
-    rd_grid alone = {.data = 1,
-                     .rows = 1,
-                     .cols = 1,
-                     .world = self,
-                     .replicas = self,
-                     .tp = self,
-                     .over_rows = self,
-                     .over_cols = self,
-                     .blacs_context = -1};
     char name[32];
     rd_grid_create(0, 1, 1, &g);
+    rd_grid_self(&alone);
     rd_prompts_default(&prompts);
     make_tasks();
     snprintf(name, sizeof name, "alone-%d", g->world.rank);
-    is_rc(run(&alone, name, 256, 8, false, &want), RD_OK, "one rank alone");
+    is_rc(run(alone, name, 256, 8, false, &want), RD_OK, "one rank alone");
     is_i64(want.n, 2 * (2 + 4 * 2), "a line for each method, n and reading");
     bool good = true;
     for (int64_t i = 0; i < want.n; i++) {
@@ -153,7 +138,7 @@ int main(int argc, char **argv)
     rd_results_free(&want);
 
     snprintf(name, sizeof name, "greedy-%d", g->world.rank);
-    is_rc(run(&alone, name, 256, 8, true, &want), RD_OK, "one rank alone, greedy");
+    is_rc(run(alone, name, 256, 8, true, &want), RD_OK, "one rank alone, greedy");
     for (int rows = 1; rows <= g->world.size; rows++)
         for (int cols = 1; rows * cols <= g->world.size; cols++)
             if (g->world.size % (rows * cols) == 0) test_grid(&want, rows, cols);
@@ -162,6 +147,7 @@ int main(int argc, char **argv)
     rd_prompts_free(&prompts);
     rd_chat_free(&chat);
     rd_tok_free(&tok);
+    rd_grid_free(&alone);
     rd_grid_free(&g);
     return rd_test_end();
 }

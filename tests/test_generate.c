@@ -2,35 +2,9 @@
 /* Generated tasks of every family: reproducible, well-formed, explained by their rule, on their
  * side of the split. */
 #include "rd_test.h"
-#include "rd/task.h"
+#include "made_tasks.h"
 
 enum { TASKS = 12 };
-
-static bool explained(const rd_task *t)
-{
-    rd_buf y = {0};
-    rd_rule *r = t->rule ? rd_rule_parse(t->family, t->rule) : NULL;
-    bool good = r != NULL;
-    for (int64_t i = 0; good && i < t->n_demos + t->n_queries; i++) {
-        rd_buf_clear(&y);
-        good = rd_rule_run(t->family, r, t->examples[i].input, &y, NULL) &&
-               !strcmp(y.data, t->examples[i].output);
-    }
-    rd_rule_free(t->family, &r);
-    rd_buf_free(&y);
-    return good;
-}
-
-static bool same(const rd_task *a, const rd_task *b)
-{
-    rd_buf x = {0}, y = {0};
-    rd_task_put(&x, a);
-    rd_task_put(&y, b);
-    bool equal = x.len == y.len && !memcmp(x.data, y.data, x.len);
-    rd_buf_free(&x);
-    rd_buf_free(&y);
-    return equal;
-}
 
 static void family(rd_family f, int difficulty)
 {
@@ -47,8 +21,8 @@ static void family(rd_family f, int difficulty)
             continue;
         }
         if (rd_task_generate(&o, split, i, &again) != RD_OK) rd_error_clear();
-        repeats &= same(&t, &again);
-        right &= explained(&t);
+        repeats &= made_same(&t, &again);
+        right &= made_explained(&t);
         sides &= t.rule_class && rd_task_class_split(o.seed, o.holdout, t.rule_class) == split;
         tidy &= t.rule && strlen(t.rule) < 400 && !strpbrk(t.rule, "[]") &&
                 t.rule[strlen(t.rule) - 1] == '.' && !strstr(t.rule, "Input:");
@@ -57,7 +31,7 @@ static void family(rd_family f, int difficulty)
             first = t;
             continue;
         }
-        differ |= !same(&first, &t);
+        differ |= !made_same(&first, &t);
         rd_task_free(&t);
     }
     rd_task_free(&first);

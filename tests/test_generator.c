@@ -2,6 +2,7 @@
 /* The generator: greedy decoding is the full forward pass step by step; a response depends on its
  * prompt, key and temperature alone; limits; the distribution of samples. */
 #include "rd_test.h"
+#include "text_model.h"
 #include "rd/infer.h"
 
 enum { N = 60, PROMPTS = 7, MAX_LEN = 160 };
@@ -20,30 +21,6 @@ static const char *const prompts[PROMPTS] = {
 static rd_tok *tok;
 static rd_chat *chat;
 static rd_model *model;
-
-static void make_model(const rd_grid *g)
-{
-    rd_tok_train_opts o = {.vocab = 60};
-    if (rd_tok_train(&o, PROMPTS, prompts, NULL, &tok) != RD_OK) rd_die("tokenizer");
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
-    rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
-                           .width = 24,
-                           .layers = 2,
-                           .heads = 4,
-                           .kv_heads = 2,
-                           .head_size = 6,
-                           .ffn = 40,
-                           .rope_theta = 1000,
-                           .norm_eps = 1e-5,
-                           .tied = false};
-    if (rd_model_create(g, &cfg, false, &model) != RD_OK) rd_die("model");
-    for (int64_t p = 0; p < model->base.n; p++) {
-        rd_mat *w = &model->base.item[p].w;
-        rd_rng r = rd_rng_make(3, "tiny", (uint64_t)p, 0);
-        for (int64_t i = 0; i < w->m * w->n; i++)
-            w->a[i] = (float)(model->base.item[p].decay ? 0.3 * rd_rng_normal(&r) : 1);
-    }
-}
 
 static rd_generator *generator(int64_t slots, int64_t max_len)
 {
@@ -356,7 +333,9 @@ int main(int argc, char **argv)
     rd_grid *g;
     rd_test_begin(&argc, &argv);
     rd_grid_create(0, 1, 1, &g);
-    make_model(g);
+    tok = text_tok(60, false, PROMPTS, prompts);
+    chat = text_chat(tok);
+    model = text_model_varied(g, tok);
     test_greedy();
     test_independence();
     test_stream();

@@ -36,9 +36,7 @@ static void test_variant(rd_grid *g, const char *name)
     double error = worst(n, logits, want);
     ok(error < 2e-6, "logits (%.1e)", error);
 
-    int64_t targets = 0;
-    for (int64_t t = 0; t < b.T; t++) targets += b.target[t] >= 0;
-    for (int64_t t = 0; t < b.T; t++) coef[t] = (float)(-1.0 / (double)targets);
+    int64_t targets = golden_mean(&b, coef);
     is_rc(rd_model_head(model, work, &b, coef, logp), RD_OK, "head");
     is_rc(rd_model_bwd(model, work, &b), RD_OK, "backward");
     double loss = 0, off = 0;

@@ -38,9 +38,7 @@ static void test_variant(rd_grid *g, const char *name)
 
     float *coef = rd_new(float, b.T);
     double *logp = rd_new(double, b.T), worst = 0, norm;
-    int64_t targets = 0;
-    for (int64_t t = 0; t < b.T; t++) targets += b.target[t] >= 0;
-    for (int64_t t = 0; t < b.T; t++) coef[t] = (float)(-1.0 / (double)targets);
+    int64_t targets = golden_mean(&b, coef);
     for (int64_t s = 0; s < 10; s++) {
         worst = fmax(worst, fabs(step_loss(model, work, &b, coef, logp, targets) - want[s]));
         is_rc(rd_optim_step(opt, s, &norm), RD_OK, "step");

@@ -4,7 +4,7 @@
 #include "grid_model.h"
 #include "rd_test.h"
 
-enum { V = UNEVEN_V, T = UNEVEN_T, ALL = (1 << RD_TARGETS) - 1 };
+enum { T = UNEVEN_T, ALL = (1 << RD_TARGETS) - 1 };
 
 static const struct {
     const char *name;
@@ -88,14 +88,9 @@ static void run(rd_model *m, const bed *t, double *logp)
     rd_model_dropout(m, 21);
     /* A larger batch first: what it leaves behind must not matter. */
     rd_batch half = uneven_batch_half(&t->in);
-    int rc = rd_model_fwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, t->in.coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->in.coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, NULL, logp);
+    int rc = rd_test_pass(m, w, &t->in.b, t->in.coef, logp);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &half, t->in.coef, logp);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &t->in.b, NULL, logp);
     rd_mem_guard(NULL);
     is_rc(rc, RD_OK, "passes");
     rd_work_free(&w);
@@ -112,7 +107,7 @@ static void test_grid(const bed *t, int rows, int cols)
 {
     rd_grid *g;
     const char *where = "";
-    double logp[T], off = 0, size = 0, loss = 0, want = 0;
+    double logp[T], loss = 0, want = 0;
     diag("%d x %d", rows, cols);
     if (!is_rc(rd_grid_create(0, rows, cols, &g), RD_OK, "grid")) return;
     is_rc(rd_la_attach(g, 1), RD_OK, "context");
@@ -120,21 +115,17 @@ static void test_grid(const bed *t, int rows, int cols)
     double start = adapters_apart(m, one, false, &where);
     ok(start < 1e-6, "the same initial values (%.1e, %s)", start, where);
     move(m, t->o);
-    int64_t held = 0, all = 0;
-    for (int64_t i = 0; i < m->adapter.n; i++) {
-        held += m->adapter.item[i].w.lm * m->adapter.item[i].w.ln;
+    int64_t all = 0;
+    for (int64_t i = 0; i < m->adapter.n; i++)
         all += m->adapter.item[i].w.m * m->adapter.item[i].w.n;
-    }
-    rd_sum_i64(&g->tp, &held, 1);
-    is_i64(held, all, "every weight exists once");
+    is_i64(rd_test_held(g, &m->adapter), all, "every weight exists once");
     run(m, t, logp);
     for (int i = 0; i < T; i++) {
-        off = fmax(off, fabs(logp[i] - t->logp[i]));
-        size = fmax(size, fabs(t->logp[i]));
         loss += t->in.coef[i] * logp[i];
         want += t->in.coef[i] * t->logp[i];
     }
-    ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
+    double off = rd_test_relative(T, logp, t->logp);
+    ok(off < 1e-5, "log-probabilities (%.1e)", off);
     ok(fabs(loss / want - 1) < 1e-5, "loss (%.1e)", fabs(loss / want - 1));
     ok(rd_test_same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
     double worst = adapters_apart(m, t->model, true, &where);
@@ -161,18 +152,7 @@ static void test_kind(int kind, int64_t width, int64_t heads, int64_t kv_heads, 
     memset(&t, 0, sizeof(t));
     diag("%s, width %d", kinds[kind].name, (int)width);
     t.o = &kinds[kind].o;
-    t.cfg = (rd_model_config){.vocab = V,
-                              .width = width,
-                              .layers = 2,
-                              .heads = heads,
-                              .kv_heads = kv_heads,
-                              .head_size = 10,
-                              .ffn = ffn,
-                              .rope_theta = 1000,
-                              .norm_eps = 1e-5,
-                              .tied = true};
-    if (kind != 0) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
-    t.cfg.qkv_bias = kind != 0;
+    t.cfg = uneven_config(width, heads, kv_heads, ffn, true, kind != 0);
     uneven_batch_make(&t.in);
     rd_grid_self(&t.self);
     t.model = make_model(t.self, &t);

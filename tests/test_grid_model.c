@@ -43,17 +43,12 @@ static void run(rd_model *m, const bed *t, double *logp)
     rd_mem_guard("pass");
     /* A larger batch first: what it leaves behind must not matter. */
     rd_batch half = uneven_batch_half(&t->in);
-    int rc = rd_model_fwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, t->in.coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &half);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &half, t->in.coef, logp);
+    int rc = rd_test_pass(m, w, &t->in.b, t->in.coef, logp);
     rd_work_on_gradients(w, hear, &h);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, &half);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &half, t->in.coef, logp);
     rd_work_on_gradients(w, NULL, NULL);
     bool same = memcmp(h.grads, m->trained->grads, (size_t)storage * sizeof(float)) == 0;
-    if (rc == RD_OK) rc = rd_model_fwd(m, w, &t->in.b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, &t->in.b, NULL, logp);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &t->in.b, NULL, logp);
     rd_mem_guard(NULL);
     is_rc(rc, RD_OK, "passes");
     ok(same && h.from == 0 && h.gaps == 0 && h.calls >= 2 * m->cfg.layers,
@@ -149,7 +144,7 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
     rd_grid *g;
     rd_model *m;
     const char *where = "";
-    double logp[T], off = 0, size = 0, zoff = 0;
+    double logp[T], zoff = 0;
     static float z[V * SLOTS];
     int32_t greedy[SLOTS][STEPS];
     int wrong = 0;
@@ -163,17 +158,11 @@ static void test_grid(const bed *t, int rows, int cols, bool panels)
     rd_test_enlarge(m);
     ok(rd_test_params_apart(&m->base, &t->model->base, false, &where) == 0,
        "the same initial weights");
-    int64_t held = 0, all = rd_model_config_params(&t->cfg);
-    for (int64_t i = 0; i < m->base.n; i++) held += m->base.item[i].w.lm * m->base.item[i].w.ln;
-    rd_sum_i64(&g->tp, &held, 1);
-    is_i64(held, all, "every weight exists once");
+    is_i64(rd_test_held(g, &m->base), rd_model_config_params(&t->cfg), "every weight exists once");
 
     run(m, t, logp);
-    for (int i = 0; i < T; i++) {
-        off = fmax(off, fabs(logp[i] - t->logp[i]));
-        size = fmax(size, fabs(t->logp[i]));
-    }
-    ok(off / size < 1e-5, "log-probabilities (%.1e)", off / size);
+    double off = rd_test_relative(T, logp, t->logp);
+    ok(off < 1e-5, "log-probabilities (%.1e)", off);
     ok(rd_test_same_bytes(g, logp, sizeof(logp)), "the same bits on every rank");
     double worst = rd_test_params_apart(&m->base, &t->model->base, true, &where);
     rd_max_f64(&g->world, &worst, 1);
@@ -198,18 +187,7 @@ static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t f
     static bed t;
     int size = rd_test_world.size;
     memset(&t, 0, sizeof(t));
-    t.cfg = (rd_model_config){.vocab = V,
-                              .width = width,
-                              .layers = 2,
-                              .heads = heads,
-                              .kv_heads = kv_heads,
-                              .head_size = 10,
-                              .ffn = ffn,
-                              .rope_theta = 1000,
-                              .norm_eps = 1e-5,
-                              .tied = tied};
-    if (rich) t.cfg.rope = (rd_rope_scaling){4, 1, 4, 100};
-    t.cfg.qkv_bias = rich;
+    t.cfg = uneven_config(width, heads, kv_heads, ffn, tied, rich);
     uneven_batch_make(&t.in);
     rd_grid_self(&t.self);
     rd_model_create(t.self, &t.cfg, true, &t.model);

@@ -3,7 +3,7 @@
  * one, each test set has what it asks for and nothing else, and without them nothing has changed.
  */
 #include "rd_test.h"
-#include "rd/task.h"
+#include "made_tasks.h"
 
 enum { TRAIN = 2000, TEST = 40 };
 
@@ -12,17 +12,6 @@ typedef struct tally {
     int level[4];
     rd_taskset *set;
 } tally;
-
-static bool same(const rd_task *a, const rd_task *b)
-{
-    rd_buf x = {0}, y = {0};
-    rd_task_put(&x, a);
-    rd_task_put(&y, b);
-    bool equal = x.len == y.len && !memcmp(x.data, y.data, x.len);
-    rd_buf_free(&x);
-    rd_buf_free(&y);
-    return equal;
-}
 
 static bool make(const rd_gen_opts *o, rd_split split, int n, int64_t source, tally *y)
 {
@@ -114,7 +103,7 @@ static void unchanged(rd_family f)
         equal &= rd_task_generate(&o, i > 5 ? RD_SPLIT_TEST : RD_SPLIT_TRAIN, i, &a) == RD_OK;
         o.held = none;
         equal &= rd_task_generate(&o, i > 5 ? RD_SPLIT_TEST : RD_SPLIT_TRAIN, i, &b) == RD_OK;
-        equal &= same(&a, &b);
+        equal &= made_same(&a, &b);
         rd_buf_clear(&bytes);
         rd_task_put(&bytes, &a);
         now = rd_hash(bytes.data, bytes.len, now);

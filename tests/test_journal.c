@@ -3,7 +3,6 @@
  * takes over from any other. */
 #include "rd/io.h"
 #include "rd_test.h"
-#include <sys/stat.h>
 
 static rd_comm world;
 static char dir[300];
@@ -54,12 +53,11 @@ static void file_of(int rank, char out[400])
     snprintf(out, 400, "%s/augment.%d.journal", dir, rank);
 }
 
-static off_t size_of(int rank)
+static int64_t size_of(int rank)
 {
     char name[400];
-    struct stat st;
     file_of(rank, name);
-    return stat(name, &st) == 0 ? st.st_size : -1;
+    return rd_test_file_size(name);
 }
 
 /* Damage that a kill or a full disk leaves; on the last rank's file. */
@@ -69,7 +67,7 @@ static void test_torn(uint8_t *want)
     const int last = world.size - 1;
     file_of(last, name);
     rd_journal *j = expect(&world, KEY, want, "before the damage");
-    const off_t whole = size_of(last);
+    const int64_t whole = size_of(last);
     rd_barrier(&world);
     append(world.rank == last ? j : NULL, 49, want);
     rd_journal_close(&j);

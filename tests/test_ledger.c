@@ -5,7 +5,6 @@
 #include "rd_test.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 enum { RECORDS = 60 };
 
@@ -68,9 +67,8 @@ static void file_of(int rank, char out[400])
 static int64_t size_of(int rank)
 {
     char name[400];
-    struct stat st;
     file_of(rank, name);
-    return stat(name, &st) == 0 ? st.st_size : -1;
+    return rd_test_file_size(name);
 }
 
 static void test_damage(uint8_t *want)

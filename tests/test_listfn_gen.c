@@ -1,6 +1,7 @@
 /* ranks: 1 */
 /* Generated List Function tasks, mutated rules and slips. */
 #include "rd_test.h"
+#include "made_tasks.h"
 #include "task/listfn.h"
 
 static int string_compare(const void *a, const void *b)
@@ -16,21 +17,6 @@ static int64_t distinct(char **s, int64_t n)
     return d;
 }
 
-/* Does the task's rule, read back from its text, give every output? */
-static bool explained(const rd_task *t)
-{
-    rd_rule *r = rd_rule_parse(RD_LIST_FUNCTION, t->rule);
-    bool good = r != NULL;
-    for (int64_t k = 0; good && k < t->n_demos + t->n_queries; k++) {
-        rd_buf got = {0};
-        good = rd_rule_run(RD_LIST_FUNCTION, r, t->examples[k].input, &got, NULL) &&
-               !strcmp(got.data, t->examples[k].output);
-        rd_buf_free(&got);
-    }
-    rd_rule_free(RD_LIST_FUNCTION, &r);
-    return good;
-}
-
 static void draws(int difficulty, int64_t attempts, double least_share)
 {
     const rd_gen_opts opts = {.family = RD_LIST_FUNCTION, .difficulty = difficulty};
@@ -41,7 +27,7 @@ static void draws(int difficulty, int64_t attempts, double least_share)
         rd_task t = {.family = RD_LIST_FUNCTION}, again = {.family = RD_LIST_FUNCTION};
         rd_rng rng = rd_rng_make(5, "test draws", (uint64_t)k, 0), same = rng;
         if (!lf_draw(&opts, &rng, &t)) continue;
-        bad += !explained(&t);
+        bad += !made_explained(&t);
         if (k % 16 == 0)
             impure += !lf_draw(&opts, &same, &again) || strcmp(t.rule, again.rule) != 0;
         one_step += !strstr(t.rule, "; then");

@@ -1,7 +1,7 @@
 /* ranks: 1 */
 /* The List Function search on the official file: coverage, spread of scores, time. */
 #include "rd_test.h"
-#include "rd/task.h"
+#include "made_tasks.h"
 #include <time.h>
 
 static double cpu_seconds(void)
@@ -9,18 +9,6 @@ static double cpu_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int64_t right_answers(const rd_rule *r, const rd_task *t, int64_t from, int64_t n)
-{
-    int64_t right = 0;
-    for (int64_t k = from; k < from + n; k++) {
-        rd_buf got = {0};
-        right += rd_rule_run(RD_LIST_FUNCTION, r, t->examples[k].input, &got, NULL) &&
-                 !strcmp(got.data, t->examples[k].output);
-        rd_buf_free(&got);
-    }
-    return right;
 }
 
 typedef struct tally {
@@ -33,7 +21,7 @@ static void check_order(const rd_task *t, const rd_candidates *c, tally *sum)
     int64_t right = 0, partial = 0, wrong = 0;
     for (int64_t k = 0; k < c->n; k++) {
         const rd_candidate *x = &c->item[k];
-        sum->wrong_scores += right_answers(x->rule, t, 0, t->n_demos) != x->score;
+        sum->wrong_scores += rule_hits(x->rule, t, 0, t->n_demos) != x->score;
         if (k > 0 && (x[-1].score < x->score || (x[-1].score == x->score && x[-1].cost > x->cost)))
             sum->disorder++;
         right += x->score == t->n_demos;
@@ -52,7 +40,7 @@ static void search_one(const rd_task *t, tally *sum)
     sum->queries += t->n_queries;
     bool in_ten = false;
     for (int64_t k = 0; k < c.n && k < 10 && c.item[k].score == t->n_demos; k++) {
-        int64_t right = right_answers(c.item[k].rule, t, t->n_demos, t->n_queries);
+        int64_t right = rule_hits(c.item[k].rule, t, t->n_demos, t->n_demos + t->n_queries);
         in_ten = in_ten || right == t->n_queries;
         if (k > 0) continue;
         sum->consistent++;

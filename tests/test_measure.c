@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     rd_tok *tok = data_tokenizer();
-    rd_chat *chat = data_chat(tok);
+    rd_chat *chat = text_chat(tok);
     char path[300];
     snprintf(path, sizeof path, "%s/data.h5", rd_test_dir());
     is_rc(data_write(&rd_test_world, path), RD_OK, "data");

@@ -2,7 +2,9 @@
 /* The model as a teacher: what it says is what the generator samples for the same prompts; the same
  * traces on any number of ranks; rules that do not come; stopping. */
 #include "rd_test.h"
-#include "distill/traces.h"
+#include "augment_runs.h"
+#include "made_tasks.h"
+#include "text_model.h"
 
 #include <signal.h>
 
@@ -37,44 +39,6 @@ static void make_prompts(void)
     rd_buf_free(&text);
 }
 
-static void make_tasks(void)
-{
-    static const rd_family family[FAMILIES] = {RD_LIST_FUNCTION, RD_MINISCAN};
-    for (int64_t i = 0; i < TASKS * FAMILIES; i++) {
-        rd_gen_opts gen = {.family = family[i % FAMILIES], .seed = 5, .n_train = TASKS};
-        rd_task t = {0};
-        if (rd_task_generate(&gen, RD_SPLIT_TRAIN, i / FAMILIES, &t) != RD_OK) rd_die("no task");
-        rd_taskset_add_take(&tasks, &t);
-    }
-}
-
-static void make_chat(void)
-{
-    const char *texts[] = {"3 1 4 : 1 4\n", "dax wif : RED BLUE\n", "the list of each"};
-    rd_tok_train_opts o = {.vocab = 300, .all_bytes = true};
-    if (rd_tok_train(&o, 3, texts, NULL, &tok) != RD_OK) rd_die("tokenizer");
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
-}
-
-/* The same on every grid: filled by the global numbers of rows and columns. */
-static rd_model *make_model(const rd_grid *g)
-{
-    rd_model *model;
-    rd_model_config cfg = {.vocab = rd_tok_vocab(tok),
-                           .width = 24,
-                           .layers = 2,
-                           .heads = 4,
-                           .kv_heads = 2,
-                           .head_size = 6,
-                           .ffn = 40,
-                           .rope_theta = 1000,
-                           .norm_eps = 1e-5,
-                           .tied = false};
-    if (rd_model_create(g, &cfg, false, &model) != RD_OK) rd_die("model");
-    if (rd_model_init(model, 17) != RD_OK) rd_die("weights");
-    return model;
-}
-
 static int load(void *context, const rd_model **model)
 {
     loads++;
@@ -99,50 +63,10 @@ static rd_teacher_opts options(rd_model *model, int64_t slots)
 static int augment(const rd_grid *g, rd_model *model, int64_t slots, const char *dir,
                    rd_augment_report *report)
 {
-    rd_teacher *teacher = NULL;
     rd_teacher_opts to = options(model, slots);
     rd_augment_opts o = {
         .hypotheses = rules_per_task, .rule_temperature = 1, .follow_temperature = 0.7, .dir = dir};
-    int rc = rd_teacher_create(&to, prompts, NULL, &teacher);
-    if (rc == RD_OK) rc = rd_augment_run(g, teacher, prompts, &tasks, &o, report);
-    rd_teacher_free(&teacher);
-    return rc;
-}
-
-static uint64_t contents(const char *dir)
-{
-    rd_comm self = rd_comm_self();
-    rd_store *s = NULL;
-    traces t;
-    uint64_t h = 0;
-    char path[400];
-    snprintf(path, sizeof path, "%s/traces.h5", dir);
-    traces_init(&t);
-    RD_ASSERT(rd_store_open(&self, path, TRACES_SCHEMA, 1, &s) == RD_OK);
-    RD_ASSERT(traces_read(&self, s, 0, tasks.n, true, &t) == RD_OK);
-    h = rd_hash(t.pool.bytes.data, t.pool.bytes.len, h);
-    const table *all[] = {&t.task, &t.hypothesis, &t.application};
-    for (int k = 0; k < 3; k++)
-        for (int c = 0; c < all[k]->n_columns; c++)
-            h = rd_hash(all[k]->data[c], (size_t)all[k]->rows * sizeof(cell), h);
-    traces_free(&t);
-    rd_store_close(&s);
-    return h;
-}
-
-/* One rank as a grid of its own. */
-static rd_grid alone(void)
-{
-    rd_comm self = rd_comm_self();
-    return (rd_grid){.data = 1,
-                     .rows = 1,
-                     .cols = 1,
-                     .world = self,
-                     .replicas = self,
-                     .tp = self,
-                     .over_rows = self,
-                     .over_cols = self,
-                     .blacs_context = -1};
+    return augment_run(g, &to, prompts, &tasks, &o, report);
 }
 
 /* Jobs one by one: what comes is what the generator gives for the same prompt. */
@@ -240,26 +164,32 @@ static void test_interpreter(const rd_grid *g, rd_model *model)
 int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
-    rd_grid *g = NULL, *replica = NULL;
+    static const rd_family family[FAMILIES] = {RD_LIST_FUNCTION, RD_MINISCAN};
+    static const char *const texts[] = {"3 1 4 : 1 4\n", "dax wif : RED BLUE\n",
+                                        "the list of each"};
+    rd_grid *g = NULL, *self, *replica = NULL;
     rd_augment_report report, again;
     char dir[300];
     rd_grid_create(0, 1, 1, &g);
     rd_la_attach(g, 1);
+    rd_grid_self(&self);
     make_prompts();
-    make_tasks();
-    make_chat();
-    rd_grid self = alone();
-    rd_model *own = make_model(&self), *together = make_model(g);
-    test_jobs(&self, own);
-    test_interpreter(&self, own);
+    made_alternate(&tasks, (rd_gen_opts){.seed = 5, .n_train = TASKS}, RD_SPLIT_TRAIN, TASKS,
+                   FAMILIES, family);
+    tok = text_tok(300, true, 3, texts);
+    chat = text_chat(tok);
+    rd_model_config cfg = text_config(tok);
+    rd_model *own = text_model(self, &cfg, false, 17), *together = text_model(g, &cfg, false, 17);
+    test_jobs(self, own);
+    test_interpreter(self, own);
 
     snprintf(dir, sizeof dir, "%s/alone-%d", rd_test_dir(), g->world.rank);
-    is_rc(augment(&self, own, 64, dir, &report), RD_OK, "one rank alone");
-    const uint64_t want = contents(dir);
+    is_rc(augment(self, own, 64, dir, &report), RD_OK, "one rank alone");
+    const uint64_t want = traces_hash(dir);
     is_i64(report.hypotheses, TASKS * FAMILIES * RULES, "all rules");
     snprintf(dir, sizeof dir, "%s/together", rd_test_dir());
     is_rc(augment(g, together, 3, dir, &again), RD_OK, "all ranks, other slots");
-    ok(contents(dir) == want, "say the same");
+    ok(want != 0 && traces_hash(dir) == want, "say the same");
     ok(memcmp(&report, &again, sizeof report) == 0, "and report the same");
     const int before = loads;
     is_rc(augment(g, together, 3, dir, &again), RD_OK, "once more");
@@ -267,7 +197,7 @@ int main(int argc, char **argv)
 
     is_rc(rd_grid_create(1, g->world.size, 1, &replica), RD_OK, "a grid of one replica");
     rd_la_attach(replica, 1);
-    rd_model *spread = make_model(replica);
+    rd_model *spread = text_model(replica, &cfg, false, 17);
     snprintf(dir, sizeof dir, "%s/replica", rd_test_dir());
     is_rc(augment(replica, spread, 16, dir, &again), RD_OK, "all ranks side by side");
     is_i64(again.applications, report.applications, "ask for as much");
@@ -283,5 +213,6 @@ int main(int argc, char **argv)
     rd_grid_free(&replica);
     rd_la_detach(g);
     rd_grid_free(&g);
+    rd_grid_free(&self);
     return rd_test_end();
 }

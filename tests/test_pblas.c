@@ -35,32 +35,59 @@ static double difference(const rd_mat *A, const float *full)
     return worst;
 }
 
+/* op(A): m x k, op(B): k x n, and C as in rd_gemm; full[]: the global matrices, am and bm: how many
+ * rows those of A and B have. */
+typedef struct product {
+    rd_mat A, B, C;
+    float *full[3];
+    int64_t am, an, bm, bn;
+} product;
+
+static void product_make(rd_grid *g, char ta, char tb, const sizes *s, product *p)
+{
+    const bool a = ta == 'N', b = tb == 'N';
+    p->am = a ? s->m : s->k, p->an = a ? s->k : s->m;
+    p->bm = b ? s->k : s->n, p->bn = b ? s->n : s->k;
+    p->full[0] = make(g, p->am, p->an, a ? s->mb : s->kb, a ? s->kb : s->mb, 1, &p->A);
+    p->full[1] = make(g, p->bm, p->bn, b ? s->kb : s->nb, b ? s->nb : s->kb, 2, &p->B);
+    p->full[2] = make(g, s->m, s->n, s->mb, s->nb, 3, &p->C);
+}
+
+static void product_free(product *p)
+{
+    for (int i = 0; i < 3; i++) rd_free(p->full[i]);
+    rd_mat_free(&p->A), rd_mat_free(&p->B), rd_mat_free(&p->C);
+}
+
+/* full[2] = 1.5 op(A) op(B) + beta full[2]. */
+static void product_reference(char ta, char tb, const sizes *s, float beta, product *p)
+{
+    rd_gemm_reference(ta, tb, s->m, s->n, s->k, 1.5f, p->full[0], p->am, p->full[1], p->bm, beta,
+                      p->full[2], s->m);
+}
+
 static void test_type(rd_grid *g, char ta, char tb, const sizes *s, float beta)
 {
-    rd_mat A, B, C;
-    int64_t am = ta == 'N' ? s->m : s->k, an = ta == 'N' ? s->k : s->m;
-    int64_t bm = tb == 'N' ? s->k : s->n, bn = tb == 'N' ? s->n : s->k;
-    float *fa = make(g, am, an, ta == 'N' ? s->mb : s->kb, ta == 'N' ? s->kb : s->mb, 1, &A);
-    float *fb = make(g, bm, bn, tb == 'N' ? s->kb : s->nb, tb == 'N' ? s->nb : s->kb, 2, &B);
-    float *fc = make(g, s->m, s->n, s->mb, s->nb, 3, &C);
-    float *before = rd_new(float, C.ld *C.ln);
-    size_t bytes = (size_t)(C.ld * C.ln) * sizeof(float);
-    memcpy(before, C.a, bytes);
-    bool panels = rd_panels_fit(ta, tb, &A, &B, &C);
-    int rc = rd_gemm(ta, tb, 1.5f, &A, &B, beta, &C);
-    rd_gemm_reference(ta, tb, s->m, s->n, s->k, 1.5f, fa, am, fb, bm, beta, fc, s->m);
-    double error = difference(&C, fc);
+    product p;
+    product_make(g, ta, tb, s, &p);
+    rd_mat *C = &p.C;
+    float *before = rd_new(float, C->ld * C->ln);
+    size_t bytes = (size_t)(C->ld * C->ln) * sizeof(float);
+    memcpy(before, C->a, bytes);
+    bool panels = rd_panels_fit(ta, tb, &p.A, &p.B, C);
+    int rc = rd_gemm(ta, tb, 1.5f, &p.A, &p.B, beta, C);
+    product_reference(ta, tb, s, beta, &p);
+    double error = difference(C, p.full[2]);
     ok(rc == RD_OK && error < 1e-5 * sqrt((double)s->k) + 1e-5,
        "%c%c %d x %d x %d on %d x %d %s (%.1e)", ta, tb, (int)s->m, (int)s->n, (int)s->k, g->rows,
        g->cols, panels ? "by panels" : "", error);
-    float *first = rd_new(float, C.ld *C.ln);
-    memcpy(first, C.a, bytes);
-    memcpy(C.a, before, bytes);
-    rd_gemm(ta, tb, 1.5f, &A, &B, beta, &C);
-    if (panels) ok(memcmp(first, C.a, bytes) == 0, "the same bits once more");
+    float *first = rd_new(float, C->ld * C->ln);
+    memcpy(first, C->a, bytes);
+    memcpy(C->a, before, bytes);
+    rd_gemm(ta, tb, 1.5f, &p.A, &p.B, beta, C);
+    if (panels) ok(memcmp(first, C->a, bytes) == 0, "the same bits once more");
     rd_free(before), rd_free(first);
-    rd_free(fa), rd_free(fb), rd_free(fc);
-    rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
+    product_free(&p);
 }
 
 static void round_all(float *x, int64_t n)
@@ -74,24 +101,19 @@ static void round_all(float *x, int64_t n)
 /* By panels in bfloat16, where what travels is rounded, odd numbers of it too. */
 static void test_mixed(rd_grid *g, char ta, char tb, const sizes *s)
 {
-    rd_mat A, B, C;
-    int64_t am = ta == 'N' ? s->m : s->k, an = ta == 'N' ? s->k : s->m;
-    int64_t bm = tb == 'N' ? s->k : s->n, bn = tb == 'N' ? s->n : s->k;
-    float *fa = make(g, am, an, ta == 'N' ? s->mb : s->kb, ta == 'N' ? s->kb : s->mb, 1, &A);
-    float *fb = make(g, bm, bn, tb == 'N' ? s->kb : s->nb, tb == 'N' ? s->nb : s->kb, 2, &B);
-    float *fc = make(g, s->m, s->n, s->mb, s->nb, 3, &C);
-    round_all(fa, am * an), round_all(fb, bm * bn);
-    rd_gemm_reference(ta, tb, s->m, s->n, s->k, 1.5f, fa, am, fb, bm, 0.5f, fc, s->m);
+    product p;
+    product_make(g, ta, tb, s, &p);
+    round_all(p.full[0], p.am * p.an), round_all(p.full[1], p.bm * p.bn);
+    product_reference(ta, tb, s, 0.5f, &p);
     rd_la_use_bf16(g, true);
-    bool fit = g->rows * g->cols == 1 || rd_panels_fit(ta, tb, &A, &B, &C);
-    int rc = rd_gemm_mixed(ta, tb, 1.5f, &A, &B, 0.5f, &C);
+    bool fit = g->rows * g->cols == 1 || rd_panels_fit(ta, tb, &p.A, &p.B, &p.C);
+    int rc = rd_gemm_mixed(ta, tb, 1.5f, &p.A, &p.B, 0.5f, &p.C);
     rd_la_use_bf16(g, false);
-    double error = difference(&C, fc);
+    double error = difference(&p.C, p.full[2]);
     ok(rc == RD_OK && (!fit || error < 1e-5 * sqrt((double)s->k) + 1e-5),
        "%c%c %d x %d x %d on %d x %d in bfloat16 (%.1e)", ta, tb, (int)s->m, (int)s->n, (int)s->k,
        g->rows, g->cols, error);
-    rd_free(fa), rd_free(fb), rd_free(fc);
-    rd_mat_free(&A), rd_mat_free(&B), rd_mat_free(&C);
+    product_free(&p);
 }
 
 /* Both gradients of a linear layer at once: W, dW: k x m; X, dX: k x n; dY: m x n. */

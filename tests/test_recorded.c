@@ -2,7 +2,8 @@
 /* The teacher's own accuracy: the search made of its traces is the plain one, on any number of
  * ranks; traces that do not fit are refused. */
 #include "rd_test.h"
-#include "rd/distill.h"
+#include "augment_runs.h"
+#include "made_tasks.h"
 
 #include <math.h>
 
@@ -15,14 +16,10 @@ static rd_teacher_opts teacher_opts;
 
 static void make_tasks(void)
 {
-    for (int64_t i = 0; i < 2 * TASKS; i++) {
-        rd_family f = i % 2 ? RD_ARC1D : RD_LIST_FUNCTION;
-        rd_gen_opts gen = {.family = f, .seed = 5, .n_test = TASKS};
-        rd_task t = {0};
-        if (rd_task_generate(&gen, RD_SPLIT_TEST, i / 2, &t) != RD_OK) rd_die("no task");
-        RD_FREE(t.rule);
-        rd_taskset_add_take(&tasks, &t);
-    }
+    static const rd_family family[] = {RD_LIST_FUNCTION, RD_ARC1D};
+    made_alternate(&tasks, (rd_gen_opts){.seed = 5, .n_test = TASKS}, RD_SPLIT_TEST, TASKS, 2,
+                   family);
+    for (int64_t i = 0; i < tasks.n; i++) RD_FREE(tasks.task[i].rule);
 }
 
 /* What augment asks, and its answers, by a teacher of our own. */
@@ -140,7 +137,6 @@ static void check_lines(const rd_results *r)
 
 static int make_traces(const rd_grid *g, const char *dir, bool queries)
 {
-    rd_teacher *teacher = NULL;
     rd_augment_report report;
     rd_augment_opts o = {.hypotheses = rules_per_task,
                          .rule_temperature = 1,
@@ -149,10 +145,7 @@ static int make_traces(const rd_grid *g, const char *dir, bool queries)
                          .first_greedy = true,
                          .own_accuracy = true,
                          .dir = dir};
-    int rc = rd_teacher_create(&teacher_opts, prompts, NULL, &teacher);
-    if (rc == RD_OK) rc = rd_augment_run(g, teacher, prompts, &tasks, &o, &report);
-    rd_teacher_free(&teacher);
-    return rc;
+    return augment_run(g, &teacher_opts, prompts, &tasks, &o, &report);
 }
 
 int main(int argc, char **argv)

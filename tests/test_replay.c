@@ -2,9 +2,8 @@
 /* The replay teacher: the same traces again from traces.h5, tasks told by content, what is missing,
  * and the official code's files. */
 #include "rd_test.h"
-#include "distill/traces.h"
-
-#include <inttypes.h>
+#include "augment_runs.h"
+#include "made_tasks.h"
 
 enum { TASKS = 6 }; /* per family */
 
@@ -15,12 +14,8 @@ static int64_t rules_per_task[1] = {8};
 
 static void make_tasks(void)
 {
-    for (int64_t i = 0; i < TASKS * RD_FAMILIES; i++) {
-        rd_gen_opts gen = {.family = (rd_family)(i % RD_FAMILIES), .seed = 5, .n_train = TASKS};
-        rd_task t = {0};
-        if (rd_task_generate(&gen, RD_SPLIT_TRAIN, i / RD_FAMILIES, &t) != RD_OK) rd_die("no task");
-        rd_taskset_add_take(&tasks, &t);
-    }
+    made_alternate(&tasks, (rd_gen_opts){.seed = 5, .n_train = TASKS}, RD_SPLIT_TRAIN, TASKS, 0,
+                   NULL);
     /* A twin: the demonstrations of task 0, other queries and another number. */
     rd_task twin;
     rd_task_copy(&tasks.task[0], &twin);
@@ -31,26 +26,15 @@ static void make_tasks(void)
     rd_taskset_add_take(&tasks, &twin);
 }
 
-static char *below(const char *name)
-{
-    rd_buf b = {0};
-    rd_buf_printf(&b, "%s/%s", rd_test_dir(), name);
-    return rd_buf_take(&b);
-}
-
 static int augment(const rd_teacher_opts *to, const rd_taskset *set, bool queries, const char *dir,
                    rd_augment_report *report)
 {
-    rd_teacher *teacher = NULL;
     rd_augment_opts o = {.hypotheses = rules_per_task,
                          .rule_temperature = 1,
                          .follow_temperature = 0.7,
                          .queries = queries,
                          .dir = dir};
-    int rc = rd_teacher_create(to, prompts, NULL, &teacher);
-    if (rc == RD_OK) rc = rd_augment_run(grid, teacher, prompts, set, &o, report);
-    rd_teacher_free(&teacher);
-    return rc;
+    return augment_run(grid, to, prompts, set, &o, report);
 }
 
 static rd_teacher_opts replay_of(const char *path, bool unanswered)
@@ -65,14 +49,8 @@ static rd_teacher_opts replay_of(const char *path, bool unanswered)
 /* What a traces.h5 says about each task, as one hash per task of the set `order`. */
 static void said(const char *dir, const rd_taskset *set, uint64_t *hash)
 {
-    rd_comm self = rd_comm_self();
-    rd_store *s = NULL;
     traces t;
-    char path[400];
-    snprintf(path, sizeof path, "%s/traces.h5", dir);
-    traces_init(&t);
-    RD_ASSERT(rd_store_open(&self, path, TRACES_SCHEMA, 1, &s) == RD_OK);
-    RD_ASSERT(traces_read(&self, s, 0, set->n, true, &t) == RD_OK);
+    traces_load(dir, set->n, &t);
     for (int64_t i = 0; i < set->n; i++) {
         int64_t h = table_int(&t.task, i, TASK_FIRST_HYPOTHESIS);
         int64_t a = table_int(&t.task, i, TASK_FIRST_APPLICATION);
@@ -91,7 +69,6 @@ static void said(const char *dir, const rd_taskset *set, uint64_t *hash)
         }
     }
     traces_free(&t);
-    rd_store_close(&s);
 }
 
 /* The error's one line holds all of these. */
@@ -108,7 +85,8 @@ static void test_traces(void)
 {
     rd_teacher_opts symbolic, replay;
     rd_augment_report first, again;
-    char *dir = below("first"), *dir2 = below("again"), *dir3 = below("turned");
+    char *dir = rd_test_path("first"), *dir2 = rd_test_path("again"),
+         *dir3 = rd_test_path("turned");
     uint64_t *want = rd_new(uint64_t, tasks.n), *got = rd_new(uint64_t, tasks.n);
     rd_teacher_defaults(&symbolic);
     symbolic.use_known_rule = true;
@@ -144,7 +122,7 @@ static void test_traces(void)
     rd_free(strange.examples[0].output);
     strange.examples[0].output = rd_strdup("[]");
     rd_taskset_add_take(&turned, &strange);
-    char *dir4 = below("strange");
+    char *dir4 = rd_test_path("strange");
     int rc = augment(&replay, &turned, true, dir4, &again);
     ok(rc == RD_EINPUT, "a task that is not there is an error");
     error_says("lacks 1 of 26 tasks", "4711");
@@ -157,7 +135,8 @@ static void test_traces(void)
     rd_taskset_free(&turned);
 
     /* More rules than were drawn; queries where none were followed. */
-    char *dir5 = below("more"), *dir6 = below("no queries"), *dir7 = below("queries");
+    char *dir5 = rd_test_path("more"), *dir6 = rd_test_path("no queries"),
+         *dir7 = rd_test_path("queries");
     replay.replay.unanswered_counts = false;
     rules_per_task[0] = 9;
     rc = augment(&replay, &tasks, true, dir5, &again);
@@ -225,7 +204,8 @@ static void test_official(void)
 {
     rd_augment_report report;
     rd_taskset set = {0};
-    char *dir = below("official/list_func/gpt-4"), *root = below("official"), *out = below("off1");
+    char *dir = rd_test_path("official/list_func/gpt-4"), *root = rd_test_path("official"),
+         *out = rd_test_path("off1");
     rd_task t = small_task(5, "[3]", "[]", "[4]", "[]");
     rd_taskset_add_take(&set, &t);
     t = small_task(3, "[1]", "[1, 1]", "[2]", "[2, 2]");
@@ -243,21 +223,15 @@ static void test_official(void)
     is_rc(augment(&o, &set, false, out, &report), RD_OK, "goes on without it");
     is_i64(report.unanswered, 3, "two applications of no rule, and \"two\"");
     is_i64(report.solved[RD_LIST_FUNCTION], 2, "both tasks have a full-score rule");
-    rd_comm self = rd_comm_self();
-    rd_store *s = NULL;
-    traces rows;
-    traces_init(&rows);
     char path[500];
-    snprintf(path, sizeof path, "%s/traces.h5", out);
-    RD_ASSERT(rd_store_open(&self, path, TRACES_SCHEMA, 1, &s) == RD_OK);
-    RD_ASSERT(traces_read(&self, s, 0, 2, true, &rows) == RD_OK);
+    traces rows;
+    traces_load(out, 2, &rows);
     is_str(traces_text(&rows, table_int(&rows.hypothesis, 2, HYP_RULE)), "Twice.\nAlways.",
            "a rule of two lines stays so");
     is_str(traces_text(&rows, table_int(&rows.application, 6, APP_RESPONSE)), "so [1, 1].",
            "each application has its own response");
     is_i64(table_int(&rows.hypothesis, 3, HYP_SCORE), 1, "scores are worked out anew");
     traces_free(&rows);
-    rd_store_close(&s);
 
     /* Files that do not belong together. */
     char broken[sizeof apply];
@@ -311,7 +285,7 @@ static const char merged_apps[] = "[" ROW("Twice.\\nAlways.", "[1]", "[1, 1]") "
 static void test_merged(void)
 {
     rd_task t = small_task(1, "[1]", "[1, 1]", "[2]", "[2, 2]");
-    char *dir = below("merged");
+    char *dir = rd_test_path("merged");
     write_text(dir, "generate_rule_sft.json", merged_rules);
     write_text(dir, "apply_rule_sft.json", merged_apps);
     rd_teacher_opts o = replay_of(dir, true);

@@ -9,13 +9,6 @@ static rd_comm world;
 static const rd_store_info info = {
     .schema = "redistill.test", .version = 1, .config = "{\"a\": 1}"};
 
-static char *path_of(const char *name)
-{
-    rd_buf b = {0};
-    rd_buf_printf(&b, "%s/%s", rd_test_dir(), name);
-    return rd_buf_take(&b);
-}
-
 /* A file with all that a file can hold: columns, text, a checked array, attributes.  n > 2^20 makes
  * it longer than one block of the seal. */
 static int write_file(const char *path, int64_t n)
@@ -56,15 +49,6 @@ static int try_open(const char *path)
     return rc;
 }
 
-static int64_t size_of(const char *path)
-{
-    rd_buf b = {0};
-    rd_file_read(path, &b);
-    const int64_t n = (int64_t)b.len;
-    rd_buf_free(&b);
-    return n;
-}
-
 /* Flip one bit of the file, on rank 0. */
 static void flip(const char *path, int64_t at, int bit)
 {
@@ -83,7 +67,7 @@ static void flip(const char *path, int64_t at, int bit)
 /* Every byte of the front, where superblock, root group and attributes lie, then random ones. */
 static void test_flips(const char *path)
 {
-    const int64_t size = size_of(path);
+    const int64_t size = rd_test_file_size(path);
     rd_rng r = rd_rng_make(7, "flips", 0, 0);
     int64_t missed = 0, tried = 0;
     rd_log_quiet(true);
@@ -103,8 +87,9 @@ static void test_flips(const char *path)
 
 static void test_cuts(const char *path)
 {
-    const int64_t size = size_of(path), cuts[] = {0, 1, 511, 512, 513, size / 2, size - 1};
-    char *cut = path_of("cut.h5");
+    const int64_t size = rd_test_file_size(path),
+                  cuts[] = {0, 1, 511, 512, 513, size / 2, size - 1};
+    char *cut = rd_test_path("cut.h5");
     rd_buf b = {0};
     rd_file_read(path, &b);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
@@ -134,7 +119,7 @@ static void test_alone(const char *path)
 /* HDF5 and others step over the seal; a file without one is none of ours. */
 static void test_others(const char *path)
 {
-    char *foreign = path_of("foreign.h5");
+    char *foreign = rd_test_path("foreign.h5");
     rd_buf text = {0};
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     ok(file >= 0, "HDF5 opens a sealed file as it is");
@@ -173,15 +158,15 @@ int main(int argc, char **argv)
     rd_test_begin(&argc, &argv);
     world = rd_comm_world();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    char *small = path_of("small.h5"), *large = path_of("large.h5");
+    char *small = rd_test_path("small.h5"), *large = rd_test_path("large.h5");
     is_rc(write_file(small, 1000), RD_OK, "writes");
     is_rc(write_file(large, 3 << 20), RD_OK, "writes a file of several blocks");
     is_rc(try_open(small), RD_OK, "opens");
     is_rc(try_open(large), RD_OK, "opens the large one");
     test_flips(small);
-    flip(large, size_of(large) - 1000, 3);
+    flip(large, rd_test_file_size(large) - 1000, 3);
     is_rc(try_open(large), RD_EINPUT, "a flip in the last block");
-    flip(large, size_of(large) - 1000, 3);
+    flip(large, rd_test_file_size(large) - 1000, 3);
     test_cuts(small);
     test_alone(large);
     test_others(small);

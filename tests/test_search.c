@@ -3,6 +3,8 @@
  * counts, failures in the denominator; the stage on any number of ranks, from its journal, after
  * faults and stops. */
 #include "rigged_student.h"
+#include "made_tasks.h"
+#include "text_model.h"
 #include "infer/eval_impl.h"
 
 #include <inttypes.h>
@@ -13,33 +15,17 @@ static rd_taskset tasks;
 static rd_prompts *prompts;
 static rd_tok *tok;
 static rd_chat *chat;
-static rd_grid *grid;
+static rd_grid *grid, *alone;
 
 static void make_tasks(void)
 {
     for (int f = 0; f < RD_FAMILIES; f++) {
         rd_gen_opts gen = {.family = (rd_family)f, .seed = 6, .n_test = PER_FAMILY, .holdout = 0};
         for (int64_t i = 0; i < PER_FAMILY; i++) {
-            rd_task t = {0};
             rd_split split = i == 2 ? RD_SPLIT_TRAIN : RD_SPLIT_TEST; /* not to be evaluated */
-            if (rd_task_generate(&gen, split, i, &t) != RD_OK) rd_die("no task");
-            rd_taskset_add_take(&tasks, &t);
+            made_add(&tasks, &gen, split, i);
         }
     }
-}
-
-static rd_grid alone(void)
-{
-    rd_comm self = rd_comm_self();
-    return (rd_grid){.data = 1,
-                     .rows = 1,
-                     .cols = 1,
-                     .world = self,
-                     .replicas = self,
-                     .tp = self,
-                     .over_rows = self,
-                     .over_cols = self,
-                     .blacs_context = -1};
 }
 
 /* One run in a directory of its own (each rank's own when alone). */
@@ -66,7 +52,7 @@ static void read_outcome(const char *dir, outcome *x)
     snprintf(path, sizeof path, "%s/predictions.h5", dir);
     x->hash = 0;
     if (!rd_file_exists(path)) return;
-    if (rd_store_open(&self, path, PREDICTIONS_SCHEMA, 1, &s) != RD_OK ||
+    if (rd_store_open(&self, path, PREDICTIONS_SCHEMA, PREDICTIONS_VERSION, &s) != RD_OK ||
         predictions_read(s, &x->p) != RD_OK || rd_store_text_count(s, &n) != RD_OK ||
         rd_store_read_text(s, 0, n, &text) != RD_OK)
         rd_die("%s: %s", path, rd_error_get()->message);
@@ -175,16 +161,15 @@ static void test_choice(const outcome *all)
 
 static void test_dropping(void)
 {
-    rd_grid self = alone();
     rd_eval_opts o = options(RD_METHOD_SEARCH);
     rigged_reset();
     rigged.in_order = true; /* otherwise more is begun ahead than these few problems save */
-    outcome dropped = run(&self, "dropped", o);
+    outcome dropped = run(alone, "dropped", o);
     rigged.in_order = false;
     int64_t with = rigged.calls[1], repeats = rigged.repeats;
     rigged_reset();
     o.no_dropping = true;
-    outcome all = run(&self, "all", o);
+    outcome all = run(alone, "all", o);
     is_rc(dropped.rc, RD_OK, "search");
     is_rc(all.rc, RD_OK, "search without dropping");
     for (int c = 0; c < o.n_counts; c++)
@@ -200,17 +185,16 @@ static void test_dropping(void)
 
 static void test_nested(void)
 {
-    rd_grid self = alone();
     rd_eval_opts o = options(ALL);
     char name[32];
-    outcome whole = run(&self, "nested", o), part;
+    outcome whole = run(alone, "nested", o), part;
     is_rc(whole.rc, RD_OK, "all methods");
     for (int c = 0; c < 3; c++) {
         rd_eval_opts one = o;
         one.n_counts = 1;
         one.counts[0] = o.counts[c];
         snprintf(name, sizeof name, "only-%d", c);
-        part = run(&self, name, one);
+        part = run(alone, name, one);
         for (int m = RD_METHOD_SEARCH; m <= RD_METHOD_RANDOM_RULES; m *= 2) {
             bool same = same_answers(&whole.p, &part.p, m, o.counts[c]);
             for (int f = 0; f < RD_FAMILIES; f++) {
@@ -287,10 +271,9 @@ static bool same_results(const rd_results *a, const rd_results *b)
 
 static void test_stage(void)
 {
-    rd_grid self = alone();
     rd_eval_opts o = options(ALL), other = o;
     char stop[330], fault[32];
-    outcome want = run(&self, "alone", o), x;
+    outcome want = run(alone, "alone", o), x;
     is_rc(want.rc, RD_OK, "one rank alone");
     test_results(&want);
     test_tokens(&want);
@@ -413,11 +396,11 @@ int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     static const char *const corpus[] = {"a rule"};
-    rd_tok_train_opts t = {.vocab = 16};
     rd_grid_create(0, 1, 1, &grid);
+    rd_grid_self(&alone);
     rd_prompts_default(&prompts);
-    if (rd_tok_train(&t, 1, corpus, NULL, &tok) != RD_OK) rd_die("tokenizer");
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
+    tok = text_tok(16, false, 1, corpus);
+    chat = text_chat(tok);
     make_tasks();
     rigged_begin(prompts, &tasks);
     test_dropping();
@@ -430,6 +413,7 @@ int main(int argc, char **argv)
     rd_prompts_free(&prompts);
     rd_chat_free(&chat);
     rd_tok_free(&tok);
+    rd_grid_free(&alone);
     rd_grid_free(&grid);
     return rd_test_end();
 }

@@ -88,14 +88,6 @@ static void shape_make(uint64_t id, shape *s)
 
 /* ---------------------------------------------------------------- computing */
 
-static int pass(rd_model *m, rd_work *w, const rd_batch *b, const float *coef, double *logp)
-{
-    int rc = rd_model_fwd(m, w, b);
-    if (rc == RD_OK) rc = rd_model_head(m, w, b, coef, logp);
-    if (rc == RD_OK) rc = rd_model_bwd(m, w, b);
-    return rc;
-}
-
 static void train(rd_model *m, shape *s, double *logp)
 {
     rd_work *w = NULL;
@@ -104,10 +96,10 @@ static void train(rd_model *m, shape *s, double *logp)
     for (int i = 0; i <= MAX_SEQ; i++) start[i] = (int64_t)i * MAX_T / MAX_SEQ;
     rd_batch full = {MAX_T, MAX_SEQ, start, s->tokens, s->target};
     int rc = rd_work_create(m, MAX_T, MAX_LEN, &w);
-    if (rc == RD_OK) rc = pass(m, w, &full, s->coef, logp);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &full, s->coef, logp);
     rd_model_zero_grads(m);
     rd_model_dropout(m, 21);
-    if (rc == RD_OK) rc = pass(m, w, &s->b, s->coef, logp);
+    if (rc == RD_OK) rc = rd_test_pass(m, w, &s->b, s->coef, logp);
     rd_model_dropout(m, 0);
     is_rc(rc, RD_OK, "training passes");
     rd_work_free(&w);

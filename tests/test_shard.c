@@ -2,6 +2,7 @@
 /* AdamW and Muon on every data x rows x cols grid, every replica holding all moments or a share:
  * the same bits either way, the same weights as on one rank, a share of the memory, and files that
  * do not tell who wrote them.  Nothing divides; in the smallest model some ranks own nothing. */
+#include "grid_model.h"
 #include "rd_test.h"
 #include "rd/train.h"
 
@@ -256,17 +257,8 @@ static void test_grid(const rd_grid *self, const rd_model_config *cfg, const cha
 static void test_model(int64_t width, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied)
 {
     rd_grid *self;
-    rd_model_config cfg = {.vocab = 301,
-                           .width = width,
-                           .layers = 2,
-                           .heads = heads,
-                           .kv_heads = kv_heads,
-                           .head_size = 10,
-                           .ffn = ffn,
-                           .rope_theta = 1000,
-                           .qkv_bias = true,
-                           .norm_eps = 1e-5,
-                           .tied = tied};
+    rd_model_config cfg = uneven_config(width, heads, kv_heads, ffn, tied, false);
+    cfg.qkv_bias = true;
     int size = rd_test_world.size;
     rd_grid_self(&self);
     for (int k = 0; k < 2; k++) {

@@ -4,18 +4,10 @@
 #include "rd/io.h"
 #include "rd_test.h"
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 static rd_comm world;
 static const rd_store_info info = {
     .schema = "redistill.test", .version = 2, .config = "{\"a\": 1}"};
-
-static char *path_of(const char *name)
-{
-    rd_buf b = {0};
-    rd_buf_printf(&b, "%s/%s", rd_test_dir(), name);
-    return rd_buf_take(&b);
-}
 
 /* Rank r brings r * 3 rows (rank 0 none); the whole is 0, 1, 2, … */
 static int64_t my_rows(int64_t *first)
@@ -121,7 +113,7 @@ static void test_tables(const char *path)
 /* Columns of several chunks, some of which two ranks share; read with other boundaries. */
 static void test_large(void)
 {
-    char *path = path_of("large.h5");
+    char *path = rd_test_path("large.h5");
     rd_store *s = NULL;
     const int64_t n = 90001 * (int64_t)(world.rank + 1);
     const int64_t first = 90001 * (int64_t)world.rank * (world.rank + 1) / 2;
@@ -156,7 +148,7 @@ static void test_large(void)
 static void test_refusals(const char *path)
 {
     rd_store *s = NULL;
-    char *broken = path_of("broken.h5");
+    char *broken = rd_test_path("broken.h5");
     int64_t rows = world.rank;
     is_rc(rd_store_open(&world, path, "redistill.other", 2, &s), RD_EINPUT, "another schema");
     is_rc(rd_store_open(&world, path, "redistill.test", 1, &s), RD_EINPUT, "a newer version");
@@ -186,29 +178,23 @@ static void test_refusals(const char *path)
     rd_free(broken);
 }
 
-static off_t size_of(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? st.st_size : -1;
-}
-
 /* Whatever fails, the old file stays and no temporary one does. */
 static void test_failures(const char *path)
 {
-    char *temp = path_of("a.h5.tmp");
+    char *temp = rd_test_path("a.h5.tmp");
     rd_store *s = NULL;
     struct rlimit limit, all;
-    const off_t before = size_of(path);
+    const int64_t before = rd_test_file_size(path);
     const int64_t n = 1 << 18;
     int64_t *rows = rd_new(int64_t, n);
     char spec[32];
     rd_barrier(&world);
     is_rc(write_all(path, false), RD_OK, "closes without commit");
-    ok(size_of(path) == before && size_of(temp) < 0, "nothing changed");
+    ok(rd_test_file_size(path) == before && rd_test_file_size(temp) < 0, "nothing changed");
     snprintf(spec, sizeof(spec), "store:%d", world.size - 1);
     rd_fault_arm(spec);
     is_rc(write_all(path, true), RD_EFAULT, "an injected fault on the last rank");
-    ok(size_of(path) == before && size_of(temp) < 0, "nothing changed");
+    ok(rd_test_file_size(path) == before && rd_test_file_size(temp) < 0, "nothing changed");
     getrlimit(RLIMIT_FSIZE, &all);
     limit = all;
     limit.rlim_cur = 1 << 20;
@@ -220,7 +206,7 @@ static void test_failures(const char *path)
     rd_error_clear();
     rd_store_close(&s);
     setrlimit(RLIMIT_FSIZE, &all);
-    ok(size_of(path) == before && size_of(temp) < 0, "nothing changed");
+    ok(rd_test_file_size(path) == before && rd_test_file_size(temp) < 0, "nothing changed");
     is_rc(write_all(path, true), RD_OK, "and it can be written again");
     rd_free(rows);
     rd_free(temp);
@@ -228,7 +214,7 @@ static void test_failures(const char *path)
 
 static void test_identical(void)
 {
-    char *a = path_of("a.h5"), *b = path_of("b.h5");
+    char *a = rd_test_path("a.h5"), *b = rd_test_path("b.h5");
     rd_buf x = {0}, y = {0};
     setenv("SOURCE_DATE_EPOCH", "1700000000", 1);
     is_rc(write_all(a, true), RD_OK, "writes a");
@@ -260,7 +246,7 @@ int main(int argc, char **argv)
 {
     rd_test_begin(&argc, &argv);
     world = rd_comm_world();
-    char *path = path_of("a.h5");
+    char *path = rd_test_path("a.h5");
     test_tables(path);
     test_large();
     test_refusals(path);

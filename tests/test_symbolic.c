@@ -1,6 +1,7 @@
 /* ranks: 1 */
 /* The symbolic teacher: reproducible, with the spread and the noise it is told to have. */
 #include "rd_test.h"
+#include "made_tasks.h"
 #include "rd/teacher.h"
 
 enum { TASKS = 40, DRAWS = 25 };
@@ -33,17 +34,7 @@ static void free_rules(rd_proposal *p, int64_t n)
 /* Demonstrations that a rule text reproduces; -1 when it is no rule. */
 static int64_t score(const rd_task *t, const char *text)
 {
-    int64_t n = 0;
-    rd_rule *r = rd_rule_parse(t->family, text);
-    if (!r) return -1;
-    for (int64_t i = 0; i < t->n_demos; i++) {
-        rd_buf answer = {0};
-        n += rd_rule_run(t->family, r, t->examples[i].input, &answer, NULL) &&
-             strcmp(answer.data, t->examples[i].output) == 0;
-        rd_buf_free(&answer);
-    }
-    rd_rule_free(t->family, &r);
-    return n;
+    return rule_text_hits(text, t, 0, t->n_demos);
 }
 
 static void proposals_are_reproducible(void)

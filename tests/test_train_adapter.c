@@ -4,8 +4,6 @@
 #include "rd_test.h"
 #include "train_data.h"
 
-#include <sys/stat.h>
-
 static rd_grid *grid, *self;
 static rd_tok *tok;
 static rd_chat *chat;
@@ -34,19 +32,9 @@ static const char *run_dir(const char *kind, const char *name, char *path)
 
 static rd_model *base_model(const rd_grid *g)
 {
-    rd_model *m = NULL;
-    rd_model_config c = {.vocab = rd_tok_vocab(tok),
-                         .width = 32,
-                         .layers = 2,
-                         .heads = 4,
-                         .kv_heads = 2,
-                         .ffn = 64,
-                         .rope_theta = 1e4,
-                         .qkv_bias = true,
-                         .norm_eps = 1e-5,
-                         .tied = true};
-    if (rd_model_create(g, &c, false, &m) != RD_OK) rd_die("model");
-    rd_model_init(m, 1);
+    rd_model_config c = data_config(tok);
+    c.qkv_bias = true;
+    rd_model *m = text_model(g, &c, false, 1);
     /* Frozen embeddings of the usual start would leave an adapter nothing to work with. */
     for (int64_t i = 0; i < m->base.storage; i++)
         if (m->base.weights[i] != 1) m->base.weights[i] *= 8;
@@ -62,11 +50,6 @@ static rd_train_opts options(int kind, const char *dir)
     o.optim.lr = 1e-2;
     o.optim.eps = 1e-5;
     return o;
-}
-
-static bool same_weights(const rd_model *a, const rd_model *b)
-{
-    return memcmp(a->base.weights, b->base.weights, (size_t)a->base.storage * sizeof(float)) == 0;
 }
 
 /* Of a file, on this rank alone. */
@@ -274,15 +257,8 @@ static void test_base(void)
     is_rc(rd_checkpoint_load_base(grid, path, 12, m), RD_EINPUT, "another tokenizer is refused");
     is_rc(rd_checkpoint_base_hash(grid, path, &one), RD_OK, "which weights they are");
     rd_model_free(&m), rd_model_free(&first);
-    rd_model_config c = {.vocab = rd_tok_vocab(tok),
-                         .width = 16,
-                         .layers = 2,
-                         .heads = 4,
-                         .kv_heads = 2,
-                         .ffn = 64,
-                         .rope_theta = 1e4,
-                         .norm_eps = 1e-5,
-                         .tied = true};
+    rd_model_config c = data_config(tok);
+    c.width = 16;
     is_rc(rd_model_create(grid, &c, false, &m), RD_OK, "a smaller model");
     is_rc(rd_checkpoint_load_base(grid, path, 11, m), RD_EINPUT, "another shape is refused");
     rd_model_free(&m);
@@ -302,7 +278,7 @@ int main(int argc, char **argv)
     is_rc(rd_la_attach(grid, 1), RD_OK, "products");
     rd_grid_self(&self);
     tok = data_tokenizer();
-    chat = data_chat(tok);
+    chat = text_chat(tok);
     snprintf(datasets, sizeof datasets, "%s/datasets.h5", rd_test_dir());
     is_rc(data_write(&rd_test_world, datasets), RD_OK, "datasets.h5");
     for (int k = 0; k < KINDS; k++) test_kind(k);

@@ -6,26 +6,6 @@
 
 static const int64_t lengths[] = {5, 1, 9, 4};
 
-/* The loss <coef, logp>, whose gradient is what the backward pass gives.  Nothing may allocate. */
-static double run(rd_model *m, rd_work *w, const rd_batch *b, const float *coef, bool backward)
-{
-    double *logp = rd_new(double, b->T), loss = 0;
-    rd_mem_guard("step");
-    if (rd_model_fwd(m, w, b) != RD_OK) rd_die("%s", rd_error_get()->message);
-    if (rd_model_head(m, w, b, backward ? coef : NULL, logp) != RD_OK) rd_die("head");
-    if (backward && rd_model_bwd(m, w, b) != RD_OK) rd_die("bwd");
-    rd_mem_guard(NULL);
-    for (int64_t t = 0; t < b->T; t++) loss += (double)coef[t] * logp[t];
-    rd_free(logp);
-    return loss;
-}
-
-static void make_coef(int64_t T, float *coef)
-{
-    rd_rng r = rd_rng_make(2, "coef", 0, 0);
-    for (int64_t t = 0; t < T; t++) coef[t] = (float)rd_rng_normal(&r);
-}
-
 /* Along a random direction of one parameter: (L(w + e d) - L(w - e d)) / 2e against <grad, d>.  The
  * model is float32, so the step is wide and Richardson's extrapolation removes its e^2 term.  The
  * error is relative to the gradient's norm where that is not much smaller than the largest, as
@@ -48,7 +28,7 @@ static double directional(rd_model *m, rd_work *w, const rd_batch *b, const floa
         double e = (k == 0 ? 8e-3 : 4e-3) * (strstr(p->name, "bias") ? 2 : 1), side[2];
         for (int s = 0; s < 2; s++) {
             for (int64_t i = 0; i < n; i++) p->w.a[i] = (float)(keep[i] + (s ? -e : e) * d[i]);
-            side[s] = run(m, w, b, coef, false);
+            side[s] = tiny_loss(m, w, b, coef, false);
         }
         slope[k] = (side[0] - side[1]) / (2 * e);
     }
@@ -63,9 +43,9 @@ static void test_gradients(rd_grid *g, const rd_model_config *c, const char *wha
     rd_work *w;
     rd_batch b = tiny_batch(4, lengths, 1);
     float *coef = rd_new(float, b.T), *once = rd_new(float, m->base.storage);
-    make_coef(b.T, coef);
+    tiny_coef(b.T, coef);
     is_rc(rd_work_create(m, b.T, 9, &w), RD_OK, "work");
-    double loss = run(m, w, &b, coef, true), largest = 0, norm2;
+    double loss = tiny_loss(m, w, &b, coef, true), largest = 0, norm2;
     for (int64_t i = 0; i < m->base.n; i++) {
         rd_mat_norm2(&m->base.item[i].g, &norm2);
         largest = fmax(largest, sqrt(norm2));
@@ -75,15 +55,15 @@ static void test_gradients(rd_grid *g, const rd_model_config *c, const char *wha
         double error = directional(m, w, &b, coef, &m->base.item[i], largest);
         ok(error < 5e-4, "%s: gradient of %s (%.1e)", what, m->base.item[i].name, error);
     }
-    near_f64(run(m, w, &b, coef, false), loss, 0, "the same loss again");
-    run(m, w, &b, coef, true);
+    near_f64(tiny_loss(m, w, &b, coef, false), loss, 0, "the same loss again");
+    tiny_loss(m, w, &b, coef, true);
     double off = 0;
     for (int64_t i = 0; i < m->base.storage; i++)
         off = fmax(off, fabs(m->base.grads[i] - 2.0 * once[i]));
     ok(off < 1e-4, "a second pass adds its gradient (%.1e)", off);
     rd_model_zero_grads(m);
     for (int64_t t = 0; t < b.T; t++) coef[t] = 0;
-    run(m, w, &b, coef, true);
+    tiny_loss(m, w, &b, coef, true);
     off = 0;
     for (int64_t i = 0; i < m->base.storage; i++) off = fmax(off, fabs(m->base.grads[i]));
     ok(off == 0, "coefficients of 0 give no gradient");
@@ -102,7 +82,7 @@ static void test_packing(rd_grid *g)
     rd_batch b = tiny_batch(4, lengths, 1);
     float *coef = rd_new(float, b.T), *packed = rd_new(float, m->base.storage);
     double *logp = rd_new(double, b.T), *alone = rd_new(double, b.T), off = 0;
-    make_coef(b.T, coef);
+    tiny_coef(b.T, coef);
     rd_work_create(m, b.T + 7, 30, &w);
     rd_model_fwd(m, w, &b);
     rd_model_head(m, w, &b, coef, logp);

@@ -1,4 +1,5 @@
-/* tiny_model.h: a small model with uneven sizes and a random packed batch, for the nn tests. */
+/* tiny_model.h: a small model with uneven sizes, a random packed batch and its loss, for the nn
+ * tests. */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
 
@@ -70,6 +71,27 @@ static inline void tiny_batch_free(rd_batch *b)
     rd_free(b->start);
     rd_free(b->tokens);
     rd_free(b->target);
+}
+
+static inline void tiny_coef(int64_t T, float *coef)
+{
+    rd_rng r = rd_rng_make(2, "coef", 0, 0);
+    for (int64_t t = 0; t < T; t++) coef[t] = (float)rd_rng_normal(&r);
+}
+
+/* The loss <coef, logp>, whose gradient is what the backward pass gives.  Nothing may allocate. */
+static inline double tiny_loss(rd_model *m, rd_work *w, const rd_batch *b, const float *coef,
+                               bool backward)
+{
+    double *logp = rd_new(double, b->T), loss = 0;
+    rd_mem_guard("step");
+    if (rd_model_fwd(m, w, b) != RD_OK) rd_die("%s", rd_error_get()->message);
+    if (rd_model_head(m, w, b, backward ? coef : NULL, logp) != RD_OK) rd_die("head");
+    if (backward && rd_model_bwd(m, w, b) != RD_OK) rd_die("bwd");
+    rd_mem_guard(NULL);
+    for (int64_t t = 0; t < b->T; t++) loss += (double)coef[t] * logp[t];
+    rd_free(logp);
+    return loss;
 }
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef TRAIN_DATA_H
 #define TRAIN_DATA_H
 
+#include "text_model.h"
 #include "rd/train.h"
 
 enum { DATA_ROWS = 240, DATA_PAIRS = 60 };
@@ -83,35 +84,32 @@ done:
 
 static inline rd_tok *data_tokenizer(void)
 {
-    rd_tok *tok = NULL;
     static const char *const texts[] = {"say abc = cc", "say fd = dd", "say ea = aa"};
-    rd_tok_train_opts o = {.vocab = 300, .all_bytes = true};
-    if (rd_tok_train(&o, 3, texts, NULL, &tok) != RD_OK) rd_die("tokenizer");
-    return tok;
+    return text_tok(300, true, 3, texts);
 }
 
-static inline rd_chat *data_chat(const rd_tok *tok)
+static inline rd_model_config data_config(const rd_tok *tok)
 {
-    rd_chat *chat = NULL;
-    if (rd_chat_create(tok, "none", NULL, NULL, &chat) != RD_OK) rd_die("chat");
-    return chat;
+    return (rd_model_config){.vocab = rd_tok_vocab(tok),
+                             .width = 32,
+                             .layers = 2,
+                             .heads = 4,
+                             .kv_heads = 2,
+                             .ffn = 64,
+                             .rope_theta = 1e4,
+                             .norm_eps = 1e-5,
+                             .tied = true};
 }
 
 static inline rd_model *data_model(const rd_grid *g, const rd_tok *tok)
 {
-    rd_model *m = NULL;
-    rd_model_config c = {.vocab = rd_tok_vocab(tok),
-                         .width = 32,
-                         .layers = 2,
-                         .heads = 4,
-                         .kv_heads = 2,
-                         .ffn = 64,
-                         .rope_theta = 1e4,
-                         .norm_eps = 1e-5,
-                         .tied = true};
-    if (rd_model_create(g, &c, true, &m) != RD_OK) rd_die("model");
-    rd_model_init(m, 1);
-    return m;
+    const rd_model_config c = data_config(tok);
+    return text_model(g, &c, true, 1);
+}
+
+static inline bool same_weights(const rd_model *a, const rd_model *b)
+{
+    return memcmp(a->base.weights, b->base.weights, (size_t)a->base.storage * sizeof(float)) == 0;
 }
 
 static inline rd_train_opts data_options(const char *dir)

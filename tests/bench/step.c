@@ -150,7 +150,7 @@ static int run(const rd_grid *g, const settings *s)
     rd_train_report r[2];
     double seconds[2] = {0};
     rd_tok *tok = bench_tokenizer();
-    rd_chat *chat = bench_chat(tok);
+    rd_chat *chat = text_chat(tok);
     bool lora = strcmp(s->mode, "lora") == 0;
     snprintf(datasets, sizeof datasets, "%s/rows.h5", rd_test_dir());
     RD_TRY(write_rows(&g->world, s->rows, datasets, &rows));

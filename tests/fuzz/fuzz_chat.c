@@ -5,8 +5,6 @@
 #include "teacher/chat.h"
 #include "fuzz_text.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-
 /* What is kept can be written as JSON and read again as it is. */
 static void check_text(const char *text)
 {
@@ -59,12 +57,8 @@ static const char *const seeds[] = {
 int main(int argc, char **argv)
 {
     static const char bytes[] = "{}[]\",:\\u0ed8-1 \n\xc3\xff\x01<n";
-    const fuzz_texts t = {.name = "fuzz_chat",
-                          .n_seeds = sizeof seeds / sizeof seeds[0],
-                          .seeds = seeds,
-                          .bytes = bytes,
-                          .n_bytes = sizeof bytes, /* NUL, too */
-                          .feed = LLVMFuzzerTestOneInput};
+    const fuzz_texts t = {"fuzz_chat", sizeof seeds / sizeof seeds[0], seeds, bytes,
+                          sizeof bytes /* NUL, too */};
     return fuzz_text_main(argc, argv, &t);
 }
 #endif

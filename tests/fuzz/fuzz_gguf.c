@@ -5,7 +5,6 @@
  * main runs the files it is given, or mutations of tests/corpus/good.gguf. */
 #include "fuzz_model.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     fuzz_model(bytes, n, true);
@@ -16,7 +15,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 int main(int argc, char **argv)
 {
     return fuzz_main(argc, argv, "tests/corpus/good.gguf", 1664,
-                     "\x01\x02\x03\x04\x06\x07\x08\x09\x0a\x0c\x20\x40\xff",
-                     LLVMFuzzerTestOneInput);
+                     "\x01\x02\x03\x04\x06\x07\x08\x09\x0a\x0c\x20\x40\xff");
 }
 #endif

@@ -3,9 +3,6 @@
  *
  * LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER); fuzz_text.h needs no such tool. */
 #include "fuzz_text.h"
-#include "rd/io.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static void touch(const rd_json *doc, const rd_json_node *v)
 {
@@ -49,12 +46,8 @@ static const char *const seeds[] = {
 int main(int argc, char **argv)
 {
     static const char bytes[] = "{}[]\",:\\u0e-+.1 \n\xc3\xff\x01tfn";
-    const fuzz_texts t = {.name = "fuzz_json",
-                          .n_seeds = sizeof seeds / sizeof seeds[0],
-                          .seeds = seeds,
-                          .bytes = bytes,
-                          .n_bytes = sizeof bytes - 1,
-                          .feed = LLVMFuzzerTestOneInput};
+    const fuzz_texts t = {"fuzz_json", sizeof seeds / sizeof seeds[0], seeds, bytes,
+                          sizeof bytes - 1};
     return fuzz_text_main(argc, argv, &t);
 }
 #endif

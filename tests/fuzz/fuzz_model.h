@@ -116,31 +116,20 @@ static inline size_t mutate(rd_rng *r, char *b, size_t n, size_t cap, size_t rea
 
 /* main of a target: the files given, or mutations of the good file. */
 static inline int fuzz_main(int argc, char **argv, const char *good, size_t reach,
-                            const char *tokens, int (*target)(const uint8_t *, size_t))
+                            const char *tokens)
 {
     rd_buf b = {0};
     const fuzz_run f = fuzz_options(argc, argv, 20000);
-    if (f.file < argc) {
-        for (int i = f.file; i < argc; i++) {
-            if (rd_file_read(argv[i], &b) != RD_OK) return 1;
-            const size_t len = b.len;
-            char *input = malloc(len + 1);
-            memcpy(input, b.data, len);
-            rd_buf_free(&b); /* the targets expect that no memory of ours is left */
-            target((const uint8_t *)input, len);
-            free(input);
-        }
-        return 0;
-    }
+    if (f.file < argc) return fuzz_files(&f, argc, argv, SIZE_MAX);
     if (rd_file_read(good, &b) != RD_OK) return 1;
-    const size_t len = b.len, cap = len + 256;
-    char *seed = malloc(cap), *input = malloc(cap);
-    memcpy(seed, b.data, len);
-    rd_buf_free(&b);
+    size_t len;
+    char *seed = fuzz_keep(&b, &len);
+    const size_t cap = len + 256;
+    char *input = malloc(cap);
     for (int64_t k = f.first; fuzz_goes_on(&f, k); k++) {
         rd_rng r = rd_rng_make(1, good, (uint64_t)k, 0);
         memcpy(input, seed, len);
-        target((const uint8_t *)input, mutate(&r, input, len, cap, reach, tokens));
+        LLVMFuzzerTestOneInput((const uint8_t *)input, mutate(&r, input, len, cap, reach, tokens));
     }
     free(seed);
     free(input);

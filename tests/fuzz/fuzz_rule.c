@@ -41,16 +41,11 @@ static size_t fuzz_seed(rd_rng *r, char *text, size_t cap)
 {
     rd_task t;
     rd_buf b = {0};
-    rd_family f = (rd_family)rd_rng_below(r, RD_FAMILIES);
-    fuzz_task(r, f, &t);
+    rd_family f = fuzz_task(r, &t);
     rd_rule *rule = rd_rule_parse(f, t.rule);
     RD_ASSERT(rule);
     rd_rule_print(f, rule, rd_rng_u64(r), &b);
-    size_t n = b.len + 1 < cap ? b.len : cap - 1;
-    text[0] = (char)f;
-    memcpy(text + 1, b.data, n);
     rd_rule_free(f, &rule);
-    rd_buf_free(&b);
     rd_task_free(&t);
-    return n + 1;
+    return fuzz_seed_of(f, &b, text, cap);
 }

@@ -1,4 +1,5 @@
-/* fuzz_run.h: what the mains of the fuzz programs take: files, or how many mutations.
+/* fuzz_run.h: what the mains of the fuzz programs take, files or how many mutations, and how the
+ * files are fed.
  *
  *   -n N   so many mutations (each target has its own default)
  *   -s S   beginning with the S-th: mutation k is always the same
@@ -8,7 +9,7 @@
 #ifndef FUZZ_RUN_H
 #define FUZZ_RUN_H
 
-#include "rd/base.h"
+#include "rd/io.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,33 @@ static inline bool fuzz_goes_on(const fuzz_run *f, int64_t k)
     if (timed ? rd_time() - f->begun < f->seconds : k < f->first + f->n) return true;
     printf("%lld inputs\n", (long long)(k - f->first));
     return false;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+
+/* The bytes of b, which is freed, as memory that is not ours: the targets expect that none of that
+ * is left. */
+static inline char *fuzz_keep(rd_buf *b, size_t *n)
+{
+    char *copy = malloc(b->len > 0 ? b->len : 1);
+    *n = b->len;
+    if (b->len > 0) memcpy(copy, b->data, b->len);
+    rd_buf_free(b);
+    return copy;
+}
+
+/* Feeds the files that the command line names, of each at most `most` bytes; the exit status. */
+static inline int fuzz_files(const fuzz_run *f, int argc, char **argv, size_t most)
+{
+    for (int i = f->file; i < argc; i++) {
+        rd_buf b = {0};
+        size_t n;
+        if (rd_file_read(argv[i], &b) != RD_OK) return 1;
+        char *input = fuzz_keep(&b, &n);
+        LLVMFuzzerTestOneInput((const uint8_t *)input, n < most ? n : most);
+        free(input);
+    }
+    return 0;
 }
 
 #endif

@@ -5,7 +5,6 @@
  * main runs the files it is given, or mutations of tests/corpus/good.safetensors. */
 #include "fuzz_model.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     fuzz_model(bytes, n, false);
@@ -15,7 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 #ifndef RD_LIBFUZZER
 int main(int argc, char **argv)
 {
-    return fuzz_main(argc, argv, "tests/corpus/good.safetensors", 660, "0123456789[]{},:\"-F",
-                     LLVMFuzzerTestOneInput);
+    return fuzz_main(argc, argv, "tests/corpus/good.safetensors", 660, "0123456789[]{},:\"-F");
 }
 #endif

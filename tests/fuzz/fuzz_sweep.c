@@ -3,8 +3,6 @@
 #include "cli/sweep.h"
 #include "fuzz_text.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-
 static void check_member(const sweep *s, const sweep_member *m)
 {
     RD_ASSERT(m->label != NULL && *m->label != '\0');
@@ -51,12 +49,8 @@ static const char *const seeds[] = {
 int main(int argc, char **argv)
 {
     static const char bytes[] = "{}[]\",:\\u0e-+.1 \n\xc3\xff\x01tfn=";
-    const fuzz_texts t = {.name = "fuzz_sweep",
-                          .n_seeds = sizeof seeds / sizeof seeds[0],
-                          .seeds = seeds,
-                          .bytes = bytes,
-                          .n_bytes = sizeof bytes - 1,
-                          .feed = LLVMFuzzerTestOneInput};
+    const fuzz_texts t = {"fuzz_sweep", sizeof seeds / sizeof seeds[0], seeds, bytes,
+                          sizeof bytes - 1};
     return fuzz_text_main(argc, argv, &t);
 }
 #endif

@@ -9,15 +9,27 @@
 
 enum { FUZZ_CAP = 8192 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 /* One unmutated input, at most cap bytes. */
 __attribute__((unused)) static size_t fuzz_seed(rd_rng *r, char *text, size_t cap);
 
-static inline void fuzz_task(rd_rng *r, rd_family f, rd_task *t)
+/* Some task of some family, which it returns. */
+static inline rd_family fuzz_task(rd_rng *r, rd_task *t)
 {
-    rd_gen_opts o = {.family = f, .difficulty = (int)rd_rng_below(r, 4)};
+    rd_gen_opts o = {.family = (rd_family)rd_rng_below(r, RD_FAMILIES)};
+    o.difficulty = (int)rd_rng_below(r, 4);
     o.seed = (uint64_t)rd_rng_below(r, 20);
     RD_ASSERT(rd_task_generate(&o, RD_SPLIT_TRAIN, rd_rng_below(r, 3), t) == RD_OK);
+    return o.family;
+}
+
+/* A seed: the family and what fits of b, which is freed; its length. */
+static inline size_t fuzz_seed_of(rd_family f, rd_buf *b, char *text, size_t cap)
+{
+    const size_t n = b->len + 1 < cap ? b->len : cap - 1;
+    text[0] = (char)f;
+    memcpy(text + 1, b->data, n);
+    rd_buf_free(b);
+    return n + 1;
 }
 
 #ifndef RD_LIBFUZZER
@@ -66,17 +78,7 @@ int main(int argc, char **argv)
 {
     const fuzz_run f = fuzz_options(argc, argv, 20000);
     static char text[FUZZ_CAP];
-    if (f.file < argc) {
-        for (int i = f.file; i < argc; i++) {
-            rd_buf b = {0};
-            if (rd_file_read(argv[i], &b) != RD_OK) return 1;
-            const size_t len = b.len < FUZZ_CAP ? b.len : FUZZ_CAP;
-            memcpy(text, b.data, len);
-            rd_buf_free(&b);
-            LLVMFuzzerTestOneInput((const uint8_t *)text, len);
-        }
-        return 0;
-    }
+    if (f.file < argc) return fuzz_files(&f, argc, argv, FUZZ_CAP);
     for (int64_t i = f.first; fuzz_goes_on(&f, i); i++) {
         rd_rng r = rd_rng_make(1, "fuzz_task", (uint64_t)i, 0);
         size_t len = fuzz_mutate(&r, text, fuzz_seed(&r, text, FUZZ_CAP / 2));

@@ -51,8 +51,7 @@ static size_t fuzz_seed(rd_rng *r, char *text, size_t cap)
 {
     rd_task t;
     rd_buf b = {0};
-    rd_family f = (rd_family)rd_rng_below(r, RD_FAMILIES);
-    fuzz_task(r, f, &t);
+    rd_family f = fuzz_task(r, &t);
     rd_buf_printf(&b, "{\"idx\": %d, \"rule\": \"%s\"", (int)rd_rng_below(r, 99), t.rule);
     for (int64_t i = 0; i < t.n_demos + t.n_queries; i++) {
         if (i == 0)
@@ -66,10 +65,6 @@ static size_t fuzz_seed(rd_rng *r, char *text, size_t cap)
         rd_buf_printf(&b, ", \"output\": \"%s\"}", t.examples[i].output);
     }
     rd_buf_puts(&b, "]}");
-    size_t n = b.len + 1 < cap ? b.len : cap - 1;
-    text[0] = (char)f;
-    memcpy(text + 1, b.data, n);
-    rd_buf_free(&b);
     rd_task_free(&t);
-    return n + 1;
+    return fuzz_seed_of(f, &b, text, cap);
 }

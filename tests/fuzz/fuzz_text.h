@@ -4,7 +4,6 @@
 #define FUZZ_TEXT_H
 
 #include "fuzz_run.h"
-#include "rd/io.h"
 
 enum { FUZZ_TEXT = 8192 }; /* bytes of a text at most */
 
@@ -14,7 +13,6 @@ typedef struct fuzz_texts {
     const char *const *seeds;
     const char *bytes; /* that mutations put in */
     size_t n_bytes;
-    int (*feed)(const uint8_t *bytes, size_t n);
 } fuzz_texts;
 
 /* Some bytes changed, removed, put in, the rest cut off, or a piece repeated. */
@@ -46,21 +44,13 @@ static inline int fuzz_text_main(int argc, char **argv, const fuzz_texts *t)
 {
     const fuzz_run f = fuzz_options(argc, argv, 20000);
     char text[FUZZ_TEXT + 1];
-    for (int i = f.file; i < argc; i++) {
-        rd_buf b = {0};
-        if (rd_file_read(argv[i], &b) != RD_OK) return 1;
-        const size_t len = b.len < FUZZ_TEXT ? b.len : FUZZ_TEXT;
-        if (len > 0) memcpy(text, b.data, len);
-        rd_buf_free(&b);
-        t->feed((const uint8_t *)text, len);
-    }
-    if (f.file < argc) return 0;
+    if (f.file < argc) return fuzz_files(&f, argc, argv, FUZZ_TEXT);
     for (int64_t i = f.first; fuzz_goes_on(&f, i); i++) {
         rd_rng r = rd_rng_make(1, t->name, (uint64_t)i, 0);
         const char *seed = t->seeds[rd_rng_below(&r, t->n_seeds)];
         size_t len = strlen(seed);
         memcpy(text, seed, len);
-        t->feed((const uint8_t *)text, fuzz_text_mutate(t, &r, text, len));
+        LLVMFuzzerTestOneInput((const uint8_t *)text, fuzz_text_mutate(t, &r, text, len));
     }
     return 0;
 }

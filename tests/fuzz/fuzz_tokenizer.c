@@ -47,7 +47,6 @@ static rd_tok *ours(void)
     return tok;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *cut = size ? memchr(data, 0xFF, size) : NULL;
@@ -94,25 +93,12 @@ int main(int argc, char **argv)
 {
     rd_buf b = {0};
     const fuzz_run f = fuzz_options(argc, argv, 2000);
-    if (f.file < argc) {
-        for (int i = f.file; i < argc; i++) {
-            RD_ASSERT(rd_file_read(argv[i], &b) == RD_OK);
-            char *copy = malloc(b.len);
-            size_t n = b.len;
-            memcpy(copy, b.data, n);
-            rd_buf_free(&b);
-            LLVMFuzzerTestOneInput((const uint8_t *)copy, n);
-            free(copy);
-        }
-        return 0;
-    }
+    if (f.file < argc) return fuzz_files(&f, argc, argv, SIZE_MAX);
     rd_tok *tok = ours();
     rd_tok_to_json(tok, &b);
     rd_tok_free(&tok);
-    size_t n = b.len;
-    char *good = malloc(n), *input = malloc(n + 64);
-    memcpy(good, b.data, n);
-    rd_buf_free(&b);
+    size_t n;
+    char *good = fuzz_keep(&b, &n), *input = malloc(n + 64);
     for (int64_t runs = f.first; fuzz_goes_on(&f, runs); runs++) {
         rd_rng r = rd_rng_make(1, "fuzz", (uint64_t)runs, 0);
         rd_buf_add(&b, good, n);

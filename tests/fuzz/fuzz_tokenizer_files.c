@@ -5,7 +5,7 @@
  * The first byte says as what: 0 tokenizer.json, 1 .gguf, 2 tiktoken's ranks, 3 a SentencePiece
  * model.  LLVMFuzzerTestOneInput serves libFuzzer (-DRD_LIBFUZZER; begin with the files of
  * tests/golden/tokenizers, such a byte before each).  Otherwise main runs the files it is given, or
- * mutations of those (see fuzz_run.h). */
+ * mutations of those (how many: fuzz_run.h). */
 #include "fuzz_model.h"
 #include "text/text_impl.h"
 
@@ -45,7 +45,6 @@ static void use(const rd_tok *tok, const char *text, size_t n)
     rd_free(ids);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char text[] = "It's 1234 [x] <tool_call>e\xCC\x81 \xE4\xBD\xA0\xE5\xA5\xBD\n\n"
@@ -90,35 +89,17 @@ static const struct {
 };
 enum { SEEDS = sizeof(seeds) / sizeof(*seeds) };
 
-static int run_files(int n, char **paths)
-{
-    rd_buf b = {0};
-    for (int i = 0; i < n; i++) {
-        if (rd_file_read(paths[i], &b) != RD_OK) return 1;
-        const size_t len = b.len;
-        char *input = malloc(len + 1);
-        memcpy(input, b.data, len);
-        rd_buf_free(&b);
-        LLVMFuzzerTestOneInput((const uint8_t *)input, len);
-        free(input);
-    }
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     rd_buf b = {0};
     const fuzz_run f = fuzz_options(argc, argv, 2000);
-    if (f.file < argc) return run_files(argc - f.file, argv + f.file);
+    if (f.file < argc) return fuzz_files(&f, argc, argv, SIZE_MAX);
     char *good[SEEDS];
     size_t size[SEEDS], most = 0;
     for (int s = 0; s < SEEDS; s++) {
         if (rd_file_read(seeds[s].path, &b) != RD_OK) return 1;
-        size[s] = b.len;
-        good[s] = malloc(b.len);
-        memcpy(good[s], b.data, b.len);
-        if (b.len > most) most = b.len;
-        rd_buf_free(&b); /* the target expects that no memory of ours is left */
+        good[s] = fuzz_keep(&b, &size[s]);
+        if (size[s] > most) most = size[s];
     }
     char *input = malloc(most + 512);
     for (int64_t k = f.first; fuzz_goes_on(&f, k); k++) {
