@@ -350,6 +350,19 @@ INLINE void pack(const source s, const rd_factor *A, int64_t i, int64_t rows, in
     }
 }
 
+/* n bfloat16 to floats and, from those that are such, back; n: a multiple of LANES. */
+INLINE void widen(const uint16_t *from, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        *(vec *)(to + i) = (vec)(__builtin_convertvector(*(const halves *)(from + i), bits) << 16);
+}
+
+INLINE void narrow(const float *from, int64_t n, uint16_t *to)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        *(halves *)(to + i) = __builtin_convertvector(*(const bits *)(from + i) >> 16, halves);
+}
+
 /* Units [q, q + units) of columns [j, j + cols) of op(B), each column along k. */
 INLINE operand group(const source s, const rd_factor *B, int64_t j, int64_t cols, int64_t q,
                      int64_t units, int64_t k, float *to)
@@ -434,14 +447,19 @@ typedef struct stretch {
     float beta;
 } stretch;
 
-/* Rows [i, i + rows) of op(A) in reach.  Packed, those of each stretch of k lie together. */
+/* Rows [i, i + rows) of op(A) in reach.  Packed, those of each stretch of k lie together, and
+ * bfloat16 without its instruction is widened. */
 INLINE block bring_rows(const source s, const rd_product *p, const stretch *k, int64_t i,
                         int64_t rows, bool in_place, float *to)
 {
+    int64_t at = k->q * p->A.ld + (p->A.first + i) * k->n;
     if (in_place) return (block){(const float *)p->A.a + k->q * p->A.ld + i, rows, p->A.ld};
-    if (p->A.packed)
-        return (block){(const float *)p->A.a + k->q * p->A.ld + (p->A.first + i) * k->n, rows, 0};
-    pack(s, &p->A, i, rows, k->q, k->n, p->k, to);
+    if (!p->A.packed)
+        pack(s, &p->A, i, rows, k->q, k->n, p->k, to);
+    else if (s == AS_IS || STEP > 1)
+        return (block){(const float *)p->A.a + at, rows, 0};
+    else
+        widen((const uint16_t *)p->A.a + at, panel_width(rows) * k->n, to);
     return (block){to, rows, 0};
 }
 
@@ -568,18 +586,32 @@ static void f32(const rd_product *p)
 
 static int64_t pack_size(int64_t m, int64_t k, bool half, int64_t *width)
 {
-    (void)half;
-    return own_pack_size(m, k, width);
+    int64_t size = own_pack_size(m, k, width);
+    return half ? (size + 1) / 2 : size;
+}
+
+INLINE void pack_halves(const source s, const rd_factor *A, int64_t m, int64_t k, uint16_t *to)
+{
+    float panel[MR * KC] __attribute__((aligned(64)));
+    int64_t kc = stretch_units(k), width = panel_width(m);
+    for (int64_t q = 0; q < k; q += kc) {
+        int64_t units = least(kc, k - q);
+        for (int64_t i = 0, rows; i < m; i += rows) {
+            rows = panel_rows(m - i);
+            pack(s, A, i, rows, q, units, k, panel);
+            narrow(panel, panel_width(rows) * units, to + q * width + i * units);
+        }
+    }
 }
 
 static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float *to)
 {
-    if (A->half)
-        pack_all(FROM_HALVES, A, m, k, to);
-    else if (half)
-        pack_all(ROUNDED, A, m, k, to);
-    else
+    if (!half)
         pack_all(AS_IS, A, m, k, to);
+    else if (A->half)
+        pack_halves(FROM_HALVES, A, m, k, (uint16_t *)(void *)to);
+    else
+        pack_halves(ROUNDED, A, m, k, (uint16_t *)(void *)to);
 }
 
 #ifndef RD_TILES
