@@ -265,21 +265,26 @@ def accuracy_by_tokens(results, arms):
 
 def by_seed(panels, arms):
     """panels: [(title, lines of summary.py)]: right answers against tokens per query, every run thin and
-    their mean thick; what costs a student nothing is a level line."""
+    their mean thick; what costs a student nothing is a level line.  Arms that search are not shown
+    answering directly."""
+    names = {"search": "{}", "search_interpreter": "{} + interpreter", "vote": "{}, votes", "io": "{}",
+             "random_rules": "random rules + interpreter"}
     styles = Styles(arms)
     figure, axes = _grid_of(len(panels), 3.0)
     ends = []
     for ax, (name, lines) in zip(axes, panels):
         mine, levels_ = [], []
+        searching = list(dict.fromkeys(x["arm"] for x in lines if x["method"] == "search" and x["arm"] != TEACHER))
         keys = dict.fromkeys((x["arm"], x["method"]) for x in lines if x["arm"] != TEACHER)
         for arm, method in keys:
             of = sorted((x for x in lines if (x["arm"], x["method"]) == (arm, method)), key=lambda x: x["n"])
-            text = f"{arm}, {METHOD_TITLES.get(method, method)}" if arm != "trivial" else "best trivial rule"
-            if arm == "trivial" or not of[-1]["tokens"].any():
+            if arm == "trivial" or method == "random_rules":
+                text = "best trivial rule" if arm == "trivial" else names[method]
                 levels_.append((100 * of[-1]["accuracy"].mean(), text, QUIET if arm == "trivial" else styles.of(arm)["color"]))
                 continue
-            if method not in LINES:
+            if method not in names or (method in ("io", "vote") and arm in searching):
                 continue
+            text = names[method].format(arm)
             x, y = (np.array([line[c] for line in of]) for c in ("tokens", "accuracy"))  # [n, run]
             style, hollow = styles.of(arm), method != "search"
             ls = LINES[method] if len(of) > 1 else "none"
@@ -288,9 +293,9 @@ def by_seed(panels, arms):
                         marker=None if len(of) > 1 else style["marker"], ms=2.5)
             ax.plot(x.mean(1), 100 * y.mean(1), ls=ls, lw=1.8, marker=style["marker"], color=style["color"],
                     mfc="white" if hollow else style["color"], mew=1.1)
-            if method == "search":
+            if method == "search" and arm == searching[0]:
                 for n, a, b in zip([line["n"] for line in of], x.mean(1), 100 * y.mean(1)):
-                    ax.annotate(f"{n}", (a, b), (3, -8), textcoords="offset points", fontsize=6, color=style["color"])
+                    ax.annotate(f"{n}", (a, b), (-4, 5), textcoords="offset points", fontsize=6, color=style["color"])
             mine.append((x.mean(1)[-1], 100 * y.mean(1)[-1], text, style["color"]))
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -301,7 +306,7 @@ def by_seed(panels, arms):
             mine.append((ax.get_xlim()[1], y, text, colour))
         _from_zero(ax)
         _percent(ax.yaxis)
-        ax.set_xlabel("tokens per query (prompts and answers)")
+        ax.set_xlabel("tokens per query")
         ax.set_title(f"{name}: right answers")
         ends.append((ax, mine))
     _name_lines(figure, ends)
