@@ -12,14 +12,20 @@
 /* What takes less is not worth the set-up and the copies. */
 static const double LEAST_FLOPS = 2e8;
 
+/* Instruction sets are sets of bits there. */
+static bool has(int isa)
+{
+    return ((int)dnnl_get_effective_cpu_isa() & isa) == isa;
+}
+
 bool rd_onednn_works(void)
 {
-    return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core;
+    return has(dnnl_cpu_isa_avx512_core);
 }
 
 bool rd_onednn_has_amx(void)
 {
-    return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
+    return has(dnnl_cpu_isa_avx512_core_amx);
 }
 
 bool rd_onednn_suits(const rd_product *p)

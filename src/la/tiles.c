@@ -416,12 +416,18 @@ INLINE void ask_for(ahead *next)
     }
 }
 
-/* A part of op(A): panels one after the other, each as wide as panel_width says; or, with lda > 0,
- * where it lies. */
+/* A part of op(A): panels one after the other, each as wide as panel_width says, those that were
+ * packed for later of MR rows; or, with lda > 0, where it lies. */
 typedef struct block {
     const float *a;
     int64_t rows, lda;
+    bool packed;
 } block;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* The block's rows of C from c by `cols` columns. */
 static void multiply(const rd_product *p, const block *A, operand B, int64_t cols, int64_t units,
@@ -432,7 +438,7 @@ static void multiply(const rd_product *p, const block *A, operand B, int64_t col
         int64_t nr = cols - c < width ? cols - c : width;
         operand Bc = {B.b + c * B.bj, B.bk, B.bj};
         for (int64_t r = 0, rows; r < A->rows; r += rows) {
-            rows = panel_rows(A->rows - r);
+            rows = A->packed ? least(MR, A->rows - r) : panel_rows(A->rows - r);
             const float *a = A->lda > 0 ? A->a + r : A->a + r * units;
             ask_for(next);
             panel_tile(rows, nr, units, p->alpha, a, A->lda > 0 ? A->lda : panel_width(rows), Bc,
@@ -453,14 +459,14 @@ INLINE block bring_rows(const source s, const rd_product *p, const stretch *k, i
                         int64_t rows, bool in_place, float *to)
 {
     int64_t at = k->q * p->A.ld + (p->A.first + i) * k->n;
-    if (in_place) return (block){(const float *)p->A.a + k->q * p->A.ld + i, rows, p->A.ld};
+    if (in_place) return (block){(const float *)p->A.a + k->q * p->A.ld + i, rows, p->A.ld, false};
     if (!p->A.packed)
         pack(s, &p->A, i, rows, k->q, k->n, p->k, to);
     else if (s == AS_IS || STEP > 1)
-        return (block){(const float *)p->A.a + at, rows, 0};
+        return (block){(const float *)p->A.a + at, rows, 0, true};
     else
         widen((const uint16_t *)p->A.a + at, panel_width(rows) * k->n, to);
-    return (block){to, rows, 0};
+    return (block){to, rows, 0, p->A.packed};
 }
 
 INLINE operand bring_columns(const source s, const rd_product *p, const stretch *k, int64_t j,
@@ -471,11 +477,6 @@ INLINE operand bring_columns(const source s, const rd_product *p, const stretch 
     const float *b = (const float *)B->a;
     if (B->transposed) return (operand){b + k->q * B->ld + j, B->ld, 1};
     return (operand){b + j * B->ld + k->q, 1, B->ld};
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Units of k > 0 in a stretch: all are of even size but the last, which may be shorter. */
@@ -519,7 +520,9 @@ static void scale_only(const rd_product *p)
         }
 }
 
-/* ---------------------------------------------------------------- packing for later */
+/* ---------------------------------------------------------------- packing for later
+ *
+ * In panels of MR rows, from whichever row on they are read later. */
 
 static int64_t own_pack_size(int64_t m, int64_t k, int64_t *width)
 {
@@ -531,7 +534,8 @@ INLINE void pack_all(const source s, const rd_factor *A, int64_t m, int64_t k, f
 {
     int64_t units = (k + STEP - 1) / STEP, kc = stretch_units(k), width = panel_width(m);
     for (int64_t q = 0; q < units; q += kc)
-        pack(s, A, 0, m, q, least(kc, units - q), k, to + q * width);
+        for (int64_t i = 0, n = least(kc, units - q); i < m; i += MR)
+            pack(s, A, i, least(MR, m - i), q, n, k, to + q * width + i * n);
 }
 
 static source source_of(const rd_factor *f)
@@ -597,7 +601,7 @@ INLINE void pack_halves(const source s, const rd_factor *A, int64_t m, int64_t k
     for (int64_t q = 0; q < k; q += kc) {
         int64_t units = least(kc, k - q);
         for (int64_t i = 0, rows; i < m; i += rows) {
-            rows = panel_rows(m - i);
+            rows = least(MR, m - i);
             pack(s, A, i, rows, q, units, k, panel);
             narrow(panel, panel_width(rows) * units, to + q * width + i * units);
         }
