@@ -142,7 +142,7 @@ def _contest(results, family, name):
 def _paired(run, family, name, a, b):
     """The difference of two lines on the same problems, or None without predictions."""
     sides = [where(run.problems(r["arm"], r["method"], int(r["n"])), family=family, set=name) for r in (a, b)]
-    if not len(sides[0]["id"]) or list(sides[0]["task"]) != list(sides[1]["task"]):
+    if not len(sides[0]["id"]) or any(list(sides[0][c]) != list(sides[1][c]) for c in ("source", "id")):
         return None
     return stats.bootstrap(*([(s["right"], s["total"])] for s in sides), crossed=True,
                            purpose=(family, name, *((r["arm"], r["method"], int(r["n"])) for r in (a, b))))

@@ -136,20 +136,28 @@ class Run:
 
     # ------------------------------------------------------------ predictions
 
-    def _sets(self, problem):
+    def _sets(self, arm, problem):
         """The name of each problem's test set; "" unless entries of `tasks` give names."""
-        names = np.array([t.get("set", "") for t in self.config.get("tasks", [])] or [""], dtype=object)
-        if "source" not in problem:  # version 1
+        names = np.array([t.get("set", "") for t in self.config.get("tasks", [])], dtype=object)
+        if not any(names):
             return np.full(len(problem["id"]), "", dtype=object)
+        if "source" not in problem:
+            self._miss(f"{arm}'s predictions.h5: version 1 does not say which test set a problem is of: evaluate again")
+            return np.full(len(problem["id"]), "?", dtype=object)
         return names[problem["source"]]
 
+    def _miss(self, text):
+        if text not in self.missing:
+            self.missing.append(text)
+
     def problems(self, arm, method, n=0, parse="tolerant"):
-        """Columns family, set, id, task, right, total, tokens: one row per problem that has answers of
-        the method at n.  right and total count queries; tokens are those spent on all of them."""
+        """Columns family, set, source, id, task, right, total, tokens: one row per problem that has
+        answers of the method at n.  source (entry of the config's tasks) and id name a problem; right and
+        total count queries; tokens are those spent on all of them."""
         f = self.predictions(arm)
-        empty = np.zeros(0, np.int64)
         if f is None:
-            return dict.fromkeys(("family", "set", "id", "task", "right", "total", "tokens"), empty)
+            return {c: np.zeros(0, object if c in ("family", "set") else np.int64)
+                    for c in ("family", "set", "source", "id", "task", "right", "total", "tokens")}
         problem, answer, spent = f.table("problem"), f.table("answer"), f.table("spent")
         code = next(k for k, v in METHODS.items() if v == method)
         count = len(problem["id"])
@@ -161,8 +169,9 @@ class Run:
         amount = spent["tokens_in"][paid] + spent["tokens_out"][paid]
         tokens = np.bincount(spent["problem"][paid], weights=amount, minlength=count).astype(np.int64)
         keep = total > 0
-        return {"family": np.array(FAMILIES, object)[problem["family"]][keep], "set": self._sets(problem)[keep],
-                "id": problem["id"][keep], "task": problem["task"][keep], "right": right[keep],
+        return {"family": np.array(FAMILIES, object)[problem["family"]][keep], "set": self._sets(arm, problem)[keep],
+                "source": problem.get("source", problem["task"])[keep], "id": problem["id"][keep],
+                "task": problem["task"][keep], "right": right[keep],
                 "total": total[keep], "tokens": tokens[keep]}
 
     def accuracy(self, arm):
@@ -202,6 +211,20 @@ class Run:
         return {"family": np.array(FAMILIES, object)[task["family"][of]], "task": of, "score": score,
                 "demos": demos, "share": score / np.maximum(demos, 1), "words": f.words(h["rule"][keep]),
                 "draw": h["draw"][keep]}
+
+
+def same_tasks(a, b):
+    """Do runs of two configs have the same test problems?  They follow from the tasks' config and, where
+    tasks are generated or held out, from the seed."""
+    own = ("train", "known_rule", "hypotheses")  # keys of an entry that change no test problem
+
+    def tasks(c):
+        return [{k: v for k, v in t.items() if k not in own} for t in c.get("tasks", [])]
+
+    if not tasks(a) or tasks(a) != tasks(b) or a.get("data") != b.get("data"):
+        return False
+    fixed = all(t.get("test_file") or not t.get("test") and not t.get("generate") for t in tasks(a))
+    return fixed or a.get("run", {}).get("seed") == b.get("run", {}).get("seed")
 
 
 def headline(results, arms=None):
@@ -359,7 +382,7 @@ class Sweep:
         out = {}
         for of in sorted(set(zip(p["family"], p["set"]))):
             q = where(p, family=of[0], set=of[1])
-            out[of] = (list(zip(q["task"].tolist(), q["id"].tolist())), q["right"], q["total"])
+            out[of] = (list(zip(q["source"].tolist(), q["id"].tolist())), q["right"], q["total"])
         return out
 
     def _note(self, run, index):
@@ -369,18 +392,7 @@ class Sweep:
                 self.missing.append(line)
 
     def _same_tasks(self, i, j):
-        """Do two members have the same test problems?  They follow from the tasks' config and, where
-        tasks are generated or held out, from the seed."""
-        a, b = self.run(i).config, self.run(j).config
-        own = ("train", "known_rule", "hypotheses")  # keys of an entry that change no test problem
-
-        def tasks(c):
-            return [{k: v for k, v in t.items() if k not in own} for t in c.get("tasks", [])]
-
-        if not tasks(a) or tasks(a) != tasks(b) or a.get("data") != b.get("data"):
-            return False
-        fixed = all(t.get("test_file") or not t.get("test") and not t.get("generate") for t in tasks(a))
-        return fixed or a.get("run", {}).get("seed") == b.get("run", {}).get("seed")
+        return same_tasks(self.run(i).config, self.run(j).config)
 
     def compare(self, axis, label, reference, family=None):
         """How much better members with `label` on the axis are than those with `reference`: a

@@ -3,13 +3,14 @@
 Everything is per test set, (family, set).  A line is what one arm does by one method at one n, in
 every run; what some run lacks is left out.  `trivial` is one line: each run's best trivial rule.
 """
+import json
 import os
 
 import numpy as np
 
 from . import plots, stats, tables
 from .plots import METHOD_TITLES, title
-from .runs import TEACHER, rows, where
+from .runs import TEACHER, rows, same_tasks, where
 
 SHOWN = (1, 10, 50)  # numbers of rules and votes in the table, beside the largest
 
@@ -22,8 +23,8 @@ def lines(runs, of):
     best = [max((x for k, x in f.items() if k[0] == "trivial"), key=lambda x: x["accuracy"], default=None) for f in found]
     out = [_line(key, [f[key] for f in found]) for key in found[0] if key[0] != "trivial" and all(key in f for f in found)]
     if all(best):
-        names = dict.fromkeys(b["method"] for b in best)
-        out.append({**_line(("best trivial", ", ".join(names), 0), best), "arm": "trivial"})
+        names = [b["method"] for b in best]
+        out.append({**_line(("trivial", ", ".join(dict.fromkeys(names)), 0), best), "rules": names})
     return out
 
 
@@ -51,9 +52,10 @@ def difference(runs, of, a, b):
         if not all(len(q["id"]) for q in p):
             return None
         sides.append(p)
-    if any(list(p["id"]) != list(q["id"]) for p, q in zip(*sides)):
+    if any(list(p[c]) != list(q[c]) for p, q in zip(*sides) for c in ("source", "id")):
         return None
-    return stats.bootstrap(*([(p["right"], p["total"]) for p in side] for side in sides), crossed=False,
+    same = all(same_tasks(runs[0].config, r.config) for r in runs[1:])
+    return stats.bootstrap(*([(p["right"], p["total"]) for p in side] for side in sides), crossed=same,
                            purpose=("summary", *of, *(f"{x['arm']} {x['method']} {x['n']}" for x in (a, b))))
 
 
@@ -122,8 +124,27 @@ def table(runs, sets):
     return ["arm", "method", "N", *(f"{title(*of)} %" for of in sets), "tokens/query"], out
 
 
+def _but_seed(config):
+    """A config as JSON, without what every seed has of its own."""
+    run = {k: v for k, v in config.get("run", {}).items() if k not in ("seed", "name", "dir")}
+    return json.dumps({**config, "run": run}, sort_keys=True)
+
+
+def check(runs):
+    """Are these runs of one config, each with another seed?"""
+    seeds = {}
+    for r in runs:
+        seed = r.config.get("run", {}).get("seed")
+        if _but_seed(r.config) != _but_seed(runs[0].config):
+            raise SystemExit(f"analysis: {r.path}: another config than {runs[0].path}'s, not just another seed")
+        if seed in seeds:
+            raise SystemExit(f"analysis: {r.path}: seed {seed} again, as in {seeds[seed]}")
+        seeds[seed] = r.path
+
+
 def write(runs, folder):
     """summary.svg, summary.md and summary.csv in a folder.  Returns the path of summary.md."""
+    check(runs)
     os.makedirs(folder, exist_ok=True)
     sets = [of for of in plots.test_sets(runs[0].results) if all(of in plots.test_sets(r.results) for r in runs)]
     if not sets:
@@ -136,11 +157,12 @@ def write(runs, folder):
     seeds = [r.config.get("run", {}).get("seed", "?") for r in runs]
     text = [f"Right answers in %, seeds {' / '.join(map(str, seeds))}, with the mean half-width of one run's 95 % interval.", "",
             "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(r) + " |" for r in shown), "",
-            *said(runs, sets), ""]
+            *said(runs, sets), "", *(f"- missing in {r.path}: {m}" for r in runs for m in r.missing)]
     path = os.path.join(folder, "summary.md")
     with open(path, "w", encoding="utf-8") as f:
-        f.write("\n".join(text))
-    raw = [(seed, *of, x["arm"], x["method"], x["n"], *(x[c][k] for c in ("accuracy", "low", "high", "tokens")))
+        f.write("\n".join(text).rstrip() + "\n")
+    raw = [(seed, *of, x["arm"], x["rules"][k] if "rules" in x else x["method"], x["n"],
+            *(x[c][k] for c in ("accuracy", "low", "high", "tokens")))
            for of in sets for x in every[of] for k, seed in enumerate(seeds)]
     tables.write_csv(os.path.join(folder, "summary.csv"),
                      ("seed", "family", "set", "arm", "method", "n", "accuracy", "low", "high", "tokens_per_query"), raw)

@@ -115,6 +115,7 @@ def summary(folder, *paths):
         r = where(run.results, parse="tolerant", arm=x["arm"], family=x["family"], set=x["set"], n=int(x["n"]))
         if x["arm"] == "trivial":
             best = max(rows(r), key=lambda y: y["accuracy"])
+            assert x["method"] == best["method"], (x, best)
         else:
             best, = rows(where(r, method=x["method"]))
         for c in ("accuracy", "low", "high", "tokens_per_query"):
@@ -130,6 +131,7 @@ def summary(folder, *paths):
         apart = sum(x["low"][0] > y["high"][0] for x, y in zip(a, b))
         both = " / ".join(f"{100 * x['accuracy'][0]:.1f}" for x in a)
         part = text.split(f"- **{plots.title(family)}**: redis, search, N = 4: {both} %\n")[1]
+        part = part.split("\n- ")[0]
         assert re.match(rf"  - against imitation, direct: [0-9./ ]* %: intervals apart in {apart} of 2; ", part), part
         assert part.count("against") >= 4, part  # direct, votes, random rules, the best trivial rule
         assert f" | {both} ±" in text

@@ -1,7 +1,7 @@
 # What a shell test begins with (sourced from the top folder): the program R, mpirun, a scratch folder T,
 # ok and good; the script ends with finish.
 BUILD=${BUILD:-build}
-R=$PWD/$BUILD/redistill
+case $BUILD in /*) R=$BUILD/redistill ;; *) R=$PWD/$BUILD/redistill ;; esac
 MPIRUN=${MPIRUN:-mpirun}
 T=$(mktemp -d)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1

@@ -111,7 +111,9 @@ int main(int argc, char **argv)
     told(path.data, &w, RD_EINPUT, "answer/method: row 0 is 33, want 1 to 32");
     w = none, w.schema = "redistill.other";
     told(path.data, &w, RD_EINPUT, "");
-    w = none, w.version = 2;
+    w = none, w.version = 3;
+    told(path.data, &w, RD_EINPUT, "");
+    w = none, w.version = 1;
     told(path.data, &w, RD_EINPUT, "");
     rd_store_schemas(&list);
     ok(strstr(list.data, "## redistill.predictions, version 2") != NULL, "the schemas are listed");

@@ -89,9 +89,15 @@ static void test_set_whole(void)
     is_rc(load(good, 1, word), RD_EINPUT, "arms that are a word are refused");
     is_rc(load(good, 1, list), RD_EINPUT, "or a list");
     is_rc(load(good, 1, none), RD_EINPUT, "no tasks are refused");
+    const char *blank[] = {"arms= []"}, *quotes[] = {"tasks=[{family:arc1d}]"},
+               *early[] = {"eval.hypotheses= []"};
+    is_rc(load(good, 1, blank), RD_EINPUT, "or a list behind a blank");
+    is_rc(load(good, 1, early), RD_EINPUT, "as is an empty list of another key");
+    is_rc(load(good, 1, quotes), RD_EINPUT, "what is not JSON is refused");
     const int rc = load(good, 1, unknown);
     const char *m = rd_error_get()->message;
-    ok(rc == RD_EINPUT && strstr(m, "--set: ") && strstr(m, "'tasks[0].tset'"), "unknown key: %s", m);
+    ok(rc == RD_EINPUT && strstr(m, "--set: ") && strstr(m, "'tasks[0].tset'"), "unknown key: %s",
+       m);
     rd_error_clear();
 }
 

@@ -423,33 +423,37 @@ done:
 
 enum { SET_PATH = 200 };
 
+/* --set tasks=[…] or arms={…}: in place of what the file has. */
+static bool is_whole(const char *set, const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(set, name, n) == 0 && set[n] == '=';
+}
+
 /* "a.b=1": the path, and the value as JSON; what is not JSON is a string, so that --set run.name=x
  * needs no quotes. */
 static int read_set(const char *text, char path[SET_PATH], rd_json **doc, rd_json_node **v)
 {
     int rc = RD_OK;
+    const bool whole = is_whole(text, "tasks") || is_whole(text, "arms");
     const char *equals = strchr(text, '=');
     if (!equals || equals == text || equals - text >= SET_PATH)
         RD_FAIL(RD_EUSAGE, "--set %s: expected KEY=VALUE", text);
     memcpy(path, text, (size_t)(equals - text));
     path[equals - text] = 0;
     const char *value = equals + 1;
-    if (rd_json_parse(value, strlen(value), "--set", 1, doc) != RD_OK) {
-        rd_error_clear();
-        *doc = rd_json_new(RD_JSON_ARRAY);
-        rd_json_set_string(rd_json_root(*doc), NULL, value);
+    rc = rd_json_parse(value, strlen(value), "--set", 1, doc);
+    if (rc == RD_OK || whole) {
+        *v = rd_json_root(*doc);
+        goto done;
     }
-    *v = rd_json_root(*doc);
-    if (rd_json_kind(*v) == RD_JSON_ARRAY && *value != '[') *v = rd_json_first(*v);
+    rc = RD_OK;
+    rd_error_clear();
+    *doc = rd_json_new(RD_JSON_ARRAY);
+    rd_json_set_string(rd_json_root(*doc), NULL, value);
+    *v = rd_json_first(rd_json_root(*doc));
 done:
     return rc;
-}
-
-/* --set tasks=[…] or arms={…}: in place of what the file has. */
-static bool is_whole(const char *set, const char *name)
-{
-    const size_t n = strlen(name);
-    return strncmp(set, name, n) == 0 && set[n] == '=';
 }
 
 static int take_whole(config *c, const rd_json_node *root, const char *name, int n_sets,

@@ -459,12 +459,17 @@ static void note_groups(check *c)
 static int find_schema(check *c)
 {
     int rc = RD_OK;
+    int64_t version = 0;
     rd_buf name = {0};
     RD_TRY(rd_h5_get_string(c->file, c->path, "", "schema", &name));
     c->of = schema_find(name.data);
     if (c->of == NULL)
         RD_FAIL(RD_EINPUT, "%s: this program knows no schema '%s'", c->path, name.data);
     RD_TRY(rd_h5_check_header(c->file, c->path, c->of->name, c->of->version));
+    RD_TRY(rd_h5_get_number(c->file, c->path, "", "schema_version", H5T_NATIVE_INT64, &version));
+    if (version < c->of->version)
+        RD_FAIL(RD_EINPUT, "%s: version %lld of the schema '%s' is older than what is checked (%d)",
+                c->path, (long long)version, c->of->name, c->of->version);
 
 done:
     rd_buf_free(&name);
