@@ -443,10 +443,8 @@ static int read_set(const char *text, char path[SET_PATH], rd_json **doc, rd_jso
     path[equals - text] = 0;
     const char *value = equals + 1;
     rc = rd_json_parse(value, strlen(value), "--set", 1, doc);
-    if (rc == RD_OK || whole) {
-        *v = rd_json_root(*doc);
-        goto done;
-    }
+    if (rc == RD_OK) *v = rd_json_root(*doc);
+    if (rc == RD_OK || whole) goto done;
     rc = RD_OK;
     rd_error_clear();
     *doc = rd_json_new(RD_JSON_ARRAY);
