@@ -61,6 +61,18 @@ def _percent(axis):
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} %"))
 
 
+def _log_x(ax, ticks=()):
+    """A logarithmic axis with ticks at these values, or at 1 and 3 of every decade."""
+    ax.set_xscale("log")
+    if ticks:
+        ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+
+
 def _from_zero(ax):
     """Per cent from 0, with points at 0 whole, up to 5 at least."""
     top = max(ax.get_ylim()[1], 5)
@@ -230,17 +242,10 @@ def _curves(results, arms, x, methods, xlabel, counts, apart=()):
             mine.append((at[-1], y[-1], f"{arm}, {METHOD_TITLES.get(method, method)}", style["color"], *alone))
             ticks |= set(at)
             drawn = True
-        ax.set_xscale("log")
+        _log_x(ax, ticks if counts else ())
         if any(len(e) > 4 for e in mine):  # room for their names
             low, high = ax.get_xlim()
             ax.set_xlim(low * (low / high) ** 0.65, high)
-        if counts and ticks:
-            ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-            ax.xaxis.set_minor_locator(NullLocator())
-        else:
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         _from_zero(ax)
         _percent(ax.yaxis)
         ax.set_xlabel(xlabel)
@@ -297,10 +302,7 @@ def by_seed(panels, arms):
                 for n, a, b in zip([line["n"] for line in of], x.mean(1), 100 * y.mean(1)):
                     ax.annotate(f"{n}", (a, b), (-4, 5), textcoords="offset points", fontsize=6, color=style["color"])
             mine.append((x.mean(1)[-1], 100 * y.mean(1)[-1], text, style["color"]))
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        _log_x(ax)
         for y, text, colour in levels_:
             ax.axhline(y, color=colour, lw=1.0, ls=(0, (1, 1.5)))
             mine.append((ax.get_xlim()[1], y, text, colour))
@@ -593,10 +595,7 @@ def rules_by_label(panels):
                     mfc="white" if again else colour)
             mine.append((n[-1] * shift, 100 * mean[-1], label, colour))
             ticks |= set(n.tolist())
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        _log_x(ax, ticks)
         _from_zero(ax)
         _percent(ax.yaxis)
         ax.set_xlabel("rules proposed per problem")

@@ -59,11 +59,11 @@ def difference(runs, of, a, b):
                            purpose=("summary", *of, *(f"{x['arm']} {x['method']} {x['n']}" for x in (a, b))))
 
 
-def contests(runs, of):
-    """Every search at its largest n against what arms without search do, random rules, the best trivial
+def contests(runs, of, mine):
+    """mine: the test set's lines.  Every search at its largest n against what arms without search do, random rules, the best trivial
     rule and the teacher: (search, [(rival, apart, difference)]), apart: in how many runs its interval lies
     above the rival's."""
-    every, out = largest(lines(runs, of)), []
+    every, out = largest(mine), []
     searching = {x["arm"] for x in every if x["method"] == "search"}
     for x in every:
         if x["method"] != "search" or x["arm"] == TEACHER:
@@ -84,11 +84,11 @@ def _percent(values):
     return " / ".join(f"{100 * v:.1f}" for v in values)
 
 
-def said(runs, sets):
-    """What the figures say, as lines of Markdown."""
+def said(runs, every):
+    """What the figures say, as lines of Markdown.  every: {test set: its lines}."""
     out = []
-    for of in sets:
-        for x, rivals in contests(runs, of):
+    for of, mine in every.items():
+        for x, rivals in contests(runs, of, mine):
             out.append(f"- **{title(*of)}**: {_name(x)}: {_percent(x['accuracy'])} %")
             for y, apart, e in rivals:
                 by = "" if e is None else f"; {100 * e.value:+.1f} points ({100 * e.low:+.1f} to {100 * e.high:+.1f})"
@@ -97,14 +97,13 @@ def said(runs, sets):
     return out
 
 
-def table(runs, sets):
+def table(every):
     """Header and lines of the table; the cells of a test set: right answers of every run, and the mean
     half-width of their intervals."""
     cells, order = {}, []
-    for of in sets:
-        every = lines(runs, of)
-        last = {id(x) for x in largest(every)}
-        for x in every:
+    for of, mine in every.items():
+        last = {id(x) for x in largest(mine)}
+        for x in mine:
             if x["n"] and x["n"] not in SHOWN and id(x) not in last:
                 continue
             key = (x["arm"], "" if x["arm"] == "trivial" else x["method"], x["n"])
@@ -115,13 +114,13 @@ def table(runs, sets):
     out = []
     for key in order:
         row = [{"trivial": "best trivial rule"}.get(key[0], key[0]), METHOD_TITLES.get(key[1], key[1]), str(key[2] or "")]
-        for of in sets:
+        for of in every:
             x = cells[key].get(of)
             row.append("" if x is None else f"{_percent(x['accuracy'])} ±{50 * (x['high'] - x['low']).mean():.0f}")
-        spent = [cells[key][of]["tokens"].mean() for of in sets if of in cells[key]]
+        spent = [cells[key][of]["tokens"].mean() for of in every if of in cells[key]]
         row.append(" / ".join(f"{t:,.0f}" for t in spent) if any(spent) else "")
         out.append(row)
-    return ["arm", "method", "N", *(f"{title(*of)} %" for of in sets), "tokens/query"], out
+    return ["arm", "method", "N", *(f"{title(*of)} %" for of in every), "tokens/query"], out
 
 
 def _but_seed(config):
@@ -151,19 +150,19 @@ def write(runs, folder):
         raise SystemExit("analysis: these runs have no test set in common")
     arms = list(dict.fromkeys(a for r in runs for a in r.arms))
     every = {of: lines(runs, of) for of in sets}
-    figure = plots.by_seed([(title(*of), every[of]) for of in sets], arms)
+    figure = plots.by_seed([(title(*of), mine) for of, mine in every.items()], arms)
     figure.savefig(os.path.join(folder, "summary.svg"), format="svg", metadata={"Date": None})
-    header, shown = table(runs, sets)
+    header, shown = table(every)
     seeds = [r.config.get("run", {}).get("seed", "?") for r in runs]
     text = [f"Right answers in %, seeds {' / '.join(map(str, seeds))}, with the mean half-width of one run's 95 % interval.", "",
             "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(r) + " |" for r in shown), "",
-            *said(runs, sets), "", *(f"- missing in {r.path}: {m}" for r in runs for m in r.missing)]
+            *said(runs, every), "", *(f"- missing in {r.path}: {m}" for r in runs for m in r.missing)]
     path = os.path.join(folder, "summary.md")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(text).rstrip() + "\n")
     raw = [(seed, *of, x["arm"], x["rules"][k] if "rules" in x else x["method"], x["n"],
             *(x[c][k] for c in ("accuracy", "low", "high", "tokens")))
-           for of in sets for x in every[of] for k, seed in enumerate(seeds)]
+           for of, mine in every.items() for x in mine for k, seed in enumerate(seeds)]
     tables.write_csv(os.path.join(folder, "summary.csv"),
                      ("seed", "family", "set", "arm", "method", "n", "accuracy", "low", "high", "tokens_per_query"), raw)
     return path
