@@ -60,9 +60,9 @@ def difference(runs, of, a, b):
 
 
 def contests(runs, of, mine):
-    """mine: the test set's lines.  Every search at its largest n against what arms without search do, random rules, the best trivial
-    rule and the teacher: (search, [(rival, apart, difference)]), apart: in how many runs its interval lies
-    above the rival's."""
+    """mine: the test set's lines.  Every search at its largest n against what arms without search do,
+    random rules, the best trivial rule and the teacher: (search, [(rival, apart, difference)]), apart: in
+    how many runs its interval lies above the rival's."""
     every, out = largest(mine), []
     searching = {x["arm"] for x in every if x["method"] == "search"}
     for x in every:
