@@ -74,7 +74,7 @@ C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 SAY := $(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '%-6s %s\n')
 run = $(if $(V),,@$(SAY) '$(1)' '$(2)'; )
 
-.PHONY: all check check-slurm check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart smollm2 bench plan-check plan-table fuzz fuzz-run clean help
+.PHONY: all check check-slurm check-oracle check-asan check-valgrind prove tests lint layers format info deps quickstart page smollm2 bench plan-check plan-table fuzz fuzz-run clean help
 all: $(BIN)
 
 $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WIDE)
@@ -208,6 +208,14 @@ deps:
 quickstart: deps
 	$(MAKE) -j2 all
 	$(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json
+
+## page: the README's figure and table, analysis/quickstart.svg and .md: the quickstart under three seeds
+page: quickstart
+	@set -e; for s in 5 6; do \
+	  $(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json --set run.seed=$$s --set run.name=quickstart-$$s; done
+	/usr/bin/python3 -m analysis summary runs/quickstart runs/quickstart-5 runs/quickstart-6 -o $(BUILD)/page
+	cp $(BUILD)/page/summary.svg analysis/quickstart.svg
+	cp $(BUILD)/page/summary.md analysis/quickstart.md
 
 ## smollm2: fetch SmolLM2-135M-Instruct and run inputs/smollm2.json on two ranks; RD_DATA: folder with
 ##          the official task files
