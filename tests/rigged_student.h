@@ -138,9 +138,9 @@ static inline void rigged_answer(const rigged_prompt *p, rd_gen_request *r, rd_b
         if (!p->answer)
             rd_buf_puts(out, "I cannot say");
         else if (rd_rng_chance(&rng, 0.25))
-            rd_response_follow(rigged.prompts, f, NULL, p->wrong, out);
+            rd_response_follow(rigged.prompts, f, NULL, NULL, p->wrong, out);
         else
-            rd_response_follow(rigged.prompts, f, NULL, p->answer, out);
+            rd_response_follow(rigged.prompts, f, NULL, NULL, p->answer, out);
     } else {
         double u = rd_rng_uniform(&rng);
         if (u < 0.45)

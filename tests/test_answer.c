@@ -139,7 +139,7 @@ static void inverse(const rd_prompts *p)
     };
     for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
         rd_buf b = {0};
-        rd_response_follow(p, list[k].f, list[k].work, list[k].answer, &b);
+        rd_response_follow(p, list[k].f, NULL, list[k].work, list[k].answer, &b);
         both(p, list[k].f, b.data, list[k].answer, list[k].answer);
         rd_buf_free(&b);
     }

@@ -252,7 +252,7 @@ static void real_rules(const rd_grid *g, lines *l)
     ok(rule && rd_rule_run(RD_LIST_FUNCTION, rule, "[2]", &answer, &work) && work.len > 0,
        "the rule has intermediate results");
     rd_buf_puts(&want, "1 - ");
-    rd_response_follow(prompts, RD_LIST_FUNCTION, work.data, answer.data, &want);
+    rd_response_follow(prompts, RD_LIST_FUNCTION, "[2]", work.data, answer.data, &want);
     rd_buf_puts(&want, " 0,0,2\n");
     ok(strstr(l->sft.data, want.data) != NULL, "worked: %s", work.data);
     ok(strstr(l->sft.data, "1 Gamma. [2, 2] 0,2,2\n") != NULL, "plain");

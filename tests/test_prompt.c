@@ -15,6 +15,7 @@ static void broken(void)
         {"prompts_placeholder_twice", "{answer} must occur exactly once, not 2"},
         {"prompts_placeholder_absent", "{examples} must occur exactly once, not 0"},
         {"prompts_unknown_key", "acre.exampel: unknown key, did you mean \"example\""},
+        {"prompts_walk_acre", "acre.steps: \"walk\" is for miniscan alone"},
         {"prompts_number", "acre.step: must be a string"},
         {"prompts_style", "\"python\", \"plain\" or \"joined\", not \"fancy\""},
         {"prompts_separator", "separator"},
@@ -34,6 +35,32 @@ static void broken(void)
     }
 }
 
+/* Look-ups as a walk over the input, of rules with a verb. */
+static void walk(void)
+{
+    static const char work[] = "zap is RED\nlug is BLUE\nBLUE kat RED lo RED\nx kat y is y x\n"
+                               "RED BLUE lo RED\n";
+    rd_prompts *p = NULL;
+    rd_buf b = {0};
+    is_rc(rd_prompts_load("inputs/prompts/brief.json", &p), RD_OK, "brief.json");
+    rd_response_follow(p, RD_MINISCAN, "lug kat zap lo  zap", work, "RED", &b);
+    is_str(b.data,
+           " lug BLUE kat zap RED lo zap RED ; BLUE kat RED lo RED ; x kat y is y x ; RED BLUE lo "
+           "RED ; RED",
+           "every word in its place, what it stands for behind it");
+    rd_buf_clear(&b);
+    rd_response_follow(p, RD_MINISCAN, "zap", "zap is RED\n", "RED", &b);
+    is_str(b.data, " zap RED ; RED", "one word");
+    rd_buf_clear(&b);
+    rd_response_follow(p, RD_MINISCAN, "zap", NULL, "RED", &b);
+    is_str(b.data, " RED", "no work, no walk");
+    rd_buf_clear(&b);
+    rd_response_follow(p, RD_MINISCAN, "lo RED", "lo x is x x\n", "RED RED", &b);
+    is_str(b.data, " lo x is x x ; RED RED", "nothing to look up, no walk");
+    rd_buf_free(&b);
+    rd_prompts_free(&p);
+}
+
 /* Names in one word wherever the student meets them, terse rules, bare steps; read back. */
 static void brief(void)
 {
@@ -47,7 +74,7 @@ static void brief(void)
     rd_prompt_follow(p, RD_ACRE, "Any scene with red metal cube is on.", "['red metal cube']", &b);
     is_str(b.data, " on redmetalcube; else undetermined.\n redmetalcube >", "terse rules");
     rd_buf_clear(&b);
-    rd_response_follow(p, RD_ACRE, "red metal cube is on\n", "on", &b);
+    rd_response_follow(p, RD_ACRE, NULL, "red metal cube is on\n", "on", &b);
     is_str(b.data, " redmetalcube on ; on", "bare steps");
     rd_buf_clear(&b);
     rd_rule *r = rd_rule_parse(RD_ACRE, "Any scene with redmetalcube plus bluerubbersphere is on.");
@@ -59,7 +86,8 @@ static void brief(void)
         "and means the same");
     rd_rule_free(RD_ACRE, &r);
     rd_buf_clear(&b);
-    rd_response_follow(p, RD_MINISCAN, "zap is RED\nx kat y is y x\nmelx x is x x\n", "RED", &b);
+    rd_response_follow(p, RD_MINISCAN, NULL, "zap is RED\nx kat y is y x\nmelx x is x x\n", "RED",
+                       &b);
     is_str(b.data, " zap RED ; x kat y is y x ; melx x is x x ; RED", "only names lose their verb");
     rd_buf_clear(&b);
     rd_response_propose(p, RD_MINISCAN,
@@ -98,10 +126,10 @@ int main(int argc, char **argv)
     rd_response_propose(terse, RD_LIST_FUNCTION, "Drop the first element.", &b);
     is_str(b.data, " Drop the first element.", "terse rule");
     rd_buf_clear(&b);
-    rd_response_follow(terse, RD_LIST_FUNCTION, "[3, 1, 4]\n[]\n", "[1, 4]", &b);
+    rd_response_follow(terse, RD_LIST_FUNCTION, NULL, "[3, 1, 4]\n[]\n", "[1, 4]", &b);
     is_str(b.data, " 3 1 4 ; empty ; 1 4", "terse worked response");
     rd_buf_clear(&b);
-    rd_response_follow(terse, RD_ACRE, "red metal cube is on", "on", &b);
+    rd_response_follow(terse, RD_ACRE, NULL, "red metal cube is on", "on", &b);
     is_str(b.data, " red metal cube is on ; on", "a clause is a step, without its newline too");
     rd_buf_clear(&b);
     rd_prompt_propose(terse, &scene, &b);
@@ -117,8 +145,9 @@ int main(int argc, char **argv)
     ok(strstr(b.data, "Rule: {input} is not filled twice.\nInput: [1]\n") != NULL,
        "braces in a rule stay");
     rd_buf_clear(&b);
-    rd_response_follow(file, RD_ARC1D, "[0, 3]\n", "[3, 0]", &b);
+    rd_response_follow(file, RD_ARC1D, NULL, "[0, 3]\n", "[3, 0]", &b);
     is_str(b.data, "0 3 ; [3, 0]", "only the answer has brackets");
+    walk();
     brief();
     broken();
     rd_buf_free(&b);

@@ -198,10 +198,11 @@ void rd_prompt_propose(const rd_prompts *p, const rd_task *t, rd_buf *out);
 void rd_prompt_follow(const rd_prompts *p, rd_family f, const char *rule, const char *input,
                       rd_buf *out);
 void rd_prompt_io(const rd_prompts *p, const rd_task *t, const char *input, rd_buf *out);
-/* The wanted responses.  work as rd_rule_run gives it, or NULL / "" for the answer alone. */
+/* The wanted responses.  work as rd_rule_run gives it for the input, or NULL / "" for the answer
+ * alone; input: NULL where there is no work. */
 void rd_response_propose(const rd_prompts *p, rd_family f, const char *rule, rd_buf *out);
-void rd_response_follow(const rd_prompts *p, rd_family f, const char *work, const char *answer,
-                        rd_buf *out);
+void rd_response_follow(const rd_prompts *p, rd_family f, const char *input, const char *work,
+                        const char *answer, rd_buf *out);
 void rd_response_io(const rd_prompts *p, rd_family f, const char *answer, rd_buf *out);
 /* Read a response.  Strict: exactly the wanted form (official reading for the official form: on one
  * line the first [...] for lists, the whole response otherwise).  Tolerant: white space, case, a

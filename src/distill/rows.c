@@ -222,7 +222,7 @@ static bool worked_response(row_maker *m, const scored_rule *r, const char *inpu
     if (!target || !r->parsed || !rd_rule_run(f, r->parsed, input, &m->answer, &m->work))
         return false;
     if (strcmp(m->answer.data ? m->answer.data : "", target) != 0) return false;
-    rd_response_follow(m->p, f, m->work.data, target, &m->response);
+    rd_response_follow(m->p, f, input, m->work.data, target, &m->response);
     return true;
 }
 
@@ -253,7 +253,7 @@ static void follow_row(row_maker *m, const scored_rule *r, int64_t example)
         if (raw)
             rd_buf_puts(&m->response, raw);
         else
-            rd_response_follow(m->p, m->t->task.family, NULL, target, &m->response);
+            rd_response_follow(m->p, m->t->task.family, NULL, NULL, target, &m->response);
     }
     add_row(m, RD_ROW_FOLLOW, r->row, example);
 }

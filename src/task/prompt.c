@@ -7,15 +7,17 @@
  * leading blank wherever it stands, hence always the same token.  "joined" is plain with an
  * object's name in one word ("redmetalcube"), in values, rules and steps.  "bare" steps say "zap
  * RED" for "zap is RED": what a name stands for follows the name itself, which a small student
- * learns to look up long before it learns to look up what followed the word before last.  "terse"
- * rules are printed in the fewest words that their language has.  A worked response is its steps
- * and the answer, joined by the separator; answer.c reads it back.  The official repository's file
- * of instructions is understood too. */
+ * learns to look up long before it learns to look up what followed the word before last.  "walk"
+ * steps (MiniSCAN) are bare ones whose look-ups are one step, the input word by word, what a word
+ * stands for behind it: "zap RED kat lug BLUE"; no word need be picked.  "terse" rules are printed
+ * in the fewest words that their language has.  A worked response is its steps and the answer,
+ * joined by the separator; answer.c reads it back.  The official repository's file of instructions
+ * is understood too. */
 #include "prompts.h"
 
 #include <string.h>
 
-enum { MAX_HOLES = 2 };
+enum { MAX_HOLES = 2, MAX_STYLES = 4 };
 static const struct {
     const char *key;
     const char *holes[MAX_HOLES]; /* placeholders, without braces */
@@ -146,23 +148,26 @@ done:
 
 /* One of the words of a style; index: which. */
 static int style_read(const char *path, int line, prompt_key k, const char *text,
-                      const char *const words[3], int *index)
+                      const char *const words[MAX_STYLES], int *index)
 {
     int rc = RD_OK;
-    for (*index = 0; *index < 3 && words[*index]; ++*index)
-        if (!strcmp(text, words[*index])) return RD_OK;
-    RD_FAIL(RD_EINPUT, "%s:%d: %s: must be \"%s\"%s%s%s or \"%s\", not \"%s\"", path, line,
-            keys[k].key, words[0], words[2] ? ", \"" : "", words[2] ? words[1] : "",
-            words[2] ? "\"" : "", words[words[2] ? 2 : 1], text);
+    rd_buf all = {0};
+    for (*index = 0; *index < MAX_STYLES && words[*index]; ++*index)
+        if (!strcmp(text, words[*index])) goto done;
+    for (int i = 0; i < *index; i++)
+        rd_buf_printf(&all, "%s\"%s\"", !i ? "" : i < *index - 1 ? ", " : " or ", words[i]);
+    RD_FAIL(RD_EINPUT, "%s:%d: %s: must be %s, not \"%s\"", path, line, keys[k].key, all.data,
+            text);
 done:
+    rd_buf_free(&all);
     return rc;
 }
 
 static int styles_read(const char *path, int line, prompt_key k, const char *text, wordings *w)
 {
-    static const char *const values[3] = {"python", "plain", "joined"};
-    static const char *const steps[3] = {"python", "plain", "bare"};
-    static const char *const rules[3] = {"sentence", "terse"};
+    static const char *const values[MAX_STYLES] = {"python", "plain", "joined"};
+    static const char *const steps[MAX_STYLES] = {"python", "plain", "bare", "walk"};
+    static const char *const rules[MAX_STYLES] = {"sentence", "terse"};
     int rc = RD_OK, index = 0;
     RD_TRY(style_read(path, line, k, text,
                       k == P_VALUES  ? values
@@ -174,7 +179,8 @@ static int styles_read(const char *path, int line, prompt_key k, const char *tex
         w->joined = index == 2;
     } else if (k == P_STEPS) {
         w->plain_steps = index > 0;
-        w->bare_steps = index == 2;
+        w->bare_steps = index >= 2;
+        w->walk = index == 3;
     } else {
         w->terse_rules = index == 1;
     }
@@ -224,6 +230,8 @@ static int family_load(const char *path, const rd_json *doc, const rd_json_node 
         rd_free(w->text[k]);
         w->text[k] = rd_strdup(text);
     }
+    if (w->walk && strcmp(family, "miniscan"))
+        RD_FAIL(RD_EINPUT, "%s:%d: %s.steps: \"walk\" is for miniscan alone", path, line, family);
     if (!w->text[P_RULES]) w->text[P_RULES] = rd_strdup("sentence");
     for (int k = 0; k < P_KEYS; k++)
         if (!w->text[k])
@@ -456,17 +464,26 @@ void rd_response_propose(const rd_prompts *p, rd_family f, const char *rule, rd_
     rd_buf_free(&text);
 }
 
-/* "zap is RED" as "zap RED"; not "x zap y is y x", which says what a word does. */
-static void drop_verb(char *step)
+/* The verb of "zap is RED", with its blanks, and its length; NULL in "x zap y is y x", which says
+ * what a word does. */
+static char *verb_find(char *step, size_t *n)
 {
     static const char *const verbs[] = {" is ", " are "};
     for (int k = 0; k < 2; k++) {
         char *verb = strstr(step, verbs[k]), *x = strstr(step, " x ");
         if (!verb || (x && x < verb) || !strncmp(step, "x ", 2)) continue;
-        const char *rest = verb + strlen(verbs[k]);
-        memmove(verb + 1, rest, strlen(rest) + 1);
-        return;
+        *n = strlen(verbs[k]);
+        return verb;
     }
+    return NULL;
+}
+
+/* "zap is RED" as "zap RED". */
+static void drop_verb(char *step)
+{
+    size_t n;
+    char *verb = verb_find(step, &n);
+    if (verb) memmove(verb + 1, verb + n, strlen(verb + n) + 1);
 }
 
 static void step_put(const wordings *w, const char *line, size_t n, rd_buf *out)
@@ -481,10 +498,53 @@ static void step_put(const wordings *w, const char *line, size_t n, rd_buf *out)
     rd_free(step);
 }
 
-void rd_response_follow(const rd_prompts *p, rd_family f, const char *work, const char *answer,
-                        rd_buf *out)
+/* What a word stands for in lines such as "zap is RED", as many bytes as n says; NULL: it is in
+ * none. */
+static const char *meaning_find(const char *work, const char *word, size_t length, size_t *n)
+{
+    while (*work) {
+        *n = strcspn(work, "\n");
+        if (*n > length + 4 && !strncmp(work, word, length) && !strncmp(work + length, " is ", 4)) {
+            *n -= length + 4;
+            return work + length + 4;
+        }
+        work += *n + (work[*n] == '\n');
+    }
+    return NULL;
+}
+
+/* The look-ups that work begins with as one step, a walk over the input: every word in its place,
+ * what it stands for behind it.  Returns the rest of work. */
+static const char *walk_put(const wordings *w, const char *input, const char *work, rd_buf *out)
+{
+    rd_buf step = {0};
+    char *lookups = rd_strdup(work);
+    size_t end = 0, n, verb;
+    for (; lookups[end]; end += n + (work[end + n] == '\n')) {
+        n = strcspn(lookups + end, "\n");
+        char *line = rd_strndup(lookups + end, n);
+        bool is_lookup = verb_find(line, &verb) != NULL;
+        rd_free(line);
+        if (!is_lookup) break;
+    }
+    lookups[end] = '\0';
+    for (const char *at = input + strspn(input, " "); end && *at; at += n + strspn(at + n, " ")) {
+        n = strcspn(at, " ");
+        const char *meaning = meaning_find(lookups, at, n, &verb);
+        rd_buf_printf(&step, "%s%.*s", step.len ? " " : "", (int)n, at);
+        if (meaning) rd_buf_printf(&step, " %.*s", (int)verb, meaning);
+    }
+    if (step.len) step_put(w, step.data, step.len, out);
+    rd_buf_free(&step);
+    rd_free(lookups);
+    return work + end;
+}
+
+void rd_response_follow(const rd_prompts *p, rd_family f, const char *input, const char *work,
+                        const char *answer, rd_buf *out)
 {
     const wordings *w = &p->family[f];
+    if (w->walk && input && work) work = walk_put(w, input, work, out);
     while (work && *work) {
         size_t n = strcspn(work, "\n");
         if (n) step_put(w, work, n, out);

@@ -9,7 +9,7 @@
 /* Keys of a family's object, in the order of the file. */
 typedef enum {
     P_VALUES,    /* how values are written: "python", "plain" or "joined" */
-    P_STEPS,     /* the same for intermediate results: "python", "plain" or "bare" */
+    P_STEPS,     /* the same for intermediate results: "python", "plain", "bare" or "walk" */
     P_RULES,     /* how rules are written: "sentence" or "terse" */
     P_EXAMPLE,   /* {input} {output} */
     P_PROPOSE,   /* {examples} */
@@ -25,7 +25,7 @@ typedef enum {
 typedef struct wordings {
     char *text[P_KEYS];
     bool plain, plain_steps; /* plain: of joined values too */
-    bool joined, bare_steps, terse_rules;
+    bool joined, bare_steps, walk, terse_rules;
 } wordings;
 
 struct rd_prompts {

@@ -190,7 +190,7 @@ static void interpret(const rd_prompts *prompts, rd_family f, int64_t n, rd_appl
         }
         rd_buf_clear(&answer);
         if (rule && rd_rule_run(f, rule, a[i].input, &answer, NULL))
-            rd_response_follow(prompts, f, NULL, answer.data ? answer.data : "", &response);
+            rd_response_follow(prompts, f, NULL, NULL, answer.data ? answer.data : "", &response);
         a[i].response = rd_buf_take(&response);
         a[i].tokens_in = a[i].tokens_out = 0;
     }

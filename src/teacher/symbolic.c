@@ -405,7 +405,7 @@ static void respond(symbolic *s, rd_family f, const rd_application *a, rd_buf *r
         rd_rule_slip(f, r, a->input, answer, &rng, &slip);
         answer = slip.data ? slip.data : "";
     }
-    rd_response_follow(s->prompts, f, NULL, answer, response);
+    rd_response_follow(s->prompts, f, NULL, NULL, answer, response);
     if (rd_rng_chance(&rng, s->opts.format_noise)) spoil_format(response, &rng);
     rd_buf_free(&slip);
 }
