@@ -70,7 +70,7 @@ def _log_x(ax, ticks=()):
     else:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}" if v < 1000 else f"{v / 1000:g}k"))
 
 
 def _from_zero(ax):
