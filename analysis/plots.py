@@ -150,15 +150,23 @@ def _name_side(ax, names, left):
 
 
 class Styles:
-    """One colour and marker per arm, in the order of the config; ink and a cross for the teacher."""
+    """One colour and marker per arm, in the order of the config; ink and a cross for the teacher.
+    shown: the arms of every panel, where known: arms that share no panel can then share a colour, as
+    those of a config with arms of its own for every family do."""
 
-    def __init__(self, arms):
-        self.arms = list(arms)
+    def __init__(self, arms, shown=()):
+        self.place = {arm: k for k, arm in enumerate(arms)}
+        near = {}
+        for panel in shown:
+            for k, arm in enumerate(a for a in arms if a in panel):
+                near.setdefault(arm, k)
+        if shown and not any(len({near[a] for a in set(p) & near.keys()}) < len(set(p) & near.keys()) for p in shown):
+            self.place.update(near)
 
     def of(self, arm):
-        if arm == TEACHER and arm not in self.arms:
+        if arm == TEACHER and arm not in self.place:
             return {"color": INK, "marker": "X"}
-        k = self.arms.index(arm) if arm in self.arms else 0
+        k = self.place.get(arm, 0)
         return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
 
 
@@ -274,7 +282,7 @@ def by_seed(panels, arms):
     answering directly."""
     names = {"search": "{}", "search_interpreter": "{} + interpreter", "vote": "{}, votes", "io": "{}",
              "random_rules": "random rules + interpreter"}
-    styles = Styles(arms)
+    styles = Styles(arms, [{x["arm"] for x in lines} for _, lines in panels])
     figure, axes = _grid_of(len(panels), 3.0)
     ends = []
     for ax, (name, lines) in zip(axes, panels):
