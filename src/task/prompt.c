@@ -518,26 +518,26 @@ static const char *meaning_find(const char *work, const char *word, size_t lengt
 static const char *walk_put(const wordings *w, const char *input, const char *work, rd_buf *out)
 {
     rd_buf step = {0};
-    char *lookups = rd_strdup(work);
-    size_t end = 0, n, verb;
-    for (; lookups[end]; end += n + (work[end + n] == '\n')) {
-        n = strcspn(lookups + end, "\n");
-        char *line = rd_strndup(lookups + end, n);
-        bool is_lookup = verb_find(line, &verb) != NULL;
+    const char *rest = work;
+    bool is_lookup = true;
+    while (*rest && is_lookup) {
+        size_t n = strcspn(rest, "\n"), verb;
+        char *line = rd_strndup(rest, n);
+        is_lookup = verb_find(line, &verb) != NULL;
         rd_free(line);
-        if (!is_lookup) break;
+        if (is_lookup) rest += n + (rest[n] == '\n');
     }
-    lookups[end] = '\0';
-    for (const char *at = input + strspn(input, " "); end && *at; at += n + strspn(at + n, " ")) {
-        n = strcspn(at, " ");
-        const char *meaning = meaning_find(lookups, at, n, &verb);
+    if (rest == work) return work;
+    for (const char *at = input + strspn(input, " "); *at; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " "), length;
+        const char *meaning = meaning_find(work, at, n, &length);
         rd_buf_printf(&step, "%s%.*s", step.len ? " " : "", (int)n, at);
-        if (meaning) rd_buf_printf(&step, " %.*s", (int)verb, meaning);
+        if (meaning) rd_buf_printf(&step, " %.*s", (int)length, meaning);
+        at += n;
     }
     if (step.len) step_put(w, step.data, step.len, out);
     rd_buf_free(&step);
-    rd_free(lookups);
-    return work + end;
+    return rest;
 }
 
 void rd_response_follow(const rd_prompts *p, rd_family f, const char *input, const char *work,
