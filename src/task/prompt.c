@@ -466,14 +466,15 @@ void rd_response_propose(const rd_prompts *p, rd_family f, const char *rule, rd_
 
 /* The verb of "zap is RED", with its blanks, and its length; NULL in "x zap y is y x", which says
  * what a word does. */
-static char *verb_find(char *step, size_t *n)
+static const char *verb_find(const char *step, size_t n, size_t *length)
 {
     static const char *const verbs[] = {" is ", " are "};
+    if (n >= 2 && !memcmp(step, "x ", 2)) return NULL;
+    const char *x = memmem(step, n, " x ", 3);
     for (int k = 0; k < 2; k++) {
-        char *verb = strstr(step, verbs[k]), *x = strstr(step, " x ");
-        if (!verb || (x && x < verb) || !strncmp(step, "x ", 2)) continue;
-        *n = strlen(verbs[k]);
-        return verb;
+        *length = strlen(verbs[k]);
+        const char *verb = memmem(step, n, verbs[k], *length);
+        if (verb && !(x && x < verb)) return verb;
     }
     return NULL;
 }
@@ -481,9 +482,9 @@ static char *verb_find(char *step, size_t *n)
 /* "zap is RED" as "zap RED". */
 static void drop_verb(char *step)
 {
-    size_t n;
-    char *verb = verb_find(step, &n);
-    if (verb) memmove(verb + 1, verb + n, strlen(verb + n) + 1);
+    size_t length;
+    char *verb = (char *)verb_find(step, strlen(step), &length);
+    if (verb) memmove(verb + 1, verb + length, strlen(verb + length) + 1);
 }
 
 static void step_put(const wordings *w, const char *line, size_t n, rd_buf *out)
@@ -503,12 +504,13 @@ static void step_put(const wordings *w, const char *line, size_t n, rd_buf *out)
 static const char *meaning_find(const char *work, const char *word, size_t length, size_t *n)
 {
     while (*work) {
-        *n = strcspn(work, "\n");
-        if (*n > length + 4 && !strncmp(work, word, length) && !strncmp(work + length, " is ", 4)) {
-            *n -= length + 4;
-            return work + length + 4;
+        size_t line = strcspn(work, "\n"), blanks;
+        const char *end = work + line, *verb = verb_find(work, line, &blanks);
+        if (verb == work + length && !strncmp(work, word, length)) {
+            *n = (size_t)(end - verb) - blanks;
+            return verb + blanks;
         }
-        work += *n + (work[*n] == '\n');
+        work = end + (*end == '\n');
     }
     return NULL;
 }
@@ -519,13 +521,10 @@ static const char *walk_put(const wordings *w, const char *input, const char *wo
 {
     rd_buf step = {0};
     const char *rest = work;
-    bool is_lookup = true;
-    while (*rest && is_lookup) {
-        size_t n = strcspn(rest, "\n"), verb;
-        char *line = rd_strndup(rest, n);
-        is_lookup = verb_find(line, &verb) != NULL;
-        rd_free(line);
-        if (is_lookup) rest += n + (rest[n] == '\n');
+    while (*rest) {
+        size_t n = strcspn(rest, "\n"), blanks;
+        if (!verb_find(rest, n, &blanks)) break;
+        rest += n + (rest[n] == '\n');
     }
     if (rest == work) return work;
     for (const char *at = input + strspn(input, " "); *at; at += strspn(at, " ")) {
