@@ -156,6 +156,10 @@ int rd_store_create(const rd_comm *c, const char *path, const rd_store_info *inf
  * file that is truncated, foreign or does not fit its checksum is RD_EINPUT with the path. */
 int rd_store_open(const rd_comm *c, const char *path, const char *schema, int version,
                   rd_store **s);
+/* The same, if path is there and its attribute "key" is this one; otherwise *s is NULL.  That a
+ * file with another key will be replaced is said in the name of `stage`. */
+int rd_store_open_own(const rd_comm *c, const char *path, const char *schema, int version,
+                      uint64_t key, const char *stage, rd_store **s);
 /* Flush, fsync, rename into place, close; *s is NULL afterwards, also on failure, which discards
  * the file.  Without commit, close discards a created file.  Fault site "store", before the rename.
  */

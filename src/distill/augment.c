@@ -412,16 +412,10 @@ static int read_finished(const augment *a, const char *path, bool *finished,
 {
     int rc = RD_OK;
     rd_store *s = NULL;
-    int64_t there = rd_file_exists(path), key = 0;
     *finished = false;
-    rd_bcast(&a->g->world, &there, sizeof there, 0); /* file systems may differ in what they show */
-    if (!there) goto done;
-    RD_TRY(rd_store_open(&a->g->world, path, TRACES_SCHEMA, TRACES_VERSION, &s));
-    RD_TRY(rd_store_get_i64(s, "", "key", &key));
-    if ((uint64_t)key != a->key) {
-        rd_info("%s: %s was made with other settings and will be replaced", a->names->stage, path);
-        goto done;
-    }
+    RD_TRY(rd_store_open_own(&a->g->world, path, TRACES_SCHEMA, TRACES_VERSION, a->key,
+                             a->names->stage, &s));
+    if (s == NULL) goto done;
     named number[REPORT_NUMBERS];
     char names[REPORT_NUMBERS][32];
     report_numbers(report, number, names);

@@ -524,13 +524,10 @@ static int read_finished(const filter *f, const char *path, bool *finished)
 {
     int rc = RD_OK;
     rd_store *s = NULL;
-    int64_t there = rd_file_exists(path), key = 0;
     *finished = false;
-    rd_bcast(&f->g->world, &there, sizeof there, 0);
-    if (!there) goto done;
-    RD_TRY(rd_store_open(&f->g->world, path, DATASETS_SCHEMA, DATASETS_VERSION, &s));
-    RD_TRY(rd_store_get_i64(s, "", "key", &key));
-    if ((uint64_t)key != f->key) goto done;
+    RD_TRY(rd_store_open_own(&f->g->world, path, DATASETS_SCHEMA, DATASETS_VERSION, f->key,
+                             "filter", &s));
+    if (s == NULL) goto done;
     RD_TRY(read_report(f, s));
     *finished = true;
 done:

@@ -374,16 +374,10 @@ static int read_file(const evaluation *e, const char *path, bool *found, predict
 {
     int rc = RD_OK;
     rd_store *s = NULL;
-    int64_t there = rd_file_exists(path), key = 0;
     *found = false;
-    rd_bcast(&e->g->world, &there, sizeof there, 0); /* file systems may differ in what they show */
-    if (!there) goto done;
-    RD_TRY(rd_store_open(&e->g->world, path, PREDICTIONS_SCHEMA, PREDICTIONS_VERSION, &s));
-    RD_TRY(rd_store_get_i64(s, "", "key", &key));
-    if ((uint64_t)key != e->key) {
-        rd_info("eval: %s was made with other settings and will be replaced", path);
-        goto done;
-    }
+    RD_TRY(rd_store_open_own(&e->g->world, path, PREDICTIONS_SCHEMA, PREDICTIONS_VERSION, e->key,
+                             "eval", &s));
+    if (s == NULL) goto done;
     RD_TRY(predictions_read(s, all));
     *found = true;
 done:

@@ -151,6 +151,24 @@ done:
     return rc;
 }
 
+int rd_store_open_own(const rd_comm *c, const char *path, const char *schema, int version,
+                      uint64_t key, const char *stage, rd_store **store)
+{
+    int rc = RD_OK;
+    int64_t there = rd_file_exists(path), found = 0;
+    *store = NULL;
+    rd_bcast(c, &there, sizeof there, 0); /* file systems may differ in what they show */
+    if (!there) goto done;
+    RD_TRY(rd_store_open(c, path, schema, version, store));
+    RD_TRY(rd_store_get_i64(*store, "", "key", &found));
+    if ((uint64_t)found != key) {
+        rd_info("%s: %s was made with other settings and will be replaced", stage, path);
+        rd_store_close(store);
+    }
+done:
+    return rc;
+}
+
 void rd_store_close(rd_store **store)
 {
     rd_store *s = *store;
