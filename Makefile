@@ -209,13 +209,17 @@ quickstart: deps
 	$(MAKE) -j2 all
 	$(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json
 
-## page: the README's figure and table, analysis/quickstart.svg and .md: the quickstart under three seeds
-page: quickstart
+## page: the README's figure and table, analysis/quickstart.svg and .md: the quickstart under three seeds;
+##       PAGE=student: those of inputs/student.json
+PAGE ?= quickstart
+page: deps
+	$(MAKE) -j2 all
+	$(MPIRUN) -n 2 $(BIN) run inputs/$(PAGE).json
 	@set -e; for s in 5 6; do \
-	  $(MPIRUN) -n 2 $(BIN) run inputs/quickstart.json --set run.seed=$$s --set run.name=quickstart-$$s; done
-	/usr/bin/python3 -m analysis summary runs/quickstart runs/quickstart-5 runs/quickstart-6 -o $(BUILD)/page
-	cp $(BUILD)/page/summary.svg analysis/quickstart.svg
-	cp $(BUILD)/page/summary.md analysis/quickstart.md
+	  $(MPIRUN) -n 2 $(BIN) run inputs/$(PAGE).json --set run.seed=$$s --set run.name=$(PAGE)-$$s; done
+	/usr/bin/python3 -m analysis summary runs/$(PAGE) runs/$(PAGE)-5 runs/$(PAGE)-6 -o $(BUILD)/page
+	cp $(BUILD)/page/summary.svg analysis/$(PAGE).svg
+	cp $(BUILD)/page/summary.md analysis/$(PAGE).md
 
 ## smollm2: fetch SmolLM2-135M-Instruct and run inputs/smollm2.json on two ranks; RD_DATA: folder with
 ##          the official task files

@@ -61,14 +61,16 @@ def difference(runs, of, a, b):
 
 def contests(runs, of, mine):
     """mine: the test set's lines.  Every search at its largest n against what arms without search do,
-    random rules, the best trivial rule and the teacher: (search, [(rival, apart, difference)]), apart: in
-    how many runs its interval lies above the rival's."""
+    random rules, the best trivial rule, the teacher and the search of arms before it (ORPO's against
+    SFT's): (search, [(rival, apart, difference)]), apart: in how many runs its interval lies above the
+    rival's."""
     every, out = largest(mine), []
     searching = {x["arm"] for x in every if x["method"] == "search"}
-    for x in every:
+    for k, x in enumerate(every):
         if x["method"] != "search" or x["arm"] == TEACHER:
             continue
-        rivals = [y for y in every if y["arm"] not in searching or y["method"] == "random_rules" or y["arm"] == TEACHER]
+        rivals = [y for j, y in enumerate(every) if y["arm"] not in searching or y["method"] == "random_rules"
+                  or y["arm"] == TEACHER or (j < k and y["method"] == "search")]
         out.append((x, [(y, int((x["low"] > y["high"]).sum()), None if y["arm"] == "trivial" else difference(runs, of, x, y))
                         for y in rivals]))
     return out

@@ -134,6 +134,12 @@ def summary(folder, *paths):
         part = part.split("\n- ")[0]
         assert re.match(rf"  - against imitation, direct: [0-9./ ]* %: intervals apart in {apart} of 2; ", part), part
         assert part.count("against") >= 4, part  # direct, votes, random rules, the best trivial rule
+        before = [where(run.results, parse="tolerant", family=family, arm="redis-sft", method="search", n=4) for run in runs]
+        points = 100 * sum(x["accuracy"][0] - y["accuracy"][0] for x, y in zip(a, before)) / 2
+        theirs = " / ".join(f"{100 * x['accuracy'][0]:.1f}" for x in before)
+        assert f"against redis-sft, search, N = 4: {theirs} %" in part, part
+        said = re.search(r"against redis-sft, search, N = 4: .*; ([+−][0-9.]+) points", part)[1]
+        assert abs(float(said.replace("−", "-")) - points) < 0.06, (said, points)
         assert f" | {both} ±" in text
     picture = open(os.path.join(folder, "summary.svg"), encoding="utf-8").read()
     assert picture.count('id="axes_') == 2 and "<image" not in picture
