@@ -26,10 +26,6 @@ OPT ?= -O3
 # broadcast of a) when it vectorises straight-line code.  So wide vectors are left to the numeric
 # layers, which are compiled without that pass.
 X86 := $(filter x86_64,$(shell uname -m))
-# oneDNN 2 is used where it is there (ONEDNN= : without it).
-ifeq ($(origin ONEDNN),undefined)
-ONEDNN := $(if $(X86),$(shell echo 'int v[DNNL_VERSION_MAJOR == 2 ? 1 : -1];' | $(CC) -include dnnl.h -fsyntax-only -x c - 2>/dev/null && echo yes))
-endif
 # GCC 12 for aarch64 dies on some reductions of the tests when it vectorises loops.
 NARROW := $(if $(X86),-mprefer-vector-width=256,-fno-tree-loop-vectorize)
 WIDE := -fno-tree-slp-vectorize
@@ -44,10 +40,10 @@ ifneq ($(SAN),)
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -fno-omit-frame-pointer
 endif
 CFLAGS ?= $(OPT) -g
-CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(if $(ONEDNN),-DRD_ONEDNN) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SAN_FLAGS) -fopenmp -fno-math-errno -ffp-contract=fast $(VECTORS) -MMD -MP
 SCALAPACK_LIBS ?= $(shell pkg-config --libs $(PKG_SCALAPACK) 2>/dev/null)
-LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(if $(ONEDNN),-ldnnl) $(LIBS_EXTRA) -lm
+LDLIBS += $(SCALAPACK_LIBS) $(shell pkg-config --libs $(filter-out $(PKG_SCALAPACK),$(PKGS)) 2>/dev/null) $(LIBS_EXTRA) -lm
 
 # Open MPI refuses root and more ranks than cores unless told; harmless elsewhere.
 export OMPI_ALLOW_RUN_AS_ROOT = 1
@@ -61,7 +57,7 @@ export RD_DATA ?= ../shared/data/redis
 SRC := $(filter-out src/cli/main.c,$(wildcard $(LAYERS:%=src/%/*.c)))
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 # The local product is compiled once more for each of these; the processor's own is taken at run time.
-TILES := $(if $(X86),$(if $(filter la,$(LAYERS)),$(patsubst %,$(BUILD)/obj/la/tiles_%.o,v3 v4 bf16)))
+TILES := $(if $(X86),$(if $(filter la,$(LAYERS)),$(patsubst %,$(BUILD)/obj/la/tiles_%.o,v3 v4 bf16 amx)))
 OBJ += $(TILES)
 LIB := $(BUILD)/libredistill.a
 BIN := $(BUILD)/redistill
@@ -81,7 +77,8 @@ $(BUILD)/obj/la/%.o $(BUILD)/obj/nn/%.o $(BUILD)/obj/train/%.o: VECTORS := $(WID
 VECTORS := $(NARROW)
 $(BUILD)/obj/la/tiles_v3.o: VECTORS := $(WIDE) -march=x86-64-v3 -DRD_TILES=rd_tiles_v3 -DRD_TILES_NAME='"avx2"'
 $(BUILD)/obj/la/tiles_v4.o: VECTORS := $(WIDE) -march=x86-64-v4 -DRD_TILES=rd_tiles_v4 -DRD_TILES_NAME='"avx512"'
-$(BUILD)/obj/la/tiles_bf16.o: VECTORS := $(WIDE) -march=x86-64-v4 -mavx512bf16 -DRD_PAIRS
+$(BUILD)/obj/la/tiles_bf16.o: VECTORS := $(WIDE) -march=x86-64-v4 -mavx512bf16 -DRD_PAIRS -DRD_TILES=rd_tiles_bf16 -DRD_TILES_NAME='"avx512_bf16"'
+$(BUILD)/obj/la/tiles_amx.o: VECTORS := $(WIDE) -march=x86-64-v4 -mavx512bf16 -mamx-tile -mamx-bf16 -DRD_PAIRS -DRD_AMX -DRD_TILES=rd_tiles_amx -DRD_TILES_NAME='"amx"'
 $(TILES): src/la/tiles.c | $(BUILD)/git.h
 	@mkdir -p $(@D)
 	$(call run,cc,$@)$(CC) $(CPPFLAGS) -include $(BUILD)/git.h $(ALL_CFLAGS) -c $< -o $@
@@ -196,7 +193,7 @@ info:
 	@printf '%-12s %s\n' version '$(VERSION) ($(GIT))' compiler "$$($(CC) --version 2>/dev/null | head -n 1)" \
 	  cflags '$(ALL_CFLAGS)' mpi "$$($(MPIRUN) --version 2>/dev/null | head -n 1)"
 	@for p in $(PKGS); do printf '%-12s %s\n' "$$p" "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
-	@printf '%-12s %s\n' oneDNN '$(or $(ONEDNN),no)' libraries '$(LDLIBS)'
+	@printf '%-12s %s\n' libraries '$(LDLIBS)'
 
 ## deps: install missing Debian packages (as root on Debian only; elsewhere it only reports);
 ##       DEV=1: also clang-format, clang-tidy and valgrind, for lint and check-valgrind;

@@ -1,10 +1,9 @@
 /* bench */
-/* Matrix products at the shapes of SmolLM2-135M with 2,048 tokens, of decoding with it and of a 5 M
- * parameter model: GFLOP/s of our kernels beside OpenBLAS in float32 and oneDNN in bfloat16, one
- * thread, medians of interleaved rounds, and the share of the square product's rate that the rest
- * is judged by.
+/* Matrix products at the shapes of SmolLM2-135M with 2,048 tokens, of decoding with it, of a 5 M
+ * parameter model and of the quickstart's student: GFLOP/s in float32 of OpenBLAS and of our best
+ * kernels, and of factors rounded to bfloat16 with every set of kernels that this processor has;
+ * one thread, medians of interleaved rounds.
  *
- * oneDNN is given factors that are bfloat16 already; ours are float32 and rounded on the way.
  * OpenBLAS takes the kernels that it picks by itself (OPENBLAS_CORETYPE names others). */
 #include "rd_test.h"
 #include "la/tiles.h"
@@ -25,36 +24,36 @@ static const shape list[] = {
     {"qkv dW", 'N', 'T', 576, 960, 2048},        {"gate, up dW", 'N', 'T', 576, 3072, 2048},
     {"down dW", 'N', 'T', 1536, 576, 2048},      {"head", 'T', 'N', 49152, 256, 576},
     {"head dX", 'N', 'N', 576, 256, 49152},      {"head dW", 'N', 'T', 576, 49152, 256},
-    {"5 M forward", 'T', 'N', 768, 2048, 256},   {"5 M dW", 'N', 'T', 256, 768, 2048}};
-enum { SHAPES = sizeof(list) / sizeof(list[0]), WAYS = 4, ROUNDS = 7 };
+    {"5 M forward", 'T', 'N', 768, 2048, 256},   {"5 M dW", 'N', 'T', 256, 768, 2048},
+    {"student qkv", 'T', 'N', 160, 1024, 96},    {"student gate, up", 'T', 'N', 512, 1024, 96},
+    {"student down", 'T', 'N', 96, 1024, 256},   {"student gate dW", 'N', 'T', 96, 512, 1024}};
+enum { SHAPES = sizeof(list) / sizeof(list[0]), WAYS = 2 + RD_TILES_MAX, ROUNDS = 7 };
 
 static CBLAS_TRANSPOSE transposed(char t)
 {
     return t == 'T' ? CblasTrans : CblasNoTrans;
 }
 
-/* One product in one way; A, B as float32 and as bfloat16. */
-static void compute(int way, const shape *s, const float *A, const float *B, const uint16_t *hA,
-                    const uint16_t *hB, float *C)
+/* One product: by OpenBLAS, in float32, and as bfloat16 by the kernels of list[way - 2]. */
+static void compute(int way, const rd_tiles *const *kernels, const shape *s, const float *A,
+                    const float *B, float *C)
 {
     int64_t lda = s->ta == 'N' ? s->m : s->k, ldb = s->tb == 'N' ? s->k : s->n;
-    const rd_product half = {.m = s->m,
-                             .n = s->n,
-                             .k = s->k,
-                             .alpha = 1,
-                             .A = {.a = hA, .ld = lda, .transposed = s->ta == 'T', .half = true},
-                             .B = {.a = hB, .ld = ldb, .transposed = s->tb == 'T', .half = true},
-                             .C = C,
-                             .ldc = s->m};
-    switch (way) {
-    case 0: rd_gemm_local(s->ta, s->tb, s->m, s->n, s->k, 1, A, lda, B, ldb, 0, C, s->m); break;
-    case 1:
+    const rd_product p = {.m = s->m,
+                          .n = s->n,
+                          .k = s->k,
+                          .alpha = 1,
+                          .A = {.a = A, .ld = lda, .transposed = s->ta == 'T'},
+                          .B = {.a = B, .ld = ldb, .transposed = s->tb == 'T'},
+                          .C = C,
+                          .ldc = s->m};
+    if (way == 0)
         cblas_sgemm(CblasColMajor, transposed(s->ta), transposed(s->tb), rd_int(s->m), rd_int(s->n),
                     rd_int(s->k), 1, A, rd_int(lda), B, rd_int(ldb), 0, C, rd_int(s->m));
-        break;
-    case 2: rd_gemm_bf16(s->ta, s->tb, s->m, s->n, s->k, 1, A, lda, B, ldb, 0, C, s->m); break;
-    default: rd_onednn_bf16(&half);
-    }
+    else if (way == 1)
+        kernels[0]->f32(&p);
+    else
+        kernels[way - 2]->bf16(&p);
 }
 
 static int ascending(const void *a, const void *b)
@@ -63,34 +62,31 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void random_factor(int64_t n, uint64_t id, float **x, uint16_t **h)
+static float *random_factor(int64_t n, uint64_t id)
 {
     rd_rng r = rd_rng_make(1, "products", id, 0);
-    *x = rd_new(float, n);
-    *h = rd_new(uint16_t, n);
-    for (int64_t i = 0; i < n; i++) (*x)[i] = (float)rd_rng_uniform(&r) - 0.5f;
-    rd_halves_from_f32(n, *x, *h);
+    float *x = rd_new(float, n);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)rd_rng_uniform(&r) - 0.5f;
+    return x;
 }
 
 /* Median flop/s of each way. */
-static void measure(const shape *s, int ways, double rate[WAYS])
+static void measure(const shape *s, const rd_tiles *const *kernels, int ways, double rate[WAYS])
 {
-    float *A, *B, *C = rd_new(float, s->m * s->n);
-    uint16_t *hA, *hB;
+    float *A = random_factor(s->m * s->k, 1), *B = random_factor(s->k * s->n, 2);
+    float *C = rd_new(float, s->m * s->n);
     double flops = 2.0 * (double)s->m * (double)s->n * (double)s->k, t[WAYS][ROUNDS];
-    random_factor(s->m * s->k, 1, &A, &hA);
-    random_factor(s->k * s->n, 2, &B, &hB);
     for (int r = 0; r < ROUNDS; r++)
         for (int w = 0; w < ways; w++) {
             double start = rd_time();
-            compute(w, s, A, B, hA, hB, C);
+            compute(w, kernels, s, A, B, C);
             t[w][r] = rd_time() - start;
         }
     for (int w = 0; w < ways; w++) {
         qsort(t[w], ROUNDS, sizeof(double), ascending);
         rate[w] = flops / t[w][ROUNDS / 2];
     }
-    rd_free(A), rd_free(B), rd_free(C), rd_free(hA), rd_free(hB);
+    rd_free(A), rd_free(B), rd_free(C);
 }
 
 /* W^T X with few columns: packed weights. */
@@ -125,19 +121,21 @@ static void decode(bool half)
 
 int main(int argc, char **argv)
 {
-    double square[WAYS] = {0};
+    const rd_tiles *kernels[RD_TILES_MAX];
     rd_test_begin(&argc, &argv);
-    int ways = rd_onednn_works() ? WAYS : WAYS - 1;
-    printf("%-18s %5s %5s %5s %9s %9s %5s %9s %9s %5s\n", "GFLOP/s", "m", "n", "k", "f32",
-           "OpenBLAS", "", "bf16", "oneDNN", "");
+    int ways = 2 + rd_tiles_list(kernels);
+    printf("1: OpenBLAS  2: %s", kernels[0]->says_f32);
+    for (int w = 2; w < ways; w++) printf("  %d: %s", w + 1, kernels[w - 2]->says_bf16);
+    printf("\n%-18s %5s %5s %5s", "GFLOP/s", "m", "n", "k");
+    for (int w = 0; w < ways; w++) printf(" %7d", w + 1);
+    printf("\n");
     for (int i = 0; i < SHAPES; i++) {
         const shape *s = &list[i];
-        double rate[WAYS] = {0};
-        measure(s, ways, rate);
-        if (i == 0) memcpy(square, rate, sizeof(square));
-        printf("%-18s %5d %5d %5d %9.1f %9.1f %4.0f%% %9.1f %9.1f %4.0f%%\n", s->name, (int)s->m,
-               (int)s->n, (int)s->k, 1e-9 * rate[0], 1e-9 * rate[1], 100 * rate[0] / square[0],
-               1e-9 * rate[2], 1e-9 * rate[3], 100 * rate[2] / square[2]);
+        double rate[WAYS];
+        measure(s, kernels, ways, rate);
+        printf("%-18s %5d %5d %5d", s->name, (int)s->m, (int)s->n, (int)s->k);
+        for (int w = 0; w < ways; w++) printf(" %7.1f", 1e-9 * rate[w]);
+        printf("\n");
     }
     decode(false);
     decode(true);

@@ -20,8 +20,6 @@ packages="build-essential pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-
     libcurl4-openssl-dev hdf5-tools perl python3"
 tools="clang-format clang-tidy valgrind"
 [ -n "${DEV:-}" ] && packages="$packages $tools"
-# oneDNN makes use of AMX; the build does without it.
-wanted() { [ "$(uname -m)" != x86_64 ] || echo '#include <dnnl.h>' | mpicc -E -x c - >/dev/null 2>&1; }
 have() {
     command -v mpicc >/dev/null && command -v pkg-config >/dev/null && command -v prove >/dev/null &&
         command -v h5diff >/dev/null && command -v python3 >/dev/null || return 1
@@ -46,20 +44,12 @@ analysis() {
 }
 # A config.mk names what pkg-config does not know: then the build itself is the judge.
 [ -e config.mk ] && [ -z "${DEV:-}" ] && exit 0
-have && wanted && analysis && exit 0
-if have; then
-    [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null ||
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdnnl-dev >/dev/null 2>&1 ||
-        echo "redistill: oneDNN (libdnnl-dev) could not be installed; the build does without it"
-    analysis
-    exit 0
-fi
+have && analysis && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing: $packages" | tr -s ' \n' ' '; echo
     apt-get update -qq
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
-    wanted || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libdnnl-dev >/dev/null || true
     have && analysis && exit 0
 fi
 echo "redistill: warning: some libraries${DEV:+ or tools ($tools)} were not found; see 'make info', name them in config.mk" >&2

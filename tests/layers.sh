@@ -30,7 +30,6 @@ door() { # pattern, layers that may match, what
 }
 door '\bMPI_[A-Z][a-z_]+\(' 'par|io' 'MPI calls'
 door '\b(cblas_|Cblacs_|blacs_[a-z]+_\(|p[sd][a-z]+_\(|openblas_)' 'la' 'BLAS, BLACS, PBLAS or ScaLAPACK'
-door '\bdnnl_' 'la' 'oneDNN'
 door '\b(H5[A-Z][a-z_]+\(|cJSON_)' 'io' 'HDF5 or cJSON'
 door '\bpcre2_' 'text' 'PCRE2'
 door '\butf8proc_' 'text' 'utf8proc'

@@ -157,23 +157,6 @@ static bool same_packed(const problem *p, const rd_tiles *t, bool half)
     return same;
 }
 
-/* oneDNN, which this processor need not be taken for, against the reference. */
-static void test_onednn(void)
-{
-    static const int64_t large[][3] = {{61, 50, 37}, {1100, 9, 777}, {130, 1101, 160}};
-    double worst = 0;
-    for (size_t s = 0; s < sizeof(large) / sizeof(large[0]); s++)
-        for (int type = 0; type < 4; type++) {
-            problem p;
-            problem_make(large[s][0], large[s][1], large[s][2], type, &p);
-            rd_product q = product_of(&p);
-            rd_onednn_bf16(&q);
-            worst = fmax(worst, error_of(&p, true) / sqrt((double)p.k + 1));
-            problem_free(&p);
-        }
-    ok(worst < 3e-6, "oneDNN: all types (%.1e)", worst);
-}
-
 static const int64_t shapes[][3] = {{1, 1, 1},      {61, 50, 37},     {96, 33, 96},   {16, 7, 100},
                                     {23, 1, 600},   {65, 530, 20},    {49, 12, 1031}, {5, 3, 0},
                                     {1000, 9, 777}, {130, 101, 1600}, {48, 8, 2},     {64, 64, 64},
@@ -324,10 +307,6 @@ int main(int argc, char **argv)
         test_kernels(list[i], true);
         test_not_finite(list[i]);
     }
-    if (rd_onednn_works())
-        test_onednn();
-    else
-        skip("no oneDNN that multiplies bfloat16 here");
     test_threads(false);
     test_threads(true);
     test_packed(false);

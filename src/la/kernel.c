@@ -6,25 +6,33 @@
  * (tiles.c), about as fast as the library's best on the shapes of a small transformer, and
  * independent of which kernels the library picks for a processor it does not know.
  *
- * What computes products of bfloat16 factors:
- *
- *   - on a processor with AMX, and oneDNN in the build: oneDNN (onednn.c), but for packed weights,
- *   - on AVX-512 with bfloat16: our own kernel, with that instruction,
- *   - on any other: our own float32 kernel, of rounded factors.
- *
- * On AVX-512 oneDNN is about as fast as ours when it is given bfloat16; from float32, as the
- * factors of training are, it is slower by a tenth to a third (bench_products).  AMX has more to
- * give. */
+ * Products of bfloat16 factors are computed with AMX, with AVX-512's instruction for them, or else
+ * in float32 from rounded factors.  All three round to the nearest and sum in float32, in their own
+ * order: their results differ in the last bits. */
 #include "tiles.h"
 
 #include <cblas.h>
 #include <omp.h>
 #include <string.h>
+#ifdef RD_TILES_X86
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* Below this a thread is not worth waking. */
 static const double LEAST_FLOPS = 2e6;
 
 /* ---------------------------------------------------------------- instruction sets */
+
+#ifdef RD_TILES_X86
+/* Linux gives a process the tile registers when it asks for them. */
+static bool amx_allowed(void)
+{
+    enum { REQUEST = 0x1023, TILES = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+           syscall(SYS_arch_prctl, REQUEST, TILES) == 0;
+}
+#endif
 
 int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX])
 {
@@ -34,8 +42,12 @@ int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX])
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (v4 && __builtin_cpu_supports("avx512bf16")) list[n++] = &rd_tiles_bf16;
+    bool bf16 = v4 && __builtin_cpu_supports("avx512bf16");
+    bool slow = __builtin_cpu_is("intel"); /* 0.7 of float32's rate (bench_products) */
+    if (bf16 && amx_allowed()) list[n++] = &rd_tiles_amx;
+    if (bf16 && !slow) list[n++] = &rd_tiles_bf16;
     if (v4) list[n++] = &rd_tiles_v4;
+    if (bf16 && slow) list[n++] = &rd_tiles_bf16;
     if (v3) list[n++] = &rd_tiles_v3;
 #endif
     list[n++] = &rd_tiles_base;
@@ -123,23 +135,6 @@ static void run(const rd_product *p, const rd_tiles *t, void (*product)(const rd
     }
 }
 
-/* oneDNN does not say what its sums depend on: parts of one size, whatever the number of threads.
- */
-static void run_onednn(const rd_product *p)
-{
-    enum { PART = 1024 };
-    int64_t down = tiles_of(p->m, PART), across = tiles_of(p->n, PART);
-    int threads = omp_in_parallel() ? 1 : rd_threads();
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-    for (int64_t i = 0; i < down * across; i++) {
-        int64_t row = i % down * PART, col = i / down * PART;
-        int64_t end = row + PART < p->m ? row + PART : p->m;
-        int64_t last = col + PART < p->n ? col + PART : p->n;
-        const rd_product part = part_of(p, row, end, col, last);
-        rd_onednn_bf16(&part);
-    }
-}
-
 /* ---------------------------------------------------------------- products */
 
 void rd_tiles_f32(const rd_product *p)
@@ -151,11 +146,7 @@ void rd_tiles_f32(const rd_product *p)
 void rd_tiles_half(const rd_product *p)
 {
     const rd_tiles *t = best();
-    if (p->m <= 0 || p->n <= 0) return;
-    if (rd_onednn_suits(p))
-        run_onednn(p);
-    else
-        run(p, t, t->bf16);
+    if (p->m > 0 && p->n > 0) run(p, t, t->bf16);
 }
 
 static rd_product plain(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
@@ -204,7 +195,6 @@ void rd_la_use_bf16(rd_grid *g, bool on)
 
 const char *rd_la_kernels(const rd_grid *g)
 {
-    if (g->bf16 && rd_onednn_has_amx()) return "bf16, AMX by oneDNN; packed weights avx512_bf16";
     return g->bf16 ? best()->says_bf16 : best()->says_f32;
 }
 

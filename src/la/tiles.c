@@ -9,7 +9,8 @@
  *
  * All of this is in units of 32 bits.  One is a float, or, with RD_PAIRS, two bfloat16 that follow
  * each other along k, whose two products one instruction adds to a float32 sum.  Without that
- * instruction bfloat16 factors are floats that are rounded when they are brought.
+ * instruction bfloat16 factors are floats that are rounded when they are brought.  With RD_AMX too,
+ * one instruction adds 16 such units of 16 rows and 16 columns.
  *
  * The vector types are GCC's (also Clang's); the compiler maps them to what the machine has. */
 #include "tiles.h"
@@ -23,7 +24,9 @@
 /* PASS: columns of B that are brought at a time beside a block of A.
  * The tile leaves several registers free: where one is short, the compiler spills sums and loses up
  * to half of the speed. */
-#ifdef __AVX512F__
+#ifdef RD_AMX
+enum { LANES = 16, MV = 2, NR = 32, PASS = 96, BLOCK_BYTES = 576 << 10 };
+#elif defined(__AVX512F__)
 enum { LANES = 16, MV = 3, NR = 6, PASS = 48, BLOCK_BYTES = 576 << 10 };
 #elif defined(__AVX__)
 enum { LANES = 8, MV = 2, NR = 5, PASS = 40, BLOCK_BYTES = 240 << 10 };
@@ -37,9 +40,15 @@ enum { STEP = 2 }; /* indices of k in a unit */
 #else
 enum { STEP = 1 };
 #endif
+/* DEPTH: to a multiple of so many units k is filled up with zeros; THIN: columns of a tile of one
+ * vector; LOOKS_AHEAD: is asking for the next part of B while tiles are computed worth it? */
+#ifdef RD_AMX
+enum { DEPTH = LANES, THIN = NR, LOOKS_AHEAD = 0 };
+#else
+enum { DEPTH = 1, THIN = 2 * NR, LOOKS_AHEAD = 1 };
+#endif
 enum {
     MR = MV * LANES, /* rows per tile */
-    THIN = 2 * NR,   /* columns of a tile of one vector */
     KC = 640 / STEP, /* units of k at a time, at most */
     BLOCK = BLOCK_BYTES / 4
 };
@@ -62,6 +71,100 @@ typedef struct operand {
 } operand;
 
 /* ---------------------------------------------------------------- the tile */
+
+#ifdef RD_AMX
+/* Eight registers of 16 rows of 16 units.  Four hold sums, a column of C in each row; two the
+ * panels' units, 16 steps of k, a step in each row; two the columns of B, one in each row. */
+static __thread int64_t columns_ready; /* for which the registers of this thread are laid out */
+
+static void columns_lay_out(int64_t nr)
+{
+    enum { BYTES = 4 * LANES };
+    typedef struct layout {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } layout;
+    if (nr == columns_ready) return;
+    uint8_t first = (uint8_t)(nr < LANES ? nr : LANES);
+    uint8_t second = (uint8_t)(nr > LANES ? nr - LANES : 1);
+    const layout l = {
+        .palette = 1,
+        .bytes = {BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES},
+        .rows = {first, first, second, second, LANES, LANES, first, second},
+    };
+    _tile_loadconfig(&l);
+    columns_ready = nr;
+}
+
+INLINE void columns_release(void)
+{
+    if (columns_ready > 0) _tile_release();
+    columns_ready = 0;
+}
+
+/* nr columns of C from their sums. */
+static __attribute__((noinline)) void count_in(int64_t nr, int mv, const float *sum, float alpha,
+                                               float beta, float *c, int64_t ldc)
+{
+    for (int64_t j = 0; j < nr; j++)
+        for (int i = 0; i < mv; i++) {
+            vec s = *(const vec *)(sum + j * MR + i * LANES);
+            vec *out = (vec *)(c + j * ldc + i * LANES);
+            *out = beta == 0 ? s * alpha : s * alpha + *out * beta;
+        }
+}
+
+/* One tile; mv and whether it has more than LANES columns are compile-time constants. */
+INLINE void tile(const int mv, const bool wide, int64_t nr, int64_t k, const float *a, int64_t lda,
+                 operand B, float alpha, float beta, float *c, int64_t ldc)
+{
+    const int64_t step_a = 4 * lda, step_b = 4 * B.bj;
+    const float *b = B.b, *second = B.b + LANES * B.bj;
+    const bool direct = alpha == 1 && (beta == 0 || beta == 1);
+    columns_lay_out(nr);
+    if (direct && beta == 1) {
+        _tile_loadd(0, c, 4 * ldc);
+        if (mv > 1) _tile_loadd(1, c + LANES, 4 * ldc);
+        if (wide) _tile_loadd(2, c + LANES * ldc, 4 * ldc);
+        if (wide && mv > 1) _tile_loadd(3, c + LANES * ldc + LANES, 4 * ldc);
+    } else {
+        _tile_zero(0);
+        if (mv > 1) _tile_zero(1);
+        if (wide) _tile_zero(2);
+        if (wide && mv > 1) _tile_zero(3);
+    }
+    for (int64_t p = 0; p < k; p += DEPTH) {
+        _tile_loadd(6, b + p, step_b);
+        _tile_loadd(4, a + p * lda, step_a);
+        _tile_dpbf16ps(0, 6, 4);
+        if (mv > 1) _tile_loadd(5, a + p * lda + LANES, step_a);
+        if (mv > 1) _tile_dpbf16ps(1, 6, 5);
+        if (wide) _tile_loadd(7, second + p, step_b);
+        if (wide) _tile_dpbf16ps(2, 7, 4);
+        if (wide && mv > 1) _tile_dpbf16ps(3, 7, 5);
+    }
+    float sum[MR * NR] __attribute__((aligned(64)));
+    float *to = direct ? c : sum;
+    const int64_t ld = direct ? ldc : MR;
+    _tile_stored(0, to, 4 * ld);
+    if (mv > 1) _tile_stored(1, to + LANES, 4 * ld);
+    if (wide) _tile_stored(2, to + LANES * ld, 4 * ld);
+    if (wide && mv > 1) _tile_stored(3, to + LANES * ld + LANES, 4 * ld);
+    if (!direct) count_in(nr, mv, sum, alpha, beta, c, ldc);
+}
+
+INLINE void tile_columns(const int mv, const bool along_k, int64_t nr, int64_t k, const float *a,
+                         int64_t lda, operand B, float alpha, float beta, float *c, int64_t ldc)
+{
+    (void)along_k;
+    if (nr > LANES)
+        tile(mv, true, nr, k, a, lda, B, alpha, beta, c, ldc);
+    else
+        tile(mv, false, nr, k, a, lda, B, alpha, beta, c, ldc);
+}
+#else
+INLINE void columns_release(void) {}
 
 INLINE vec multiply_add(vec a, float b, vec sum)
 {
@@ -134,6 +237,7 @@ INLINE void tile_columns(const int mv, const bool along_k, int64_t nr, int64_t k
             tile(mv, 1, along_k, k, a, lda, rest, alpha, beta, out, ldc);
     }
 }
+#endif
 
 typedef void tile_fn(int64_t nr, int64_t k, const float *a, int64_t lda, operand B, float alpha,
                      float beta, float *c, int64_t ldc);
@@ -162,17 +266,16 @@ static void panel_tile(int64_t rows, int64_t nr, int64_t k, float alpha, const f
     static tile_fn *const across[] = {tile_1_across, tile_2_across, tile_3_across};
     int64_t mv = (rows + LANES - 1) / LANES;
     tile_fn *compute = B.bk == 1 ? along[mv - 1] : across[mv - 1];
-    float edge[MR * THIN];
+    float edge[MR * THIN]; /* rows beyond are computed from whatever is there */
     if (rows % LANES == 0) {
         compute(nr, k, a, lda, B, alpha, beta, c, ldc);
         return;
     }
-    compute(nr, k, a, lda, B, alpha, 0, edge, MR);
+    for (int64_t j = 0; j < nr && beta != 0; j++)
+        memcpy(edge + j * MR, c + j * ldc, (size_t)rows * sizeof(float));
+    compute(nr, k, a, lda, B, alpha, beta, edge, MR);
     for (int64_t j = 0; j < nr; j++)
-        for (int64_t i = 0; i < rows; i++) {
-            float *o = &c[j * ldc + i];
-            *o = edge[j * MR + i] + (beta == 0 ? 0 : beta * *o);
-        }
+        memcpy(c + j * ldc, edge + j * MR, (size_t)rows * sizeof(float));
 }
 
 /* ---------------------------------------------------------------- bringing factors */
@@ -345,7 +448,7 @@ INLINE void pack(const source s, const rd_factor *A, int64_t i, int64_t rows, in
             int64_t ld = panel_width(n);
             float *out = to + r * units + u * ld;
             for (int64_t v = 0; v < ld; v += LANES)
-                *(vec *)(out + v) = bring_across(s, A, at + r + v, p + 1 < k, n - v);
+                *(vec *)(out + v) = bring_across(s, A, at + r + v, p + 1 < k, p < k ? n - v : 0);
         }
     }
 }
@@ -396,7 +499,7 @@ static ahead look_ahead(const rd_factor *B, int64_t j, int64_t cols, int64_t fir
     int64_t size = B->half ? 2 : 4;
     bool along = !B->transposed;
     ahead next = {.step = B->ld * size};
-    if (cols <= 0) return next;
+    if (cols <= 0 || !LOOKS_AHEAD) return next;
     next.at = (const char *)B->a + (along ? j * B->ld + first : first * B->ld + j) * size;
     next.runs = along ? cols : np;
     next.bytes = (along ? np : cols) * size;
@@ -479,17 +582,23 @@ INLINE operand bring_columns(const source s, const rd_product *p, const stretch 
     return (operand){b + j * B->ld + k->q, 1, B->ld};
 }
 
+static int64_t units_of(int64_t k)
+{
+    return (k + STEP * DEPTH - 1) / (STEP * DEPTH) * DEPTH;
+}
+
 /* Units of k > 0 in a stretch: all are of even size but the last, which may be shorter. */
 static int64_t stretch_units(int64_t k)
 {
-    int64_t units = (k + STEP - 1) / STEP, stretches = (units + KC - 1) / KC;
-    return (units + stretches - 1) / stretches;
+    int64_t units = units_of(k), stretches = (units + KC - 1) / KC;
+    int64_t deep = stretches * DEPTH;
+    return (units + deep - 1) / deep * DEPTH;
 }
 
 INLINE void product(const source sa, const source sb, const rd_product *p)
 {
     float stay[BLOCK] __attribute__((aligned(64))), pass[PASS * KC] __attribute__((aligned(64)));
-    int64_t units = (p->k + STEP - 1) / STEP, kc = stretch_units(p->k);
+    int64_t units = units_of(p->k), kc = stretch_units(p->k);
     int64_t mc = BLOCK / kc / MR * MR;
     bool a_in_place =
         sa == AS_IS && !p->A.transposed && !p->A.packed && p->m % LANES == 0 && p->n <= 2 * NR;
@@ -509,6 +618,7 @@ INLINE void product(const source sa, const source sb, const rd_product *p)
             }
         }
     }
+    columns_release();
 }
 
 static void scale_only(const rd_product *p)
@@ -527,12 +637,12 @@ static void scale_only(const rd_product *p)
 static int64_t own_pack_size(int64_t m, int64_t k, int64_t *width)
 {
     *width = panel_width(m);
-    return *width * ((k + STEP - 1) / STEP);
+    return *width * units_of(k);
 }
 
 INLINE void pack_all(const source s, const rd_factor *A, int64_t m, int64_t k, float *to)
 {
-    int64_t units = (k + STEP - 1) / STEP, kc = stretch_units(k), width = panel_width(m);
+    int64_t units = units_of(k), kc = stretch_units(k), width = panel_width(m);
     for (int64_t q = 0; q < units; q += kc)
         for (int64_t i = 0, n = least(kc, units - q); i < m; i += MR)
             pack(s, A, i, least(MR, m - i), q, n, k, to + q * width + i * n);
@@ -577,8 +687,10 @@ static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float 
         pack_all(ROUNDED, A, m, k, to);
 }
 
-const rd_tiles rd_tiles_bf16 = {"f32, avx512", "bf16, avx512_bf16", MR,      NR, f32,
-                                bf16,          pack_size,           pack_for};
+/* Parts begin where a tile does, here and in v4. */
+enum { V4_MR = 3 * LANES, PART = MR % V4_MR == 0 ? MR : MR * V4_MR / LANES };
+const rd_tiles RD_TILES = {"f32, avx512", "bf16, " RD_TILES_NAME, PART, NR, f32, bf16, pack_size,
+                           pack_for};
 #else
 static void f32(const rd_product *p)
 {

@@ -44,19 +44,12 @@ extern const rd_tiles rd_tiles_base; /* what the whole build is compiled for */
 extern const rd_tiles rd_tiles_v3;   /* AVX2 and FMA */
 extern const rd_tiles rd_tiles_v4;   /* AVX-512 */
 extern const rd_tiles rd_tiles_bf16; /* AVX-512 with bfloat16; its f32 is v4's */
+extern const rd_tiles rd_tiles_amx;  /* AMX with bfloat16, likewise */
 #endif
 
 /* Those that this processor can run, best first.  Returns their number. */
-enum { RD_TILES_MAX = 4 };
+enum { RD_TILES_MAX = 5 };
 int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX]);
-
-/* oneDNN (onednn.c): is it in the build and does it multiply bfloat16 on this processor, has that
- * AMX, and is a product of bfloat16 factors one for it; the product, which does not share it among
- * threads. */
-bool rd_onednn_works(void);
-bool rd_onednn_has_amx(void);
-bool rd_onednn_suits(const rd_product *p);
-void rd_onednn_bf16(const rd_product *p);
 
 /* By the best kernels, shared by threads.  half: factors are rounded to bfloat16. */
 void rd_tiles_f32(const rd_product *p);
