@@ -13,6 +13,7 @@
 
 #include <cblas.h>
 #include <omp.h>
+#include <stdatomic.h>
 #include <string.h>
 #ifdef RD_TILES_X86
 #include <sys/syscall.h>
@@ -25,12 +26,17 @@ static const double LEAST_FLOPS = 2e6;
 /* ---------------------------------------------------------------- instruction sets */
 
 #ifdef RD_TILES_X86
-/* Linux gives a process the tile registers when it asks for them. */
+/* Linux gives a process the tile registers when it asks for them, which it does once. */
 static bool amx_allowed(void)
 {
     enum { REQUEST = 0x1023, TILES = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
-    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-           syscall(SYS_arch_prctl, REQUEST, TILES) == 0;
+    enum { NOT_ASKED, YES, NO };
+    static atomic_int answer = NOT_ASKED;
+    if (answer == NOT_ASKED) {
+        bool has = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
+        answer = has && syscall(SYS_arch_prctl, REQUEST, TILES) == 0 ? YES : NO;
+    }
+    return answer == YES;
 }
 #endif
 
