@@ -77,6 +77,13 @@ typedef struct operand {
  * panels' units, 16 steps of k, a step in each row; two the columns of B, one in each row. */
 static __thread int64_t columns_ready; /* for which the registers of this thread are laid out */
 
+/* What was written to memory is there before the tile instructions read it: to GCC 12 they read a
+ * pointer's worth or nothing. */
+INLINE void written(const void *to)
+{
+    __asm__ volatile("" : : "r"(to) : "memory");
+}
+
 static void columns_lay_out(int64_t nr)
 {
     enum { BYTES = 4 * LANES };
@@ -93,6 +100,7 @@ static void columns_lay_out(int64_t nr)
         .bytes = {BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES, BYTES},
         .rows = {first, first, second, second, LANES, LANES, first, second},
     };
+    written(&l);
     _tile_loadconfig(&l);
     columns_ready = nr;
 }
@@ -123,6 +131,7 @@ INLINE void tile(const int mv, const bool wide, int64_t nr, int64_t k, const flo
     const float *b = B.b, *second = B.b + LANES * B.bj;
     const bool direct = alpha == 1 && (beta == 0 || beta == 1);
     columns_lay_out(nr);
+    written(c);
     if (direct && beta == 1) {
         _tile_loadd(0, c, 4 * ldc);
         if (mv > 1) _tile_loadd(1, c + LANES, 4 * ldc);
