@@ -220,7 +220,8 @@ static void text_all(const run_plan *r, rd_buf *out)
 {
     const cost_machine *m = &r->machine;
     const cost_plan *p = r->n > 0 ? &r->stage[0].plan : NULL;
-    rd_buf_printf(out, "plan     machine: %s (%s)", m->name, m->measured ? "measured" : "assumed");
+    rd_buf_printf(out, "plan     machine: %s (%s)", m->name,
+                  m->measured ? "measured" : "assumed: redistill calibrate measures yours");
     if (p)
         rd_buf_printf(out, "; %d node%s of up to %d ranks on %d cores", p->nodes,
                       p->nodes == 1 ? "" : "s", p->ranks_on_node, m->cores_per_node);

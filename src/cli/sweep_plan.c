@@ -190,7 +190,8 @@ static void text_cost(const planner *p, const sums *t, rd_buf *out)
                       (long long)t->longest_member, p->s->member[t->longest_member].label);
     rd_buf_printf(out, "; at most %.1f MB a rank\n", t->bytes * 1e-6);
     rd_buf_printf(out, "         by %s (%s); teaching and evaluation come on top\n",
-                  t->any->machine, t->any->measured ? "measured" : "assumed");
+                  t->any->machine,
+                  t->any->measured ? "measured" : "assumed: redistill calibrate measures yours");
     if (t->unknown > 0)
         rd_buf_printf(out,
                       "         %lld member%s train by epochs, whose length is not known "
