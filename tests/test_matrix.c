@@ -26,6 +26,12 @@ static void test_dealing(rd_grid *g, int64_t m, int64_t n, int64_t mb, int64_t n
     rd_sum_i64(&g->tp, owners, m * n);
     for (int64_t k = 0; k < m * n; k++) wrong += owners[k] != 1;
     is_i64(wrong, 0, "every element has one owner");
+    int64_t here = 0;
+    for (int64_t i = 0; i < m; i++) {
+        int64_t li = rd_mat_local_row(&A, i);
+        if (li >= 0) here += rd_mat_global_row(&A, li) == i;
+    }
+    is_i64(here, A.lm, "local rows are found by their global ones");
     fill(&A);
     double norm2, want = 0;
     for (int64_t j = 0; j < n; j++)

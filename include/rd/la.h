@@ -56,6 +56,7 @@ int rd_dealt_owner(int64_t i, int64_t nb, int np);
 int64_t rd_dealt_place(int64_t i, int64_t nb, int np);
 int64_t rd_mat_global_row(const rd_mat *A, int64_t li); /* global index of a local row / column */
 int64_t rd_mat_global_col(const rd_mat *A, int64_t lj);
+int64_t rd_mat_local_row(const rd_mat *A, int64_t i); /* of a global one; -1: another rank has it */
 
 /* C = alpha op(A) op(B) + beta C;  ta, tb: 'N' or 'T'.
  * Collective on the replica.  Shapes are checked (RD_EINTERNAL).  2 m n k flops / ranks.

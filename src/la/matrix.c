@@ -109,6 +109,12 @@ int64_t rd_mat_global_col(const rd_mat *A, int64_t lj)
     return (lj / A->nb * A->grid->cols + A->grid->my_col) * A->nb + lj % A->nb;
 }
 
+int64_t rd_mat_local_row(const rd_mat *A, int64_t i)
+{
+    if (rd_dealt_owner(i, A->mb, A->grid->rows) != A->grid->my_row) return -1;
+    return rd_dealt_place(i, A->mb, A->grid->rows);
+}
+
 int rd_mat_norm2(const rd_mat *A, double *norm2)
 {
     enum { LANES = 8 };

@@ -85,11 +85,10 @@ static int init_pissa(const rd_model *model, rd_adapted *p)
         float factor = (float)value[rd_mat_global_col(&p->a, j)];
         for (int64_t i = 0; i < p->a.lm; i++) p->a.a[j * p->a.ld + i] *= factor;
     }
-    for (int64_t j = 0; j < D.ln; j++)
-        for (int64_t i = 0; i < D.lm; i++) {
-            int64_t k = rd_mat_global_col(&D, j);
-            if (rd_mat_global_row(&D, i) == k) D.a[j * D.ld + i] = (float)value[k];
-        }
+    for (int64_t j = 0; j < D.ln; j++) {
+        int64_t k = rd_mat_global_col(&D, j), i = rd_mat_local_row(&D, k);
+        if (i >= 0) D.a[j * D.ld + i] = (float)value[k];
+    }
     RD_TRY(rd_gemm('N', 'T', 1, &D, &V, 0, &p->b));
 done:
     rd_mat_free(&V);

@@ -217,11 +217,10 @@ static int polynomial(const rd_mat *A, rd_mat *P)
     RD_TRY(symmetric_product('N', 'N', A, A, P));
 #pragma omp parallel for num_threads(rd_threads()) schedule(static) if (A->lm * A->ln > 2 * BLOCK)
     for (int64_t j = 0; j < A->ln; j++) {
-        int64_t column = rd_mat_global_col(A, j);
+        int64_t diagonal = rd_mat_local_row(A, rd_mat_global_col(A, j));
         float *to = P->a + j * P->ld;
         combine(A->lm, b, c, A->a + j * A->ld, to);
-        for (int64_t i = 0; i < A->lm; i++)
-            if (rd_mat_global_row(A, i) == column) to[i] += a;
+        if (diagonal >= 0) to[diagonal] += a;
     }
 done:
     return rc;
