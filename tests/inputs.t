@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The configs and sweeps of inputs/ are what the program takes today: every one is validated or planned.
-# Those of the official task files need RD_DATA; those of a model that is not there must say so, and no more.
+# Those of the official task files need RD_DATA; those of a model or a sweep that is not there must say so, and no more.
 set -u
 . tests/shell.sh
 is_base() { grep -q "\"base\": *\"${1##*/}\"" inputs/sweeps/*.json; }
@@ -27,8 +27,8 @@ for f in inputs/sweeps/*.json; do
     is_base "$f" && continue
     cd "$T" && run 1 sweep plan "$top/$f"
     cd "$top" || exit 1
-    if [ $status != 0 ] && grep -q '"base":.*adapter-base' "$f"; then
-        grep -q 'runs/quickstart/.*: No such file' "$T/out" "$T/err"
+    if [ $status != 0 ] && grep -q '"base":.*adapter-base\|"model.base"' "$f"; then
+        grep -q '\(runs/quickstart\|sweeps/student_rate\)/.*: No such file' "$T/out" "$T/err"
         ok $? "$f: $(grep -hm 1 'No such file' "$T/out" "$T/err" | sed 's/^ *//')"
     else
         good "$f: $(sed -n 's/^sweep  *[^:]*: \([0-9]* members\).*/\1/p' "$T/out")"

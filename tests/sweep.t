@@ -269,6 +269,11 @@ mkdir -p "$T/tree/runs/quickstart/arms/imitation/checkpoints"
 cp -r inputs "$T/tree/"
 cp "$M/0000/tokenizer.json" "$T/tree/runs/quickstart/"
 cp "$M/0000/arms/imitation/checkpoints/sft-final.h5" "$T/tree/runs/quickstart/arms/imitation/checkpoints/"
+for m in 0002 0003 0008 0009 0014 0015 0020 0021; do
+    mkdir -p "$T/tree/sweeps/student_rate/members/$m/arms/sft/checkpoints"
+    cp "$M/0000/tokenizer.json" "$T/tree/sweeps/student_rate/members/$m/"
+    cp "$M/0000/arms/imitation/checkpoints/sft-final.h5" "$T/tree/sweeps/student_rate/members/$m/arms/sft/checkpoints/"
+done
 cd "$T/tree" || exit
 for f in inputs/sweeps/*.json; do
     case $f in *base.json) continue ;; esac
