@@ -21,7 +21,12 @@ void rd_la_use_panels(rd_grid *g, bool on);
 /* Mixed products (rd_gemm_mixed and those that say so) from now on with factors rounded to bfloat16
  * and sums in float32, or all in float32 (at first).  Local, the same on every rank. */
 void rd_la_use_bf16(rd_grid *g, bool on);
-/* What computes them on this processor: "bf16, avx512_bf16". */
+/* Which kernels compute local products from now on: "amx", "avx512_bf16", "avx512", "avx2", "base"
+ * (what the build was compiled for), or "auto", which before this each rank does by itself: the
+ * best that the processors of all ranks have.  Collective on world; RD_EINPUT: some rank has not
+ * those. */
+int rd_la_use_kernels(const rd_comm *world, const char *name);
+/* What computes mixed products: "bf16, avx512_bf16". */
 const char *rd_la_kernels(const rd_grid *g);
 const char *rd_la_describe(void); /* "OpenBLAS 0.3.21 ... Cooperlake ...", as the library says */
 

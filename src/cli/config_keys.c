@@ -21,6 +21,7 @@ static const config_key run_keys[] = {
     {"grid.threads", KEY_INT, "1", 1, 1024, NULL, "threads per rank; they change no result"},
     {"grid.products", KEY_ENUM, "\"panels\"", 0, 0, "panels|pblas", "products on grids larger than 1 x 1: our own panels, or PBLAS alone"},
     {"compute", KEY_ENUM, "\"f32\"", 0, 0, "f32|bf16", "products of all passes: in float32, or of factors rounded to bfloat16 with float32 sums; weights and optimiser stay float32"},
+    {"kernels", KEY_ENUM, "\"auto\"", 0, 0, "auto|amx|avx512_bf16|avx512|avx2|base", "instructions of products within a rank; each sums in its own order; auto: the best that the processors of all ranks have"},
     {"machine.file", KEY_TEXT, "\"\"", 0, 0, NULL, "constants of the machine that validate plans for (redistill calibrate writes them); empty: careful defaults"},
     {"machine.ranks_per_node", KEY_INT, "0", 0, 1e6, NULL, "0: as the file says"},
     {"plan.row_tokens", KEY_INT, "0", 0, 1e6, NULL, "mean length of a sequence that validate reckons with; 0: half of max_len"},

@@ -412,6 +412,7 @@ int job_begin(job *j, const char *config_path, int n_sets, const char *const *se
     RD_TRY(known ? check_models(j) : find_files(j));
     RD_TRY(make_grid(j));
     RD_TRY(rd_la_attach(j->grid, (int)config_int(s, "grid.threads")));
+    if (!j->validate) RD_TRY(rd_la_use_kernels(&world, config_text(s, "kernels")));
     rd_la_use_bf16(j->grid, strcmp(config_text(s, "compute"), "bf16") == 0);
     rd_la_use_panels(j->grid, strcmp(config_text(s, "grid.products"), "panels") == 0);
     const char *prompts = config_text(s, "prompts");

@@ -60,11 +60,63 @@ int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX])
     return n;
 }
 
+static const rd_tiles *const every[] = {&rd_tiles_base,
+#ifdef RD_TILES_X86
+                                        &rd_tiles_v3, &rd_tiles_v4, &rd_tiles_bf16, &rd_tiles_amx
+#endif
+};
+enum { EVERY = sizeof every / sizeof *every };
+
+static int place_of(const rd_tiles *t)
+{
+    int i = 0;
+    while (every[i] != t) i++;
+    return i;
+}
+
+const rd_tiles *rd_tiles_common(const rd_comm *c, const rd_tiles *const *list, int n)
+{
+    int64_t ranks[EVERY] = {0}, choice = 0;
+    for (int i = 0; i < n; i++) ranks[place_of(list[i])]++;
+    rd_sum_i64(c, ranks, EVERY);
+    for (int i = n - 1; i >= 0 && c->rank == 0; i--)
+        if (ranks[place_of(list[i])] == c->size) choice = place_of(list[i]);
+    rd_bcast(c, &choice, sizeof choice, 0);
+    return every[choice];
+}
+
+static const rd_tiles *chosen; /* for all ranks, once they have asked */
+
 static const rd_tiles *best(void)
 {
     const rd_tiles *list[RD_TILES_MAX];
+    if (chosen != NULL) return chosen;
     rd_tiles_list(list);
     return list[0];
+}
+
+int rd_la_use_kernels(const rd_comm *world, const char *name)
+{
+    int rc = RD_OK;
+    const rd_tiles *list[RD_TILES_MAX], *named = NULL;
+    int n = rd_tiles_list(list);
+    if (strcmp(name, "auto") == 0) {
+        chosen = rd_tiles_common(world, list, n);
+        if (chosen != list[0])
+            rd_info("kernels: %s, not %s, which some ranks have not", chosen->name, list[0]->name);
+        goto done;
+    }
+    for (int i = 0; i < n; i++)
+        if (strcmp(list[i]->name, name) == 0) named = list[i];
+    int64_t without = named == NULL;
+    rd_sum_i64(world, &without, 1);
+    if (without > 0)
+        RD_FAIL(RD_EINPUT, "kernels: the processor%s of %lld of %d rank%s cannot run %s",
+                without == 1 ? "" : "s", (long long)without, world->size,
+                world->size == 1 ? "" : "s", name);
+    chosen = named;
+done:
+    return rc;
 }
 
 /* ---------------------------------------------------------------- threads */

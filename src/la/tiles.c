@@ -698,8 +698,8 @@ static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float 
 
 /* Parts begin where a tile does, here and in v4. */
 enum { V4_MR = 3 * LANES, PART = MR % V4_MR == 0 ? MR : MR * V4_MR / LANES };
-const rd_tiles RD_TILES = {"f32, avx512", "bf16, " RD_TILES_NAME, PART, NR, f32, bf16, pack_size,
-                           pack_for};
+const rd_tiles RD_TILES = {
+    RD_TILES_NAME, "f32, avx512", "bf16, " RD_TILES_NAME, PART, NR, f32, bf16, pack_size, pack_for};
 #else
 static void f32(const rd_product *p)
 {
@@ -741,14 +741,11 @@ static void pack_for(const rd_factor *A, int64_t m, int64_t k, bool half, float 
 
 #ifndef RD_TILES
 #define RD_TILES rd_tiles_base
-#define RD_TILES_NAME "the build's own instructions"
+#define RD_TILES_NAME "base"
+#define SAID "the build's own instructions"
+#else
+#define SAID RD_TILES_NAME
 #endif
-const rd_tiles RD_TILES = {"f32, " RD_TILES_NAME,
-                           "bf16, rounded for " RD_TILES_NAME,
-                           MR,
-                           NR,
-                           f32,
-                           bf16,
-                           pack_size,
-                           pack_for};
+const rd_tiles RD_TILES = {
+    RD_TILES_NAME, "f32, " SAID, "bf16, rounded for " SAID, MR, NR, f32, bf16, pack_size, pack_for};
 #endif

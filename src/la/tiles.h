@@ -30,6 +30,7 @@ typedef struct rd_product {
 /* The kernels of one instruction set.  An element of C depends, bit for bit, on its row of op(A),
  * its column of op(B), k, alpha and beta alone. */
 typedef struct rd_tiles {
+    const char *name;                  /* "avx512" */
     const char *says_f32, *says_bf16;  /* "f32, avx512" */
     int rows, cols;                    /* of a tile: threads share a product between tiles */
     void (*f32)(const rd_product *p);  /* float32 factors as they are */
@@ -50,6 +51,8 @@ extern const rd_tiles rd_tiles_amx;  /* AMX with bfloat16, likewise */
 /* Those that this processor can run, best first.  Returns their number. */
 enum { RD_TILES_MAX = 5 };
 int rd_tiles_list(const rd_tiles *list[RD_TILES_MAX]);
+/* The first of rank 0's list that stands in the list of every rank.  Collective on c. */
+const rd_tiles *rd_tiles_common(const rd_comm *c, const rd_tiles *const *list, int n);
 
 /* By the best kernels, shared by threads.  half: factors are rounded to bfloat16. */
 void rd_tiles_f32(const rd_product *p);
