@@ -22,9 +22,9 @@ void rd_la_use_panels(rd_grid *g, bool on);
  * and sums in float32, or all in float32 (at first).  Local, the same on every rank. */
 void rd_la_use_bf16(rd_grid *g, bool on);
 /* Which kernels compute local products from now on: "amx", "avx512_bf16", "avx512", "avx2", "base"
- * (what the build was compiled for), or "auto", which before this each rank does by itself: the
- * best that the processors of all ranks have.  Collective on world; RD_EINPUT: some rank has not
- * those. */
+ * (what the build was compiled for), or "auto", the best that the processors of all ranks have.
+ * Until this is called each rank takes its own best.  Collective on world; RD_EINPUT: the processor
+ * of some rank has not those named. */
 int rd_la_use_kernels(const rd_comm *world, const char *name);
 /* What computes mixed products: "bf16, avx512_bf16". */
 const char *rd_la_kernels(const rd_grid *g);
