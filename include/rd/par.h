@@ -37,6 +37,10 @@ void rd_par_end(void);
 rd_comm rd_comm_world(void);
 rd_comm rd_comm_self(void);
 _Noreturn void rd_par_abort(int status);
+/* The end after RD_EIO: without MPI_Finalize, in which HDF5 would close files that it can no longer
+ * write and may crash or wait.  All ranks call it; rank 0 ends the job and the others only wait for
+ * that, so that mpirun has rank 0's status. */
+_Noreturn void rd_par_abandon(int status);
 /* Ranks of c on my node (that share its memory), and those that are as many-th on theirs as I am on
  * mine.  Collective on c; freed by rd_comm_free, which is Collective on them. */
 void rd_comm_nodes(const rd_comm *c, rd_comm *node, rd_comm *across);

@@ -534,11 +534,8 @@ int main(int argc, char **argv)
     rd_par_begin(&argc, &argv);
     int rc = parse(&a, argc, argv);
     if (rc == RD_OK) rc = dispatch(&a);
-    if (rc != RD_OK && rd_comm_world().rank == 0) {
-        print_error(rc);
-        /* HDF5 may hold files that it can no longer write: ending in order could wait for ever. */
-        if (rc == RD_EIO) rd_par_abort(rd_exit_status(rc));
-    }
+    if (rc != RD_OK && rd_comm_world().rank == 0) print_error(rc);
+    if (rc == RD_EIO) rd_par_abandon(rd_exit_status(rc));
     rd_par_end();
     return rd_exit_status(rc);
 }

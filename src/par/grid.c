@@ -2,6 +2,7 @@
 #include "rd/par.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 int rd_par_begin(int *argc, char ***argv)
 {
@@ -41,6 +42,13 @@ void rd_par_abort(int status)
 {
     MPI_Abort(MPI_COMM_WORLD, status);
     abort(); /* MPI_Abort does not return */
+}
+
+void rd_par_abandon(int status)
+{
+    enum { PATIENCE = 30 }; /* seconds; a signal, with which launchers end a rank, ends them too */
+    if (rd_comm_world().rank != 0 && sleep(PATIENCE) > 0) _exit(status);
+    rd_par_abort(status);
 }
 
 static rd_comm split(const rd_comm *c, int color, int key)
