@@ -21,19 +21,20 @@
 #include <immintrin.h>
 #endif
 
-/* PASS: columns of B that are brought at a time beside a block of A.
+/* PASS: columns of B that are brought at a time beside a block of A; DEEP: indices of k.
+ *
  * The tile leaves several registers free: where one is short, the compiler spills sums and loses up
  * to half of the speed. */
 #ifdef RD_AMX
-enum { LANES = 16, MV = 2, NR = 32, PASS = 96, BLOCK_BYTES = 576 << 10 };
+enum { LANES = 16, MV = 2, NR = 32, PASS = 96, DEEP = 640, BLOCK_BYTES = 576 << 10 };
 #elif defined(__AVX512F__)
-enum { LANES = 16, MV = 3, NR = 6, PASS = 48, BLOCK_BYTES = 576 << 10 };
+enum { LANES = 16, MV = 3, NR = 6, PASS = 48, DEEP = 640, BLOCK_BYTES = 576 << 10 };
 #elif defined(__AVX__)
-enum { LANES = 8, MV = 2, NR = 5, PASS = 40, BLOCK_BYTES = 240 << 10 };
+enum { LANES = 8, MV = 2, NR = 6, PASS = 96, DEEP = 256, BLOCK_BYTES = 240 << 10 };
 #elif defined(__aarch64__)
-enum { LANES = 4, MV = 3, NR = 6, PASS = 48, BLOCK_BYTES = 240 << 10 };
+enum { LANES = 4, MV = 3, NR = 6, PASS = 48, DEEP = 640, BLOCK_BYTES = 240 << 10 };
 #else
-enum { LANES = 4, MV = 2, NR = 5, PASS = 40, BLOCK_BYTES = 240 << 10 };
+enum { LANES = 4, MV = 2, NR = 5, PASS = 40, DEEP = 640, BLOCK_BYTES = 240 << 10 };
 #endif
 #ifdef RD_PAIRS
 enum { STEP = 2 }; /* indices of k in a unit */
@@ -48,8 +49,8 @@ enum { DEPTH = LANES, THIN = NR, LOOKS_AHEAD = 0 };
 enum { DEPTH = 1, THIN = 2 * NR, LOOKS_AHEAD = 1 };
 #endif
 enum {
-    MR = MV * LANES, /* rows per tile */
-    KC = 640 / STEP, /* units of k at a time, at most */
+    MR = MV * LANES,  /* rows per tile */
+    KC = DEEP / STEP, /* units of k at a time */
     BLOCK = BLOCK_BYTES / 4
 };
 
@@ -480,8 +481,8 @@ INLINE operand group(const source s, const rd_factor *B, int64_t j, int64_t cols
                      int64_t units, int64_t k, float *to)
 {
     int64_t ld = (units + LANES - 1) / LANES * LANES;
-    for (int64_t c = 0; c < cols && B->transposed; c += LANES)
-        for (int64_t u = 0; u < units; u += LANES)
+    for (int64_t u = 0; u < units && B->transposed; u += LANES)
+        for (int64_t c = 0; c < cols; c += LANES)
             turn(s, B, false, (q + u) * STEP * B->ld + j + c, k - (q + u) * STEP, cols - c,
                  to + c * ld + u, ld, LANES);
     for (int64_t c = 0; c < cols && !B->transposed; c++)

@@ -19,15 +19,12 @@
 #include <math.h>
 #include <string.h>
 
-#pragma GCC diagnostic ignored "-Wpsabi" /* see ops.c */
-
 enum {
-    LANES = 16, /* tokens of a block; floats of a vector */
+    BLOCK = 16, /* tokens of a block; values are padded to as many */
     SUMS = 4,   /* partial sums of weighted values */
     TILE = 4,   /* queries that go over the cache together */
     PIECE = 16  /* tokens of a slot whose attention is one thread's */
 };
-typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* The blocks of one grid column's slots. */
 typedef struct pool {
@@ -55,7 +52,7 @@ struct rd_kv {
     int64_t *same;     /* [slots] the slot of extend_all, over and over */
     int64_t *seen;     /* [slots] the call that used the slot last */
     int64_t calls;
-    int32_t *table; /* [slots][cap / LANES] its blocks */
+    int32_t *table; /* [slots][cap / BLOCK] its blocks */
     pool *pools;    /* [grid columns] */
     float *cache;   /* [layers][blocks][block] of this column's pool */
     int64_t n_pieces;
@@ -78,12 +75,12 @@ struct rd_kv {
 
 static int64_t round_up(int64_t n)
 {
-    return (n + LANES - 1) / LANES * LANES;
+    return (n + BLOCK - 1) / BLOCK * BLOCK;
 }
 
 static int64_t blocks_for(int64_t tokens)
 {
-    return (tokens + LANES - 1) / LANES;
+    return (tokens + BLOCK - 1) / BLOCK;
 }
 
 /* Floats of one thread's scratch. */
@@ -94,7 +91,7 @@ static int64_t scratch_of(const rd_kv *kv)
 
 static void create_pools(rd_kv *kv)
 {
-    kv->table = rd_new(int32_t, kv->slots * (kv->cap / LANES));
+    kv->table = rd_new(int32_t, kv->slots * (kv->cap / BLOCK));
     kv->pools = rd_new(pool, kv->grid->cols);
     for (int c = 0; c < kv->grid->cols; c++) {
         pool *p = &kv->pools[c];
@@ -127,7 +124,7 @@ int rd_kv_create_pooled(const rd_model *model, int64_t slots, int64_t max_len, i
     kv->max_T = max_T;
     kv->cap = round_up(max_len);
     kv->padded = round_up(c->head_size);
-    kv->head_step = LANES * (c->head_size + kv->padded);
+    kv->head_step = BLOCK * (c->head_size + kv->padded);
     kv->block = kv->head_step * kv->kv_heads;
     kv->blocks = blocks_for(tokens);
     kv->threads = rd_threads();
@@ -220,7 +217,7 @@ static int column_of(const rd_kv *kv, int64_t slot)
 
 static int32_t *table_of(const rd_kv *kv, int64_t slot)
 {
-    return kv->table + slot * (kv->cap / LANES);
+    return kv->table + slot * (kv->cap / BLOCK);
 }
 
 /* A layer's part of the pool of this column. */
@@ -257,7 +254,7 @@ static bool must_copy(const rd_kv *kv, int64_t slot)
 {
     int64_t len = kv->length[slot];
     const pool *p = &kv->pools[column_of(kv, slot)];
-    return len % LANES != 0 && p->holders[table_of(kv, slot)[len / LANES]] > 1;
+    return len % BLOCK != 0 && p->holders[table_of(kv, slot)[len / BLOCK]] > 1;
 }
 
 static int64_t blocks_needed(const rd_kv *kv, int64_t slot, int64_t count)
@@ -279,7 +276,7 @@ bool rd_kv_fits(const rd_kv *kv, int64_t n, const int64_t *slot, const int64_t *
 
 int64_t rd_kv_room(const rd_kv *kv, int64_t slot)
 {
-    return LANES * kv->pools[column_of(kv, slot)].n_free;
+    return BLOCK * kv->pools[column_of(kv, slot)].n_free;
 }
 
 /* Blocks for `count` more tokens of a slot, to which it can write. */
@@ -290,12 +287,12 @@ static void grow(rd_kv *kv, int64_t slot, int64_t count)
     int32_t *table = table_of(kv, slot);
     int64_t len = kv->length[slot];
     if (must_copy(kv, slot)) {
-        int32_t shared = table[len / LANES], own = take_block(p);
+        int32_t shared = table[len / BLOCK], own = take_block(p);
         size_t bytes = (size_t)kv->block * sizeof(float);
         for (int64_t l = 0; l < kv->cfg.layers && column == kv->grid->my_col; l++)
             memcpy(layer_of(kv, l) + own * kv->block, layer_of(kv, l) + shared * kv->block, bytes);
         let_go(p, shared);
-        table[len / LANES] = own;
+        table[len / BLOCK] = own;
     }
     for (int64_t b = blocks_for(len); b < blocks_for(len + count); b++) table[b] = take_block(p);
     kv->length[slot] = len + count;
@@ -343,111 +340,17 @@ typedef struct head_blocks {
 static void store_token(const rd_kv *kv, int64_t layer, int64_t slot, int64_t position,
                         const float *k, const float *v)
 {
-    int64_t S = kv->cfg.head_size, lane = position % LANES;
-    float *keys = layer_of(kv, layer) + table_of(kv, slot)[position / LANES] * kv->block;
+    int64_t S = kv->cfg.head_size, lane = position % BLOCK;
+    float *keys = layer_of(kv, layer) + table_of(kv, slot)[position / BLOCK] * kv->block;
     for (int64_t h = 0; h < kv->kv_heads; h++) {
-        for (int64_t d = 0; d < S; d++) keys[d * LANES + lane] = k[h * S + d];
-        memcpy(keys + S * LANES + lane * kv->padded, v + h * S, (size_t)S * sizeof(float));
+        for (int64_t d = 0; d < S; d++) keys[d * BLOCK + lane] = k[h * S + d];
+        memcpy(keys + S * BLOCK + lane * kv->padded, v + h * S, (size_t)S * sizeof(float));
         keys += kv->head_step;
     }
 }
 
-/* Scores of nq queries against `side` blocks side by side, which hides the latency of the sums;
- * each score is one chain over the features in order.  q: [S][TILE].  The values of these blocks
- * are asked for meanwhile. */
-static inline __attribute__((always_inline)) void score_blocks(const int nq, const int side,
-                                                               int64_t S, head_blocks h, int64_t b,
-                                                               const float *q, float *p, int64_t ld)
-{
-    vec acc[4][TILE];
-    const float *k[4];
-#pragma GCC unroll 4
-    for (int u = 0; u < side; u++) {
-        k[u] = h.at + h.table[b + u] * h.step;
-#pragma GCC unroll 4
-        for (int i = 0; i < nq; i++) acc[u][i] = (vec){0};
-    }
-    for (int64_t d = 0; d < S; d++)
-#pragma GCC unroll 4
-        for (int u = 0; u < side; u++) {
-            vec keys = *(const vec *)(k[u] + d * LANES);
-            __builtin_prefetch(k[u] + (S + d) * LANES);
-#pragma GCC unroll 4
-            for (int i = 0; i < nq; i++) acc[u][i] += keys * q[d * TILE + i];
-        }
-#pragma GCC unroll 4
-    for (int u = 0; u < side; u++)
-#pragma GCC unroll 4
-        for (int i = 0; i < nq; i++) *(vec *)(p + i * ld + (b + u) * LANES) = acc[u][i];
-}
-
-static inline __attribute__((always_inline)) void score_all(const int nq, int64_t S, int64_t blocks,
-                                                            head_blocks h, const float *q, float *p,
-                                                            int64_t ld)
-{
-    const int side = nq == 1 ? 4 : 2;
-    int64_t b = 0;
-    for (; b + side <= blocks; b += side) score_blocks(nq, side, S, h, b, q, p, ld);
-    for (; b < blocks; b++) score_blocks(nq, 1, S, h, b, q, p, ld);
-}
-
-/* p: [nq][ld] scores of nq queries against the keys of the first `blocks` blocks. */
-RD_CLONES
-static void key_scores(int nq, int64_t S, int64_t blocks, head_blocks h, const float *q, float *p,
-                       int64_t ld)
-{
-    switch (nq) {
-    case 1: score_all(1, S, blocks, h, q, p, ld); break;
-    case 2: score_all(2, S, blocks, h, q, p, ld); break;
-    case 3: score_all(3, S, blocks, h, q, p, ld); break;
-    default: score_all(4, S, blocks, h, q, p, ld);
-    }
-}
-
-/* One vector of features for nq queries, always the same four partial sums. */
-static inline __attribute__((always_inline)) void weigh_all(const int nq, int64_t padded,
-                                                            int64_t blocks, head_blocks h,
-                                                            const float *p, int64_t ld,
-                                                            const float *inverse, vec *out)
-{
-    vec acc[SUMS][TILE];
-#pragma GCC unroll 4
-    for (int u = 0; u < SUMS; u++)
-#pragma GCC unroll 4
-        for (int i = 0; i < nq; i++) acc[u][i] = (vec){0};
-    for (int64_t b = 0; b < blocks; b++) {
-        const float *v = h.at + h.table[b] * h.step, *weight = p + b * LANES;
-        for (int64_t j = 0; j < LANES; j += SUMS)
-#pragma GCC unroll 4
-            for (int u = 0; u < SUMS; u++) {
-                vec values = *(const vec *)(v + (j + u) * padded);
-#pragma GCC unroll 4
-                for (int i = 0; i < nq; i++) acc[u][i] += values * weight[i * ld + j + u];
-            }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < nq; i++)
-        out[i] = ((acc[0][i] + acc[1][i]) + (acc[2][i] + acc[3][i])) * inverse[i];
-}
-
-/* out[i] = sum_j p_ij values_j * inverse_i over whole blocks (p is 0 beyond the last token). */
-RD_CLONES
-static void weigh_values(int nq, int64_t S, int64_t padded, int64_t blocks, head_blocks h,
-                         const float *p, int64_t ld, const float *inverse, float *const *out)
-{
-    h.at += S * LANES;
-    for (int64_t d = 0; d < S; d += LANES, h.at += LANES) {
-        vec total[TILE];
-        switch (nq) {
-        case 1: weigh_all(1, padded, blocks, h, p, ld, inverse, total); break;
-        case 2: weigh_all(2, padded, blocks, h, p, ld, inverse, total); break;
-        case 3: weigh_all(3, padded, blocks, h, p, ld, inverse, total); break;
-        default: weigh_all(4, padded, blocks, h, p, ld, inverse, total);
-        }
-        size_t bytes = (size_t)(S - d < LANES ? S - d : LANES) * sizeof(float);
-        for (int i = 0; i < nq; i++) memcpy(out[i] + d, &total[i], bytes);
-    }
-}
+#define LEAF "decode_leaf.h"
+#include "both_widths.h"
 
 /* Attention of nq queries at positions in the same slot and under the same key-value head.  What
  * lies beyond a query's own position, up to the tile's last block, gets weight 0. */
@@ -462,16 +365,17 @@ static void attend_tile(const rd_kv *kv, head_blocks h, int nq, const float *con
         if (position[i] > last) last = position[i];
     }
     int64_t blocks = blocks_for(last + 1);
-    key_scores(nq, S, blocks, h, q, p, ld);
+    const bool wide = rd_is_wide();
+    (wide ? key_scores_16 : key_scores_8)(nq, S, blocks, h, q, p, ld);
     for (int i = 0; i < nq; i++) {
         float *row = p + i * ld;
         int64_t n = position[i] + 1, whole = round_up(n);
         for (int64_t j = n; j < whole; j++) row[j] = -INFINITY;
         float top = scale * rd_max_f32(whole, row);
         inverse[i] = (float)(1.0 / rd_exp_sum(whole, row, scale, top, row));
-        memset(row + whole, 0, (size_t)(blocks * LANES - whole) * sizeof(float));
+        memset(row + whole, 0, (size_t)(blocks * BLOCK - whole) * sizeof(float));
     }
-    weigh_values(nq, S, kv->padded, blocks, h, p, ld, inverse, out);
+    (wide ? weigh_values_16 : weigh_values_8)(nq, S, kv->padded, blocks, h, p, ld, inverse, out);
 }
 
 /* The tokens of a piece (already in the cache) with the heads that share key-value head k. */
