@@ -170,8 +170,10 @@ static float *logits(rd_model *m, const rd_batch *b)
 {
     rd_work *w;
     float *z = rd_new(float, 19 * b->T);
+    rd_batch all = *b;
+    all.target = NULL;
     rd_work_create(m, b->T, 9, &w);
-    rd_model_fwd(m, w, b);
+    rd_model_fwd(m, w, &all);
     rd_model_logits(m, w, b, z);
     rd_work_free(&w);
     return z;

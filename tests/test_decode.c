@@ -227,8 +227,10 @@ static void test_model(const rd_grid *g, const rd_model_config *c)
     t.b = tiny_batch(SLOTS, lengths, 3);
     t.full = rd_new(float, V *t.b.T);
     rd_work_create(t.model, t.b.T, LEN, &work);
-    rd_model_fwd(t.model, work, &t.b);
-    rd_model_logits(t.model, work, &t.b, t.full);
+    rd_batch all = t.b;
+    all.target = NULL;
+    rd_model_fwd(t.model, work, &all);
+    rd_model_logits(t.model, work, &all, t.full);
     is_rc(rd_kv_create(t.model, SLOTS, MAX_LEN, SLOTS * LEN, &t.kv), RD_OK, "cache");
     test_single(&t);
     test_mixed(&t);

@@ -101,15 +101,14 @@ static void test_independence(void)
 static void reference(const char *prompt, int64_t max_new, rd_buf *text)
 {
     rd_work *work;
-    int32_t ids[MAX_LEN] = {RD_TOK_BOS}, target[MAX_LEN];
+    int32_t ids[MAX_LEN] = {RD_TOK_BOS};
     float *z = rd_new(float, model->cfg.vocab *MAX_LEN);
     int64_t n = 1 + rd_tok_encode(tok, prompt, strlen(prompt), ids + 1, MAX_LEN - 1), first = n;
-    for (int64_t i = 0; i < MAX_LEN; i++) target[i] = 1;
     if (rd_work_create(model, MAX_LEN, MAX_LEN, &work) != RD_OK) rd_die("work");
     for (int64_t k = 0; k < max_new; k++) {
         int64_t start[2] = {0, n};
         int32_t best = -1;
-        rd_batch b = {.T = n, .n_seq = 1, .start = start, .tokens = ids, .target = target};
+        rd_batch b = {.T = n, .n_seq = 1, .start = start, .tokens = ids};
         if (rd_model_fwd(model, work, &b) != RD_OK || rd_model_logits(model, work, &b, z) != RD_OK)
             rd_die("forward");
         const float *last = z + (n - 1) * model->cfg.vocab;

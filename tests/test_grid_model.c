@@ -53,6 +53,16 @@ static void run(rd_model *m, const bed *t, double *logp)
     is_rc(rc, RD_OK, "passes");
     ok(same && h.from == 0 && h.gaps == 0 && h.calls >= 2 * m->cfg.layers,
        "gradients that were said to be final are (%d times)", h.calls);
+    /* What asks for nothing adds nothing. */
+    static int32_t none[T];
+    rd_batch quiet = t->in.b;
+    for (int i = 0; i < T; i++) none[i] = -1;
+    quiet.target = none;
+    memcpy(h.grads, m->trained->grads, (size_t)storage * sizeof(float));
+    is_rc(rd_test_pass(m, w, &quiet, t->in.coef, logp), RD_OK, "a batch without targets");
+    ok(memcmp(h.grads, m->trained->grads, (size_t)storage * sizeof(float)) == 0 && logp[0] == 0,
+       "adds nothing");
+    if (rd_test_pass(m, w, &t->in.b, NULL, logp) != RD_OK) rd_die("forward");
     rd_free(h.grads);
     int32_t keep = t->in.b.target[0];
     t->in.b.target[0] = V;

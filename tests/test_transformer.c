@@ -107,6 +107,44 @@ static void test_packing(rd_grid *g)
     rd_model_free(&m);
 }
 
+/* Tokens without a target against the same with one whose coefficient is 0, and a batch that asks
+ * for nothing. */
+static void test_asked(rd_grid *g)
+{
+    rd_model *m = tiny_model(g, true, true);
+    rd_work *w;
+    rd_batch b = tiny_batch(4, lengths, 1), all = b;
+    float *coef = rd_new(float, b.T), *few = rd_new(float, m->base.storage);
+    double *logp = rd_new(double, b.T), *every = rd_new(double, b.T), off = 0, left = 0;
+    int differ = 0;
+    all.target = rd_new(int32_t, b.T);
+    tiny_coef(b.T, coef);
+    for (int64_t t = 0; t < b.T; t++) {
+        all.target[t] = b.target[t] < 0 ? 3 : b.target[t];
+        if (b.target[t] < 0) coef[t] = 0;
+    }
+    rd_work_create(m, b.T, 9, &w);
+    rd_model_fwd(m, w, &b), rd_model_head(m, w, &b, coef, logp), rd_model_bwd(m, w, &b);
+    memcpy(few, m->base.grads, (size_t)m->base.storage * sizeof(float));
+    rd_model_zero_grads(m);
+    rd_model_fwd(m, w, &all), rd_model_head(m, w, &all, coef, every), rd_model_bwd(m, w, &all);
+    for (int64_t t = 0; t < b.T; t++) differ += logp[t] != (b.target[t] < 0 ? 0 : every[t]);
+    is_i64(differ, 0, "log-probabilities do not depend on which others are asked for");
+    for (int64_t i = 0; i < m->base.storage; i++)
+        off = fmax(off, fabs((double)few[i] - m->base.grads[i]));
+    ok(off < 2e-6, "nor do gradients (%.1e)", off);
+    rd_model_zero_grads(m);
+    for (int64_t t = 0; t < b.T; t++) all.target[t] = -1;
+    rd_model_fwd(m, w, &all), rd_model_head(m, w, &all, coef, every), rd_model_bwd(m, w, &all);
+    for (int64_t i = 0; i < m->base.storage; i++) left = fmax(left, fabs((double)m->base.grads[i]));
+    for (int64_t t = 0; t < b.T; t++) left = fmax(left, fabs(every[t]));
+    ok(left == 0, "a batch without any target has no gradient");
+    rd_free(coef), rd_free(few), rd_free(logp), rd_free(every), rd_free(all.target);
+    tiny_batch_free(&b);
+    rd_work_free(&w);
+    rd_model_free(&m);
+}
+
 /* Their names and places, and that they begin at 0. */
 static void test_biases(rd_grid *g)
 {
@@ -252,6 +290,7 @@ int main(int argc, char **argv)
     test_gradients(g, &c, "rich");
     test_config_file(g, &c);
     test_packing(g);
+    test_asked(g);
     test_refusals(g);
     test_init(g);
     rd_grid_free(&g);

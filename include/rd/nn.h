@@ -170,7 +170,8 @@ typedef struct rd_batch {
     int64_t n_seq;
     int64_t *start;  /* [n_seq + 1] first token of each sequence; positions count from it */
     int32_t *tokens; /* [T] */
-    int32_t *target; /* [T] the token to be predicted at t, or -1: no loss there */
+    int32_t *target; /* [T] the token to be predicted at t, or -1: no loss there; NULL: all of
+                        rd_model_logits' are asked for, and there is no head */
 } rd_batch;
 
 /* Activations for batches of up to max_T tokens in sequences of up to max_len; all memory of a step
@@ -183,7 +184,8 @@ int rd_work_create(rd_model *model, int64_t max_T, int64_t max_len, rd_work **wo
 void rd_work_free(rd_work **work);
 int64_t rd_work_head_bytes(const rd_work *work); /* of it for logits: the head works in pieces */
 
-/* Trunk forward: embedding to the final norm.  Collective.
+/* Trunk forward: embedding to the final norm, the last layer's part after attention for the tokens
+ * with a target only.  Collective.
  * Errors: RD_EINTERNAL for a batch that does not fit the work or the vocabulary. */
 int rd_model_fwd(rd_model *model, rd_work *work, const rd_batch *b);
 /* Head: logits z = W^T h in token chunks, only for tokens with a target; log-probabilities in
@@ -204,9 +206,10 @@ int rd_model_bwd(rd_model *model, rd_work *work, const rd_batch *b);
 typedef void rd_gradients_ready(void *ctx, int64_t first, int64_t count);
 void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx);
 void rd_model_zero_grads(rd_model *model); /* of what is trained */
-/* All logits, for tests and small inputs.  After rd_model_fwd.  logits: this rank's share of the
- * V x T matrix in rd_model_logits_size floats: its part of the vocabulary, for its grid column's
- * tokens; on 1 x 1 all of it.  Collective. */
+/* All logits, for tests and small inputs.  After rd_model_fwd of a batch without targets (with
+ * some, the columns are the tokens that have one).  logits: this rank's share of the V x T matrix
+ * in rd_model_logits_size floats: its part of the vocabulary, for its grid column's tokens; on 1 x
+ * 1 all of it.  Collective. */
 int rd_model_logits(rd_model *model, rd_work *work, const rd_batch *b, float *logits);
 int64_t rd_model_logits_size(const rd_model *model, const rd_work *work);
 

@@ -219,6 +219,27 @@ static double rows_of(const rd_mat *W, int rows) /* of its outputs, on a grid ro
     return (double)rd_dealt_count(W->n, W->nb, 0, rows);
 }
 
+/* A target's products with t tokens in n layers, and once more forward in `again` of them. */
+static void walk_target(walk *w, const rd_mat *W, rd_target which, double n, double again, double t)
+{
+    const cost_case *c = w->c;
+    bool full = !c->train.adapted;
+    /* Both gradients use one copy of dY, but for down's, which are not taken together. */
+    double times = full ? 3 : 2, sides = full && which == RD_DOWN ? 3 : 2;
+    bool adapted = !full && (c->train.adapter.targets >> which & 1);
+    double more = which == RD_DOWN && !adapted ? 0 : again;
+    grid_product(w, COST_LINEAR, n * times + more, n * sides + more, W, t);
+    if (!adapted) return;
+    double r = (double)c->train.adapter.rank, in = (double)W->lm, out = rows_of(W, c->rows);
+    /* A^T X, B^T U and the two gradients of each; on a grid U and its gradient are summed. */
+    multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(r, t, in));
+    multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(out, t, r));
+    cost_messages up = cost_of_sum(c->rows, r * t);
+    cost_messages both = cost_of_shares(c->cols, r * (in + out));
+    if (c->rows > 1) send(w, COST_LINEAR, w->rows, n * 2 + again, up);
+    if (c->cols > 1) send(w, COST_LINEAR, w->cols, n * 2 + again, both);
+}
+
 static void walk_layers(walk *w, rd_model *model)
 {
     const cost_case *c = w->c;
@@ -228,20 +249,10 @@ static void walk_layers(walk *w, rd_model *model)
     bool full = !c->train.adapted;
     for (rd_target t = RD_Q; t < RD_TARGETS; t++) {
         const rd_mat *W = weight(model, t);
-        /* Both gradients use one copy of dY, but for down's, which are not taken together. */
-        double times = full ? 3 : 2, sides = full && t == RD_DOWN ? 3 : 2;
-        bool adapted = !full && (c->train.adapter.targets >> t & 1);
-        double more = t == RD_DOWN && !adapted ? 0 : again;
-        grid_product(w, COST_LINEAR, n * times + more, n * sides + more, W, w->t);
-        if (!adapted) continue;
-        double r = (double)c->train.adapter.rank, in = (double)W->lm, out = rows_of(W, c->rows);
-        /* A^T X, B^T U and the two gradients of each; on a grid U and its gradient are summed. */
-        multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(r, w->t, in));
-        multiply_mixed(w, COST_LINEAR, n * 3 + again, cost_of_product(out, w->t, r));
-        cost_messages up = cost_of_sum(c->rows, r * w->t);
-        cost_messages both = cost_of_shares(c->cols, r * (in + out));
-        if (c->rows > 1) send(w, COST_LINEAR, w->rows, n * 2 + again, up);
-        if (c->cols > 1) send(w, COST_LINEAR, w->cols, n * 2 + again, both);
+        /* From o on the last layer has only tokens with a target. */
+        double last = t >= RD_O ? w->micros : 0;
+        walk_target(w, W, t, n - last, again, w->t);
+        if (last > 0) walk_target(w, W, t, last, 0, fmax(w->t * c->target_share, 1));
     }
     cost_layer l = {.t = w->t,
                     .row = c->row,

@@ -287,21 +287,24 @@ static void drop(const rd_model *model, const rd_work *w, int64_t layer, rd_targ
     const struct rd_adapter *parts = model->parts;
     const rd_deal *d = &w->deal;
     const int64_t *order = d->order + d->first[d->my_col];
+    const rd_tokens all = rd_tokens_at(model, w, layer, t);
+    const bool asked = rd_only_asked(model, layer, t);
     rd_mat X;
-    rd_view(model, in_kind[t], y, d->width, &X);
+    rd_view(model, in_kind[t], y, all.width, &X);
     float keep = (float)(1 / (1 - parts->o.dropout));
     uint32_t threshold = (uint32_t)(parts->o.dropout * 4294967296.0);
     uint64_t stream = (uint64_t)(layer * RD_TARGETS + (int64_t)t);
-#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X.lm * d->n > ENOUGH)
-    for (int64_t k = 0; k < d->n; k++) {
-        uint64_t key = rd_rng_make(parts->key, "dropout", stream, (uint64_t)order[k]).key;
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X.lm * all.n > ENOUGH)
+    for (int64_t k = 0; k < all.n; k++) {
+        const int64_t token = order[asked ? rd_asked_place(w, k) : k];
+        uint64_t key = rd_rng_make(parts->key, "dropout", stream, (uint64_t)token).key;
         for (int64_t li = 0; li < X.lm; li += X.mb) {
             int64_t n = X.lm - li < X.mb ? X.lm - li : X.mb;
             uint32_t first = (uint32_t)rd_mat_global_row(&X, li);
             drop_run(n, first, key, threshold, keep, add, x + k * X.lm + li, y + k * X.lm + li);
         }
     }
-    if (!add) rd_deal_pad(d, X.lm, y);
+    if (!add) rd_pad(all, X.lm, y);
 }
 
 /* ---------------------------------------------------------------- DoRA's gains */
@@ -379,15 +382,16 @@ static int target_fwd(const rd_model *model, rd_work *w, int64_t l, rd_target t,
 {
     int rc = RD_OK;
     const rd_adapted *p = rd_adapted_at(model, l, t);
+    const int64_t width = rd_tokens_at(model, w, l, t).width;
     rd_mat X, U, Y;
     if (p == NULL) return RD_OK;
     if (is_dropping(model)) {
         drop(model, w, l, t, x, false, w->adapter.input);
         x = w->adapter.input;
     }
-    RD_TRY(rd_view(model, in_kind[t], x, w->deal.width, &X));
-    RD_TRY(rd_view(model, RD_RANK, w->act[l].u[t], w->deal.width, &U));
-    RD_TRY(rd_view_target(model, t, y, w->deal.width, &Y));
+    RD_TRY(rd_view(model, in_kind[t], x, width, &X));
+    RD_TRY(rd_view(model, RD_RANK, w->act[l].u[t], width, &U));
+    RD_TRY(rd_view_target(model, t, y, width, &Y));
     RD_TRY(rd_gemm_mixed('T', 'N', 1, &p->a, &X, 0, &U));
     RD_TRY(rd_gemm_mixed('T', 'N', (float)model->parts->scale, &p->b, &U, 1, &Y));
     if (rd_adapter_scales(model)) apply_gain(w->adapter.gain + p->first_local, &Y, &Y);
@@ -424,6 +428,7 @@ int rd_adapter_bwd_gain(const rd_model *model, rd_work *w, int64_t layer, rd_tar
 {
     int rc = RD_OK;
     rd_adapter_work *u = &w->adapter;
+    const rd_tokens all = rd_tokens_at(model, w, layer, t);
     *scaled = dy;
     if (!rd_adapter_scales(model)) return RD_OK;
     for (int i = 0; i < n; i++) {
@@ -433,10 +438,10 @@ int rd_adapter_bwd_gain(const rd_model *model, rd_work *w, int64_t layer, rd_tar
         if (p == NULL) continue;
         /* The residual stream's gradient is not the branch's alone. */
         if (each == RD_O || each == RD_DOWN) *scaled = u->scaled;
-        RD_TRY(rd_view_target(model, each, y, w->deal.width, &Y));
-        RD_TRY(rd_view_target(model, each, dy, w->deal.width, &dY));
-        RD_TRY(rd_view_target(model, each, *scaled, w->deal.width, &to));
-        Y.ln = w->deal.n; /* what Y's padding holds is nothing */
+        RD_TRY(rd_view_target(model, each, y, all.width, &Y));
+        RD_TRY(rd_view_target(model, each, dy, all.width, &dY));
+        RD_TRY(rd_view_target(model, each, *scaled, all.width, &to));
+        Y.ln = all.n; /* what Y's padding holds is nothing */
         magnitude_bwd(model, p, u, &Y, &dY);
         apply_gain(u->gain + p->first_local, &dY, &to);
     }
@@ -450,17 +455,18 @@ int rd_adapter_bwd_input(const rd_model *model, rd_work *w, int64_t layer, rd_ta
     int rc = RD_OK;
     rd_adapted *p = rd_adapted_at(model, layer, t);
     rd_adapter_work *u = &w->adapter;
+    const int64_t width = rd_tokens_at(model, w, layer, t).width;
     rd_mat dY, U, dU, dX;
     if (p == NULL) return RD_OK;
     float s = (float)model->parts->scale;
     bool dropping = is_dropping(model);
-    RD_TRY(rd_view_target(model, t, dy, w->deal.width, &dY));
-    RD_TRY(rd_view(model, RD_RANK, w->act[layer].u[t], w->deal.width, &U));
-    RD_TRY(rd_view(model, RD_RANK, u->du, w->deal.width, &dU));
+    RD_TRY(rd_view_target(model, t, dy, width, &dY));
+    RD_TRY(rd_view(model, RD_RANK, w->act[layer].u[t], width, &U));
+    RD_TRY(rd_view(model, RD_RANK, u->du, width, &dU));
     RD_TRY(rd_gemm_mixed('N', 'N', s, &p->b, &dY, 0, &dU));
     RD_TRY(rd_gemm_mixed('N', 'T', s, &U, &dY, 1, &p->db));
     if (dx == NULL) return RD_OK;
-    RD_TRY(rd_view(model, in_kind[t], dropping ? u->input : dx, w->deal.width, &dX));
+    RD_TRY(rd_view(model, in_kind[t], dropping ? u->input : dx, width, &dX));
     RD_TRY(rd_gemm_mixed('N', 'N', 1, &p->a, &dU, dropping ? 0 : 1, &dX));
     if (dropping) drop(model, w, layer, t, u->input, true, dx);
 done:
@@ -472,14 +478,15 @@ int rd_adapter_bwd_weight(const rd_model *model, rd_work *w, int64_t layer, rd_t
     int rc = RD_OK;
     rd_adapted *p = rd_adapted_at(model, layer, t);
     rd_adapter_work *u = &w->adapter;
+    const int64_t width = rd_tokens_at(model, w, layer, t).width;
     rd_mat X, dU;
     if (p == NULL) return RD_OK;
     if (is_dropping(model)) {
         drop(model, w, layer, t, x, false, u->input);
         x = u->input;
     }
-    RD_TRY(rd_view(model, in_kind[t], x, w->deal.width, &X));
-    RD_TRY(rd_view(model, RD_RANK, u->du, w->deal.width, &dU));
+    RD_TRY(rd_view(model, in_kind[t], x, width, &X));
+    RD_TRY(rd_view(model, RD_RANK, u->du, width, &dU));
     RD_TRY(rd_gemm_mixed('N', 'T', 1, &X, &dU, 1, &p->da));
 done:
     return rc;

@@ -213,7 +213,9 @@ static int probe_logits(rd_model *model, const rd_batch *b, float **z, int64_t *
         if (b->start[s + 1] - b->start[s] > longest) longest = b->start[s + 1] - b->start[s];
     RD_TRY(rd_work_create(model, b->T > 0 ? b->T : 1, longest, &w));
     rd_model_dropout(model, 0);
-    RD_TRY(rd_model_fwd(model, w, b));
+    rd_batch all = *b;
+    all.target = NULL;
+    RD_TRY(rd_model_fwd(model, w, &all));
     *z = rd_new(float, rd_model_logits_size(model, w));
     *size = model->layers->split.local[RD_VOCAB] * w->deal.n;
     RD_TRY(rd_model_logits(model, w, b, *z));

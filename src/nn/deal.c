@@ -86,7 +86,7 @@ void rd_deal_fill(rd_deal *d, int64_t n_seq, const int64_t *start)
     d->first[d->cols] = at;
 }
 
-void rd_deal_pad(const rd_deal *d, int64_t ld, float *x)
+void rd_pad(rd_tokens t, int64_t ld, float *x)
 {
-    if (d->n < d->width) memset(x + d->n * ld, 0, (size_t)((d->width - d->n) * ld) * sizeof(float));
+    if (t.n < t.width) memset(x + t.n * ld, 0, (size_t)((t.width - t.n) * ld) * sizeof(float));
 }

@@ -1,7 +1,7 @@
 /* head.c: from the final norm to log-probabilities and back, in chunks of tokens.
  *
- * Only tokens with a target are gathered and multiplied, and the logits of one chunk are all that
- * ever exists of the T x V matrix.
+ * The trunk's output has only the tokens with a target, and the logits of one chunk of these are
+ * all that ever exists of the T x V matrix.
  *
  * On a larger grid than 1 x 1 the head's matrix, by far the largest, never moves.  It lies as D x V
  * with V over grid columns, so here a grid column computes its part of the vocabulary for the
@@ -61,35 +61,17 @@ done:
     return rc;
 }
 
-/* Lists the tokens with a target, grid column by grid column, as places in the deal's order; first
- * says where each column's begin.  The number on the grid column that has the most. */
-static int64_t list_targets(const rd_deal *d, const rd_batch *b, int64_t *list, int64_t *first)
-{
-    int64_t n = 0, most = 0;
-    for (int c = 0; c < d->cols; c++) {
-        first[c] = n;
-        for (int64_t k = d->first[c]; k < d->first[c + 1]; k++)
-            if (b->target[d->order[k]] >= 0) list[n++] = k;
-        if (n - first[c] > most) most = n - first[c];
-    }
-    first[d->cols] = n;
-    return most;
-}
-
-/* One chunk on 1 x 1: gather, multiply, log-softmax, and with coef the gradients of both factors.
- */
+/* One chunk on 1 x 1: multiply, log-softmax, and with coef the gradients of both factors. */
 static int head_chunk(rd_model *model, rd_work *w, const rd_batch *b, int64_t from, int64_t width,
                       const float *coef, double *logp)
 {
     int rc = RD_OK;
     int64_t D = model->cfg.width;
     const int64_t *at = w->with_target + from;
-    size_t column = (size_t)D * sizeof(float);
     rd_mat h, z, dh;
-    RD_TRY(rd_view(model, RD_WIDTH, w->gathered, width, &h));
+    RD_TRY(rd_view(model, RD_WIDTH, w->h + from * D, width, &h));
     RD_TRY(rd_view(model, RD_VOCAB, w->logits, width, &z));
-    RD_TRY(rd_view(model, RD_WIDTH, w->dgathered, width, &dh));
-    for (int64_t i = 0; i < width; i++) memcpy(w->gathered + i * D, w->h + at[i] * D, column);
+    RD_TRY(rd_view(model, RD_WIDTH, w->dh + from * D, width, &dh));
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
     for (int64_t i = 0; i < width; i++) {
         int64_t t = w->deal.order[at[i]];
@@ -102,7 +84,6 @@ static int head_chunk(rd_model *model, rd_work *w, const rd_batch *b, int64_t fr
     if (coef == NULL) return RD_OK;
     RD_TRY(rd_linear_bwd_input(&model->layers->head, &z, &dh));
     if (model->base.grads != NULL) RD_TRY(rd_linear_bwd_weight(&h, &z, &model->layers->dhead));
-    for (int64_t i = 0; i < width; i++) memcpy(w->dh + at[i] * D, w->dgathered + i * D, column);
 done:
     return rc;
 }
@@ -130,7 +111,7 @@ static void gather_hidden(const rd_model *model, rd_work *w, int64_t from, int64
             if (k < 0)
                 memset(slot + i * D, 0, (size_t)D * sizeof(float));
             else
-                memcpy(slot + i * D, w->h + (k - d->first[c]) * D, (size_t)D * sizeof(float));
+                memcpy(slot + i * D, w->h + (from + i) * D, (size_t)D * sizeof(float));
         }
     }
     rd_gather_f32(&model->grid->over_cols, w->gathered, w->count_in);
@@ -178,11 +159,8 @@ static void return_hidden(const rd_model *model, rd_work *w, int64_t from, int64
         add_pieces(&g->over_cols, width * D, w->dreturned);
         dh = w->dreturned;
     }
-    for (int64_t i = 0; i < width; i++) {
-        int64_t k = listed(w, g->my_col, from + i);
-        if (k < 0) continue;
-        memcpy(w->dh + (k - w->deal.first[g->my_col]) * D, dh + i * D, (size_t)D * sizeof(float));
-    }
+    const int64_t mine = w->asked.n - from < width ? w->asked.n - from : width;
+    if (mine > 0) memcpy(w->dh + from * D, dh, (size_t)(mine * D) * sizeof(float));
 }
 
 /* The same on a larger grid, `width` tokens of each grid column. */
@@ -208,13 +186,14 @@ int rd_model_head(rd_model *model, rd_work *w, const rd_batch *b, const float *c
 {
     int rc = RD_OK;
     int64_t D = model->layers->split.local[RD_WIDTH];
-    if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "the head of a batch without its forward pass");
+    int64_t most = w->target_first[w->deal.cols] > 0 ? w->asked.width : 0;
+    if (w->deal.T != b->T || b->target == NULL)
+        RD_FAIL(RD_EINTERNAL, "the head of a batch without its forward pass");
     if (coef != NULL && model->trained == NULL)
         RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     RD_TRY(check_targets(b, model->cfg.vocab));
     memset(logp, 0, (size_t)b->T * sizeof(double));
-    if (coef != NULL) memset(w->dh, 0, (size_t)(w->deal.width * D) * sizeof(float));
-    int64_t most = list_targets(&w->deal, b, w->with_target, w->target_first);
+    if (coef != NULL) memset(w->dh, 0, (size_t)(w->asked.width * D) * sizeof(float));
     for (int64_t i = 0; i < most; i += w->chunk) {
         int64_t width = most - i < w->chunk ? most - i : w->chunk;
         if (model->grid->tp.size == 1)
@@ -229,7 +208,7 @@ done:
 
 int64_t rd_model_logits_size(const rd_model *model, const rd_work *w)
 {
-    return model->layers->split.local[RD_VOCAB] * w->deal.width;
+    return model->layers->split.local[RD_VOCAB] * w->asked.width;
 }
 
 int rd_model_logits(rd_model *model, rd_work *w, const rd_batch *b, float *logits)
@@ -237,9 +216,9 @@ int rd_model_logits(rd_model *model, rd_work *w, const rd_batch *b, float *logit
     int rc = RD_OK;
     rd_mat h, z;
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "the logits of a batch without its forward pass");
-    rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->h);
-    RD_TRY(rd_view(model, RD_WIDTH, w->h, w->deal.width, &h));
-    RD_TRY(rd_view(model, RD_VOCAB, logits, w->deal.width, &z));
+    rd_pad(w->asked, model->layers->split.local[RD_WIDTH], w->h);
+    RD_TRY(rd_view(model, RD_WIDTH, w->h, w->asked.width, &h));
+    RD_TRY(rd_view(model, RD_VOCAB, logits, w->asked.width, &z));
     RD_TRY(rd_linear_fwd(&model->layers->head, &h, &z));
 done:
     return rc;

@@ -92,13 +92,21 @@ typedef struct rd_deal_entry {
     int column;
 } rd_deal_entry;
 
+/* Some tokens of a grid column: how many, and the number on the fullest grid column, which is that
+ * of the local columns of an activation.  What is beyond one's own is padding. */
+typedef struct rd_tokens {
+    int64_t n, width;
+} rd_tokens;
+/* Zero the padding of x: ld x width.  Needed wherever x meets another matrix over tokens. */
+void rd_pad(rd_tokens t, int64_t ld, float *x);
+
 /* Which tokens of a call lie on which grid column.  On one column: all, in their order. */
 typedef struct rd_deal {
     int cols, my_col;
     int64_t max_T;
     int64_t T;         /* tokens of the call */
     int64_t n;         /* of them on my grid column */
-    int64_t width;     /* on the fullest: local columns of every activation */
+    int64_t width;     /* on the fullest */
     int64_t *first;    /* [cols + 1] into order */
     int64_t *order;    /* [T] the call's tokens, grid column by grid column */
     int64_t n_seq;     /* sequences on my grid column, none of them empty */
@@ -112,8 +120,10 @@ void rd_deal_free(rd_deal *d);
 /* Deal sequences [start[s], start[s+1]) evenly; or as d->column already says. */
 void rd_deal_even(rd_deal *d, int64_t n_seq, const int64_t *start);
 void rd_deal_fill(rd_deal *d, int64_t n_seq, const int64_t *start);
-/* Zero the padding of x: ld x width.  Needed wherever x meets another matrix over tokens. */
-void rd_deal_pad(const rd_deal *d, int64_t ld, float *x);
+static inline rd_tokens rd_dealt(const rd_deal *d)
+{
+    return (rd_tokens){d->n, d->width};
+}
 
 /* ---------------------------------------------------------------- across the grid (gridops.c) */
 
@@ -323,32 +333,48 @@ struct rd_work {
     int64_t local_T;               /* the most one grid column can get */
     bool recompute;                /* layers share all of act but x */
     rd_deal deal;                  /* of the batch at hand */
+    rd_tokens asked;               /* of them with a target: rd_tokens_at */
+    int64_t *with_target;          /* [max_T] these, grid column by grid column, as places in */
+    int64_t *target_first;         /* deal.order; [cols + 1] where each column's begin */
     float *arena;                  /* the pieces below lie in it, up to norms */
     rd_activation *act;            /* [layers] */
-    float *x_last;                 /* D x T  residual stream after the last layer */
-    float *h, *inv;                /* D x T, T  final norm */
-    float *dh;                     /* D x T  gradient of the final norm's output */
+    float *x_last;                 /* D x asked  residual stream after the last layer */
+    float *h, *inv;                /* D x asked, asked  final norm */
+    float *dh;                     /* D x asked  gradient of the final norm's output */
     float *ffn, *dffn;             /* F x T  scratch */
     float *datt;                   /* HS x T  scratch */
     float *dgu, *dqkv;             /* 2F x T, (H+2K)S x T  scratch */
     float *dx, *dn;                /* D x T  gradient of the residual stream, of a norm's output */
     float *logits, *partial; /* V x chunk; larger grids: lV x (chunk cols), partial when rows > 1 */
-    float *gathered, *dgathered, *dreturned; /* D x chunk; larger grids: D x (chunk cols) */
+    float *gathered, *dgathered, *dreturned; /* D x (chunk cols), on larger grids */
     float *rope;                             /* [max_len][S] */
     float *vectors, *dvectors;               /* [rd_vectors_size] */
     rd_lookup lookup;
     rd_adapter_work adapter;
     rd_gradients_ready *ready; /* NULL: nobody wants to know */
     void *ready_ctx;
-    int64_t ready_from; /* in this pass, the trained storage is final from here on */
-    int64_t *with_target, *target_first; /* [max_T], [cols + 1]: head.c's list of tokens */
-    int64_t *count_out, *count_in;       /* [rows or cols] floats to and from the others */
-    double *sum;                         /* [local_T] */
-    int64_t *token;                      /* [chunk cols] */
-    double *stat;                        /* [3 chunk cols] */
-    int32_t *chunk_target;               /* [chunk] on 1 x 1: of a chunk's tokens */
-    float *chunk_coef;                   /* [chunk] likewise */
+    int64_t ready_from;            /* in this pass, the trained storage is final from here on */
+    int64_t *count_out, *count_in; /* [rows or cols] floats to and from the others */
+    double *sum;                   /* [local_T] */
+    int64_t *token;                /* [chunk cols] */
+    double *stat;                  /* [3 chunk cols] */
+    int32_t *chunk_target;         /* [chunk] on 1 x 1: of a chunk's tokens */
+    float *chunk_coef;             /* [chunk] likewise */
     rd_attention attention;
 };
+
+/* The tokens that go through a target's matrix: in the last layer, from o on, only those whose
+ * prediction is asked for. */
+rd_tokens rd_tokens_at(const rd_model *model, const rd_work *w, int64_t layer, rd_target t);
+static inline bool rd_only_asked(const rd_model *model, int64_t layer, rd_target t)
+{
+    return layer == model->cfg.layers - 1 && t >= RD_O;
+}
+/* The place of an asked one among my grid column's tokens. */
+static inline int64_t rd_asked_place(const rd_work *w, int64_t i)
+{
+    const rd_deal *d = &w->deal;
+    return w->with_target[w->target_first[d->my_col] + i] - d->first[d->my_col];
+}
 
 #endif

@@ -1,10 +1,11 @@
 /* transformer.c: the trunk, forward and backward, and the memory of a training step.
  *
  * The forward pass leaves in rd_work what the backward pass reads (rd_activation); outputs of
- * SwiGLU and attention probabilities are recomputed instead of kept.  Where the model asks for it
- * (recompute) all layers share one place for what they leave but for their inputs, and the backward
- * pass makes the rest again, layer by layer.  The residual stream is carried in place: a product
- * with beta = 1 adds a branch to it. */
+ * SwiGLU and attention probabilities are recomputed instead of kept.  After its attention the last
+ * layer goes on with the tokens that have a target only: nothing else is asked of the others. Where
+ * the model asks for it (recompute) all layers share one place for what they leave but for their
+ * inputs, and the backward pass makes the rest again, layer by layer.  The residual stream is
+ * carried in place: a product with beta = 1 adds a branch to it. */
 #include "ops.h"
 
 #include <string.h>
@@ -62,8 +63,8 @@ static void carve(rd_work *w, const rd_model *model, rd_arena *a)
     int64_t n = w->chunk * g->cols, V = model->layers->head.ln;
     w->logits = rd_arena_take(a, V * n);
     w->partial = rd_arena_take(a, g->rows > 1 ? V * (n + g->rows) : 0);
-    w->gathered = rd_arena_take(a, D * n);
-    w->dgathered = rd_arena_take(a, D * n);
+    w->gathered = rd_arena_take(a, g->tp.size > 1 ? D * n : 0);
+    w->dgathered = rd_arena_take(a, g->tp.size > 1 ? D * n : 0);
     w->dreturned = rd_arena_take(a, g->cols > 1 ? D * n : 0);
     w->rope = rd_arena_take(a, w->max_len * S);
     w->vectors = rd_arena_take(a, rd_vectors_size(model));
@@ -165,6 +166,23 @@ void rd_work_on_gradients(rd_work *work, rd_gradients_ready *ready, void *ctx)
 
 /* ---------------------------------------------------------------- the batch */
 
+/* Which tokens have a target, or all where the batch has no targets. */
+static void list_asked(rd_work *w, const rd_batch *b)
+{
+    const rd_deal *d = &w->deal;
+    int64_t n = 0;
+    w->asked = (rd_tokens){0, 1};
+    for (int c = 0; c < d->cols; c++) {
+        w->target_first[c] = n;
+        for (int64_t k = d->first[c]; k < d->first[c + 1]; k++)
+            if (b->target == NULL || b->target[d->order[k]] >= 0) w->with_target[n++] = k;
+        int64_t here = n - w->target_first[c];
+        if (here > w->asked.width) w->asked.width = here;
+        if (c == d->my_col) w->asked.n = here;
+    }
+    w->target_first[d->cols] = n;
+}
+
 /* Check the batch against the model and the space, and deal its sequences over the grid columns. */
 static int begin_batch(const rd_model *model, rd_work *w, const rd_batch *b)
 {
@@ -188,35 +206,67 @@ static int begin_batch(const rd_model *model, rd_work *w, const rd_batch *b)
                     (long long)model->cfg.vocab);
     rd_deal_even(&w->deal, b->n_seq, b->start);
     RD_ASSERT(w->deal.width <= w->local_T);
+    list_asked(w, b);
 done:
     return rc;
 }
 
-/* The matrices of one layer at this batch's width. */
+rd_tokens rd_tokens_at(const rd_model *model, const rd_work *w, int64_t layer, rd_target t)
+{
+    return rd_only_asked(model, layer, t) ? w->asked : rd_dealt(&w->deal);
+}
+
+/* Columns of my tokens to columns of the asked ones, which may be in place, and back in place,
+ * where the others get zeros. */
+static void keep_asked(const rd_work *w, int64_t ld, const float *x, float *asked)
+{
+    for (int64_t i = 0; i < w->asked.n; i++) {
+        int64_t from = rd_asked_place(w, i);
+        if (x + from * ld != asked + i * ld)
+            memcpy(asked + i * ld, x + from * ld, (size_t)ld * sizeof(float));
+    }
+    rd_pad(w->asked, ld, asked);
+}
+
+static void put_asked_back(const rd_work *w, int64_t ld, float *x)
+{
+    int64_t end = w->deal.width;
+    for (int64_t i = w->asked.n; i-- > 0;) {
+        int64_t to = rd_asked_place(w, i);
+        memset(x + (to + 1) * ld, 0, (size_t)((end - to - 1) * ld) * sizeof(float));
+        if (to != i) memcpy(x + to * ld, x + i * ld, (size_t)ld * sizeof(float));
+        end = to;
+    }
+    memset(x, 0, (size_t)(end * ld) * sizeof(float));
+}
+
+/* The matrices of one layer: of all tokens up to attention, then as rd_tokens_at says. */
 typedef struct layer_views {
     rd_mat n1, qkv[RD_PARTS], att, mid, n2, gu[RD_PARTS], ffn, next;
-    rd_mat dn, dqkv[RD_PARTS], datt, dgu[RD_PARTS], dffn, dy;
+    rd_mat dn1, dqkv[RD_PARTS], datt, dn2, dgu[RD_PARTS], dffn, dy;
 } layer_views;
 
 static int view_layer(const rd_model *model, const rd_work *w, int64_t l, layer_views *v)
 {
     int rc = RD_OK;
     const rd_activation *a = &w->act[l];
-    int64_t width = w->deal.width;
+    int64_t all = w->deal.width, width = rd_tokens_at(model, w, l, RD_O).width;
     float *next = l + 1 < model->cfg.layers ? w->act[l + 1].x : w->x_last;
     const struct {
         rd_mat *view;
         float *a;
         rd_feature kind;
-    } list[] = {{&v->n1, a->n1, RD_WIDTH},   {&v->att, a->att, RD_QUERY},
-                {&v->mid, a->mid, RD_WIDTH}, {&v->n2, a->n2, RD_WIDTH},
-                {&v->ffn, w->ffn, RD_FFN},   {&v->next, next, RD_WIDTH},
-                {&v->dn, w->dn, RD_WIDTH},   {&v->datt, w->datt, RD_QUERY},
-                {&v->dffn, w->dffn, RD_FFN}, {&v->dy, w->dx, RD_WIDTH}};
+        int64_t width;
+    } list[] = {{&v->n1, a->n1, RD_WIDTH, all},     {&v->att, a->att, RD_QUERY, width},
+                {&v->mid, a->mid, RD_WIDTH, width}, {&v->n2, a->n2, RD_WIDTH, width},
+                {&v->ffn, w->ffn, RD_FFN, width},   {&v->next, next, RD_WIDTH, width},
+                {&v->dn1, w->dn, RD_WIDTH, all},    {&v->dn2, w->dn, RD_WIDTH, width},
+                {&v->dffn, w->dffn, RD_FFN, width}, {&v->datt, w->datt, RD_QUERY, width},
+                {&v->dy, w->dx, RD_WIDTH, width}};
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
-        RD_TRY(rd_view(model, list[i].kind, list[i].a, width, list[i].view));
-    RD_TRY(rd_view_qkv(model, a->qkv, width, v->qkv));
-    RD_TRY(rd_view_qkv(model, w->dqkv, width, v->dqkv));
+        RD_TRY(rd_view(model, list[i].kind, list[i].a, list[i].width, list[i].view));
+    RD_TRY(rd_view_qkv(model, a->qkv, all, v->qkv));
+    RD_TRY(rd_view_qkv(model, w->dqkv, all, v->dqkv));
     RD_TRY(rd_view_gate_up(model, a->gu, width, v->gu));
     RD_TRY(rd_view_gate_up(model, w->dgu, width, v->dgu));
 done:
@@ -236,7 +286,7 @@ static int branch_fwd(const rd_model *model, rd_work *w, int64_t l, rd_target t,
         RD_TRY(rd_linear_fwd_add(W, X, Y));
         return rd_adapter_fwd(model, w, l, t, 1, X->a, Y->a);
     }
-    RD_TRY(rd_view(model, RD_WIDTH, out, w->deal.width, &view));
+    RD_TRY(rd_view(model, RD_WIDTH, out, rd_tokens_at(model, w, l, t).width, &view));
     RD_TRY(rd_linear_fwd(W, X, &view));
     RD_TRY(rd_adapter_fwd(model, w, l, t, 1, X->a, out));
     rd_add(view.lm * view.ln, out, Y->a);
@@ -257,32 +307,38 @@ static int layer_fwd(rd_model *model, rd_work *w, int64_t l, bool again)
     const rd_activation *a = &w->act[l];
     const rd_attention *att = &w->attention;
     const rd_deal *d = &w->deal;
-    int64_t D = m->split.local[RD_WIDTH], F = m->split.local[RD_FFN], stream = D * d->width;
+    const rd_tokens all = rd_dealt(d), on = rd_tokens_at(model, w, l, RD_O);
+    int64_t D = m->split.local[RD_WIDTH], F = m->split.local[RD_FFN];
     layer_views v;
     RD_TRY(view_layer(model, w, l, &v));
 
     rd_norm_fwd(model, d->n, a->x, rd_norm_weight(model, w->vectors, 2 * l), a->n1, a->inv1,
                 w->sum);
-    rd_deal_pad(d, D, a->n1);
+    rd_pad(all, D, a->n1);
     RD_TRY(rd_linears_fwd(m->n_qkv, p->qkv, &v.n1, v.qkv));
     RD_TRY(rd_adapter_fwd(model, w, l, RD_Q, 3, a->n1, a->qkv));
     rd_bias_add(att->ld_qkv, d->n, 1, rd_bias(model, w->vectors, l), a->qkv);
     rd_rope(att->heads + att->kv_heads, att->size, d->n, d->position, w->rope, 1, a->qkv,
             att->ld_qkv);
     rd_attention_fwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse);
-    rd_deal_pad(d, att->ld_out, a->att);
-    rd_copy(stream, a->x, a->mid);
+    if (rd_only_asked(model, l, RD_O)) {
+        keep_asked(w, att->ld_out, a->att, a->att);
+        keep_asked(w, D, a->x, a->mid);
+    } else {
+        rd_pad(all, att->ld_out, a->att);
+        rd_copy(D * all.width, a->x, a->mid);
+    }
     RD_TRY(branch_fwd(model, w, l, RD_O, &p->o, &v.att, &v.mid));
 
-    rd_norm_fwd(model, d->n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->n2, a->inv2,
+    rd_norm_fwd(model, on.n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->n2, a->inv2,
                 w->sum);
-    rd_deal_pad(d, D, a->n2);
+    rd_pad(on, D, a->n2);
     RD_TRY(rd_linears_fwd(m->n_gate_up, p->gate_up, &v.n2, v.gu));
     RD_TRY(rd_adapter_fwd(model, w, l, RD_GATE, 2, a->n2, a->gu));
     if (again && rd_adapted_at(model, l, RD_DOWN) == NULL) return RD_OK;
-    rd_swiglu_fwd(F, d->n, a->gu, w->ffn);
-    rd_deal_pad(d, F, w->ffn);
-    rd_copy(stream, a->mid, v.next.a);
+    rd_swiglu_fwd(F, on.n, a->gu, w->ffn);
+    rd_pad(on, F, w->ffn);
+    rd_copy(D * on.width, a->mid, v.next.a);
     RD_TRY(branch_fwd(model, w, l, RD_DOWN, &p->down, &v.ffn, &v.next));
 done:
     return rc;
@@ -295,10 +351,10 @@ int rd_model_fwd(rd_model *model, rd_work *w, const rd_batch *b)
     RD_TRY(begin_batch(model, w, b));
     rd_vectors_fetch(model, w->vectors);
     rd_lookup_fwd(&model->layers->embed, &w->deal, b->tokens, &w->lookup, w->act[0].x);
-    rd_deal_pad(&w->deal, model->layers->split.local[RD_WIDTH], w->act[0].x);
+    rd_pad(rd_dealt(&w->deal), model->layers->split.local[RD_WIDTH], w->act[0].x);
     RD_TRY(rd_adapter_begin(model, w));
     for (int64_t l = 0; l < layers; l++) RD_TRY(layer_fwd(model, w, l, false));
-    rd_norm_fwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->h,
+    rd_norm_fwd(model, w->asked.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->h,
                 w->inv, w->sum);
 done:
     return rc;
@@ -348,7 +404,7 @@ static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     const struct rd_model_layers *m = model->layers;
     rd_layer *p = &m->layer[l];
     const rd_activation *a = &w->act[l];
-    const rd_deal *d = &w->deal;
+    const rd_tokens on = rd_tokens_at(model, w, l, RD_GATE);
     bool full = model->base.grads != NULL;
     int64_t F = m->split.local[RD_FFN];
     float *dy;
@@ -357,16 +413,16 @@ static int ffn_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     v->dy.a = dy;
     RD_TRY(rd_linear_bwd_input(&p->down, &v->dy, &v->dffn));
     RD_TRY(rd_adapter_bwd_input(model, w, l, RD_DOWN, dy, w->dffn));
-    rd_swiglu_bwd(F, d->n, a->gu, w->dffn, w->dgu, w->ffn);
-    rd_deal_pad(d, 2 * F, w->dgu);
-    rd_deal_pad(d, F, w->ffn);
+    rd_swiglu_bwd(F, on.n, a->gu, w->dffn, w->dgu, w->ffn);
+    rd_pad(on, 2 * F, w->dgu);
+    rd_pad(on, F, w->ffn);
     if (full) RD_TRY(rd_linear_bwd_weight(&v->ffn, &v->dy, &p->ddown));
     RD_TRY(rd_adapter_bwd_weight(model, w, l, RD_DOWN, w->ffn));
 
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_GATE, 2, a->gu, w->dgu, &dy));
-    RD_TRY(linears_bwd(model, m->n_gate_up, p->gate_up, &v->n2, v->dgu, &v->dn, p->dgate_up));
+    RD_TRY(linears_bwd(model, m->n_gate_up, p->gate_up, &v->n2, v->dgu, &v->dn2, p->dgate_up));
     RD_TRY(adapters_bwd(model, w, l, RD_GATE, 2, a->n2, w->dgu, w->dn));
-    rd_norm_bwd(model, d->n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->inv2, w->dn,
+    rd_norm_bwd(model, on.n, a->mid, rd_norm_weight(model, w->vectors, 2 * l + 1), a->inv2, w->dn,
                 w->dx, rd_norm_gradient(model, w->dvectors, 2 * l + 1), w->sum);
 done:
     return rc;
@@ -388,9 +444,14 @@ static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     v->dy.a = dy;
     RD_TRY(linears_bwd(model, 1, &p->o, &v->att, &v->dy, &v->datt, &p->d_o));
     RD_TRY(adapters_bwd(model, w, l, RD_O, 1, a->att, dy, w->datt));
+    if (rd_only_asked(model, l, RD_O)) {
+        put_asked_back(w, att->ld_out, a->att);
+        put_asked_back(w, att->ld_out, w->datt);
+        put_asked_back(w, m->split.local[RD_WIDTH], w->dx);
+    }
     rd_attention_bwd(att, d->n_seq, d->start, a->qkv, a->att, a->lse, w->datt, w->dqkv);
     rd_rope(turned, att->size, d->n, d->position, w->rope, -1, w->dqkv, att->ld_qkv);
-    rd_deal_pad(d, att->ld_qkv, w->dqkv);
+    rd_pad(rd_dealt(d), att->ld_qkv, w->dqkv);
     rd_bias_bwd(att->ld_qkv, d->n, w->dqkv, rd_bias_gradient(model, w->dvectors, l));
     /* DoRA's magnitudes want the outputs as they were before biases and RoPE; attention is done
      * with them. */
@@ -401,7 +462,7 @@ static int attention_bwd(rd_model *model, rd_work *w, int64_t l, layer_views *v)
     RD_TRY(rd_adapter_bwd_gain(model, w, l, RD_Q, 3, a->qkv, w->dqkv, &dy));
     /* Below the first layer nothing is trained but the embedding. */
     if (l == 0 && !full) return adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, NULL);
-    RD_TRY(linears_bwd(model, m->n_qkv, p->qkv, &v->n1, v->dqkv, &v->dn, p->dqkv));
+    RD_TRY(linears_bwd(model, m->n_qkv, p->qkv, &v->n1, v->dqkv, &v->dn1, p->dqkv));
     RD_TRY(adapters_bwd(model, w, l, RD_Q, 3, a->n1, w->dqkv, w->dn));
     rd_norm_bwd(model, d->n, a->x, rd_norm_weight(model, w->vectors, 2 * l), a->inv1, w->dn, w->dx,
                 rd_norm_gradient(model, w->dvectors, 2 * l), w->sum);
@@ -433,10 +494,10 @@ int rd_model_bwd(rd_model *model, rd_work *w, const rd_batch *b)
     if (model->trained == NULL) RD_FAIL(RD_EINTERNAL, "the model was created without gradients");
     if (w->deal.T != b->T) RD_FAIL(RD_EINTERNAL, "backward of a batch without its forward");
     w->ready_from = model->trained->storage;
-    memset(w->dx, 0, (size_t)(D * w->deal.width) * sizeof(float));
+    memset(w->dx, 0, (size_t)(D * w->asked.width) * sizeof(float));
     if (model->base.grads != NULL)
         memset(w->dvectors, 0, (size_t)rd_vectors_size(model) * sizeof(float));
-    rd_norm_bwd(model, w->deal.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->inv,
+    rd_norm_bwd(model, w->asked.n, w->x_last, rd_norm_weight(model, w->vectors, 2 * layers), w->inv,
                 w->dh, w->dx, rd_norm_gradient(model, w->dvectors, 2 * layers), w->sum);
     finish_part(model, w, 2 * layers);
     for (int64_t l = layers - 1; l >= 0; l--) RD_TRY(layer_bwd(model, w, l));
