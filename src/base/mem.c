@@ -18,6 +18,7 @@ typedef struct header {
     int layer;
     uint32_t magic; /* a wrong pointer or a double free is found here */
     size_t mapped;  /* bytes of a mapping of its own; 0: from the heap */
+    void *heap;     /* what malloc gave */
 } header;
 _Static_assert(sizeof(header) <= ALIGN, "the header must fit in front of the data");
 enum { MAGIC = 0x5ed157, FREED = 0xdead };
@@ -35,7 +36,7 @@ static struct {
 } pretended;
 
 /* The layer is the directory of the caller's file: "src/io/json.c" is io. */
-static int layer_of(const char *file)
+static int find_layer(const char *file)
 {
     const char *end = strrchr(file, '/');
     const char *start = end;
@@ -50,6 +51,22 @@ static int layer_of(const char *file)
     if (n) memcpy(layers[n_layers].name, start, n);
     layers[n_layers].name[n] = 0;
     return n_layers++;
+}
+
+/* The same, which is asked for at every allocation: files are named by constants, told apart by
+ * where they lie. */
+static int layer_of(const char *file)
+{
+    static struct {
+        const char *file;
+        int layer;
+    } known[64];
+    size_t at = ((uintptr_t)file >> 3) % 64;
+    if (known[at].file != file) {
+        known[at].layer = find_layer(file);
+        known[at].file = file;
+    }
+    return known[at].layer;
 }
 
 static void count(const header *h, int sign)
@@ -86,14 +103,24 @@ static bool is_mapped(size_t bytes, bool touched)
     return (pretended.on || !touched) && bytes >= LARGE;
 }
 
+/* By hand to ALIGN: malloc keeps small blocks ready, aligned_alloc does not. */
+static header *from_heap(size_t bytes)
+{
+    char *heap = malloc(bytes + ALIGN);
+    if (heap == NULL) return NULL;
+    header *h = (header *)(heap + (ALIGN - (uintptr_t)heap % ALIGN) % ALIGN);
+    memset(h, 0, bytes);
+    h->heap = heap;
+    return h;
+}
+
 static void *allocate(const char *file, int64_t n, size_t size, bool touched)
 {
     size_t bytes = total_size(file, n, size);
     size_t padded = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header + data, in whole ALIGNs */
     bool map = is_mapped(bytes, touched);
-    header *h = map ? reserve(padded, touched) : aligned_alloc(ALIGN, padded);
+    header *h = map ? reserve(padded, touched) : from_heap(padded);
     if (!h) rd_die_at(file, 0, "out of memory (%zu bytes, %lld in use)", bytes, (long long)used);
-    if (!map) memset(h, 0, padded);
     h->mapped = map ? padded : 0;
     h->bytes = bytes;
     h->layer = layer_of(file);
@@ -139,7 +166,7 @@ void rd_free(void *p)
     if (h->mapped > 0)
         munmap(h, h->mapped);
     else
-        free(h);
+        free(h->heap);
 }
 
 char *rd_strndup(const char *s, size_t n)
