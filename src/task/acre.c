@@ -70,9 +70,10 @@ static void object_put(int k, rd_buf *out)
 /* If *p starts with the literal, step over it. */
 static bool skip(const char **p, const char *literal)
 {
-    size_t n = strlen(literal);
-    if (strncmp(*p, literal, n) != 0) return false;
-    *p += n;
+    const char *at = *p;
+    for (; *literal != '\0'; at++, literal++)
+        if (*at != *literal) return false;
+    *p = at;
     return true;
 }
 
