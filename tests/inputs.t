@@ -11,7 +11,7 @@ for f in inputs/*.json; do
     */plan-70b.json) more=(--set grid.rows=128 --set grid.cols=8) ;;
     esac
     if grep -q '"file":' "$f"; then
-        [ -n "${RD_DATA:-}" ] || { echo "# $f: not without RD_DATA"; continue; }
+        [ -d "${RD_DATA:-}" ] || { echo "# $f: not without RD_DATA"; continue; }
         more+=(--set "data.dir=$RD_DATA")
     fi
     run 1 validate "$f" --ranks 4096 "${more[@]}"
