@@ -170,8 +170,8 @@ typedef struct rd_batch {
     int64_t n_seq;
     int64_t *start;  /* [n_seq + 1] first token of each sequence; positions count from it */
     int32_t *tokens; /* [T] */
-    int32_t *target; /* [T] the token to be predicted at t, or -1: no loss there; NULL: all of
-                        rd_model_logits' are asked for, and there is no head */
+    int32_t *target; /* [T] the token to be predicted at t, or -1: no loss there; NULL: no
+                        loss at all, but every token's logits are wanted */
 } rd_batch;
 
 /* Activations for batches of up to max_T tokens in sequences of up to max_len; all memory of a step
@@ -193,7 +193,7 @@ int rd_model_fwd(rd_model *model, rd_work *work, const rd_batch *b);
  * columns.  Collective.
  * With coef != NULL also the gradient: dL/dz_t = coef_t (onehot(target_t) - p_t), accumulated into
  * the head's gradient and kept for rd_model_bwd (overwritten).  SFT: coef = -1/N gives the gradient
- * of -(1/N) sum logp. */
+ * of -(1/N) sum logp.  The targets are those of rd_model_fwd. */
 int rd_model_head(rd_model *model, rd_work *work, const rd_batch *b, const float *coef,
                   double *logp);
 /* Trunk backward from what rd_model_head kept; gradients are accumulated.  Collective. */

@@ -21,7 +21,7 @@
 #include <immintrin.h>
 #endif
 
-/* PASS: columns of B that are brought at a time beside a block of A; DEEP: indices of k.
+/* PASS: columns of B that are brought at a time beside a block of A; DEEP: indices of k, at most.
  *
  * The tile leaves several registers free: where one is short, the compiler spills sums and loses up
  * to half of the speed. */
@@ -50,7 +50,7 @@ enum { DEPTH = 1, THIN = 2 * NR, LOOKS_AHEAD = 1 };
 #endif
 enum {
     MR = MV * LANES,  /* rows per tile */
-    KC = DEEP / STEP, /* units of k at a time */
+    KC = DEEP / STEP, /* units of k at a time, at most */
     BLOCK = BLOCK_BYTES / 4
 };
 

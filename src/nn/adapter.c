@@ -287,15 +287,15 @@ static void drop(const rd_model *model, const rd_work *w, int64_t layer, rd_targ
     const struct rd_adapter *parts = model->parts;
     const rd_deal *d = &w->deal;
     const int64_t *order = d->order + d->first[d->my_col];
-    const rd_tokens all = rd_tokens_at(model, w, layer, t);
+    const rd_tokens on = rd_tokens_at(model, w, layer, t);
     const bool asked = rd_only_asked(model, layer, t);
     rd_mat X;
-    rd_view(model, in_kind[t], y, all.width, &X);
+    rd_view(model, in_kind[t], y, on.width, &X);
     float keep = (float)(1 / (1 - parts->o.dropout));
     uint32_t threshold = (uint32_t)(parts->o.dropout * 4294967296.0);
     uint64_t stream = (uint64_t)(layer * RD_TARGETS + (int64_t)t);
-#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X.lm * all.n > ENOUGH)
-    for (int64_t k = 0; k < all.n; k++) {
+#pragma omp parallel for num_threads(rd_threads()) schedule(static) if (X.lm * on.n > ENOUGH)
+    for (int64_t k = 0; k < on.n; k++) {
         const int64_t token = order[asked ? rd_asked_place(w, k) : k];
         uint64_t key = rd_rng_make(parts->key, "dropout", stream, (uint64_t)token).key;
         for (int64_t li = 0; li < X.lm; li += X.mb) {
@@ -304,7 +304,7 @@ static void drop(const rd_model *model, const rd_work *w, int64_t layer, rd_targ
             drop_run(n, first, key, threshold, keep, add, x + k * X.lm + li, y + k * X.lm + li);
         }
     }
-    if (!add) rd_pad(all, X.lm, y);
+    if (!add) rd_pad(on, X.lm, y);
 }
 
 /* ---------------------------------------------------------------- DoRA's gains */
@@ -428,7 +428,7 @@ int rd_adapter_bwd_gain(const rd_model *model, rd_work *w, int64_t layer, rd_tar
 {
     int rc = RD_OK;
     rd_adapter_work *u = &w->adapter;
-    const rd_tokens all = rd_tokens_at(model, w, layer, t);
+    const rd_tokens on = rd_tokens_at(model, w, layer, t);
     *scaled = dy;
     if (!rd_adapter_scales(model)) return RD_OK;
     for (int i = 0; i < n; i++) {
@@ -438,10 +438,10 @@ int rd_adapter_bwd_gain(const rd_model *model, rd_work *w, int64_t layer, rd_tar
         if (p == NULL) continue;
         /* The residual stream's gradient is not the branch's alone. */
         if (each == RD_O || each == RD_DOWN) *scaled = u->scaled;
-        RD_TRY(rd_view_target(model, each, y, all.width, &Y));
-        RD_TRY(rd_view_target(model, each, dy, all.width, &dY));
-        RD_TRY(rd_view_target(model, each, *scaled, all.width, &to));
-        Y.ln = all.n; /* what Y's padding holds is nothing */
+        RD_TRY(rd_view_target(model, each, y, on.width, &Y));
+        RD_TRY(rd_view_target(model, each, dy, on.width, &dY));
+        RD_TRY(rd_view_target(model, each, *scaled, on.width, &to));
+        Y.ln = on.n; /* what Y's padding holds is nothing */
         magnitude_bwd(model, p, u, &Y, &dY);
         apply_gain(u->gain + p->first_local, &dY, &to);
     }

@@ -92,11 +92,10 @@ RD_INLINE void NAME(weigh_tile)(const int nq, int64_t padded, int64_t blocks, he
 RD_INLINE void NAME(weigh_all)(const int nq, int64_t padded, int64_t blocks, head_blocks h,
                                const float *p, int64_t ld, const float *inverse, vec *out)
 {
-    const int first = nq <= WEIGH ? nq : nq / 2;
+    const int first = nq <= WEIGH ? nq : nq / 2, rest = nq - first;
     NAME(weigh_tile)(first, padded, blocks, h, p, ld, inverse, out);
-    if (first == nq) return;
-    NAME(weigh_tile)
-    (nq - first, padded, blocks, h, p + first * ld, ld, inverse + first, out + first);
+    if (rest > 0)
+        NAME(weigh_tile)(rest, padded, blocks, h, p + first * ld, ld, inverse + first, out + first);
 }
 
 /* out[i] = sum_j p_ij values_j * inverse_i over whole blocks (p is 0 beyond the last token). */
