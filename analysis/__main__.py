@@ -55,7 +55,7 @@ def main():
     p.add_argument("-o", "--output", metavar="DIR", required=True, help="where report.html and the tables go")
     p.add_argument("--reference", metavar="AXIS=LABEL", action="append", default=[],
                    help="of a sweep: what the others on this axis are compared with (default: the base config's value, or the first)")
-    p = commands.add_parser("summary", help="runs of one config under several seeds: one figure, one table, what they say")
+    p = commands.add_parser("summary", help="runs of one config under several seeds: one figure, tables, what they say")
     p.add_argument("what", metavar="RUN", nargs="+", help="the runs' directories, say sweeps/NAME/members/*")
     p.add_argument("-o", "--output", metavar="DIR", required=True, help="where summary.svg, summary.md and summary.csv go")
     p = commands.add_parser("watch", help="follow a running job in the terminal")

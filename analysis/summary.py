@@ -1,4 +1,4 @@
-"""Runs of one config under several seeds: one figure, one table, and what they say.
+"""Runs of one config under several seeds: one figure, tables, and what they say.
 
 Everything is per test set, (family, set).  A line is what one arm does by one method at one n, in
 every run; what some run lacks is left out.  `trivial` is one line: each run's best trivial rule.
@@ -125,6 +125,14 @@ def table(every):
     return ["arm", "method", "N", *(f"{title(*of)} %" for of in every), "tokens/query"], out
 
 
+def by_arms(every):
+    """The test sets in parts: those of a part were answered by the same arms."""
+    out = {}
+    for of, mine in every.items():
+        out.setdefault(tuple(dict.fromkeys(x["arm"] for x in mine)), {})[of] = mine
+    return list(out.values())
+
+
 def _but_seed(config):
     """A config as JSON, without what every seed has of its own."""
     run = {k: v for k, v in config.get("run", {}).items() if k not in ("seed", "name", "dir")}
@@ -154,11 +162,12 @@ def write(runs, folder):
     every = {of: lines(runs, of) for of in sets}
     figure = plots.by_seed([(title(*of), mine) for of, mine in every.items()], arms)
     figure.savefig(os.path.join(folder, "summary.svg"), format="svg", metadata={"Date": None})
-    header, shown = table(every)
     seeds = [r.config.get("run", {}).get("seed", "?") for r in runs]
-    text = [f"Right answers in %, seeds {' / '.join(map(str, seeds))}, with the mean half-width of one run's 95 % interval.", "",
-            "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(r) + " |" for r in shown), "",
-            *said(runs, every), "", *(f"- missing in {r.path}: {m}" for r in runs for m in r.missing)]
+    text = [f"Right answers in %, seeds {' / '.join(map(str, seeds))}, with the mean half-width of one run's 95 % interval.", ""]
+    for part in by_arms(every):
+        header, shown = table(part)
+        text += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(r) + " |" for r in shown), ""]
+    text += [*said(runs, every), "", *(f"- missing in {r.path}: {m}" for r in runs for m in r.missing)]
     path = os.path.join(folder, "summary.md")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(text).rstrip() + "\n")

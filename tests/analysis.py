@@ -14,6 +14,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HERE)
 from analysis import Run, Sweep, plots, rows, stats, watch, where  # noqa: E402
+from analysis import summary as made  # noqa: E402
 from analysis.runs import RESULT_COLUMNS  # noqa: E402
 
 
@@ -141,6 +142,10 @@ def summary(folder, *paths):
         said = re.search(r"against redis-sft, search, N = 4: .*; ([+−][0-9.]+) points", part)[1]
         assert abs(float(said.replace("−", "-")) - points) < 0.06, (said, points)
         assert f" | {both} ±" in text
+    assert len(re.findall(r"^\|---", text, re.M)) == 1  # every family was answered by the same arms
+    every = {of: made.lines(runs, of) for of in (("list_function", ""), ("arc1d", ""))}
+    every["arc1d", "apart"] = [{**x, "arm": "arc-" + x["arm"]} for x in every["arc1d", ""]]
+    assert [list(part) for part in made.by_arms(every)] == [[("list_function", ""), ("arc1d", "")], [("arc1d", "apart")]]
     picture = open(os.path.join(folder, "summary.svg"), encoding="utf-8").read()
     assert picture.count('id="axes_') == 2 and "<image" not in picture
     print(f"{n} numbers")

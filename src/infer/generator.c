@@ -30,7 +30,7 @@ typedef struct prompt {
     char *text;
     int64_t n, users;
     int32_t *ids;
-    bool waits; /* in this search for requests to start */
+    int64_t waits; /* the last search for requests to start in which it had to wait */
 } prompt;
 
 /* A request under way. */
@@ -72,7 +72,8 @@ struct rd_generator {
     int32_t *picked;                 /* [max_live] */
     float *logits;                   /* V x max_live */
     job_list waiting[PRIORITIES], finished;
-    int64_t n_waiting, expected;
+    int64_t n_waiting, expected, searches;
+    int64_t longest; /* tokens of a request, prompt and response, of all so far */
     prompt *latest;
     rd_buf text;
     rd_gen_counts counts;
@@ -165,7 +166,9 @@ int rd_generator_add(rd_generator *gen, rd_gen_request *r)
     *j = (job){.r = r, .p = p, .slot = -1, .list = list};
     r->under_way = j;
     r->tokens_in = p->n;
-    if (limit_of(gen, j) > 0) {
+    int64_t limit = limit_of(gen, j);
+    if (limit > 0) {
+        if (p->n + limit > gen->longest) gen->longest = p->n + limit;
         wait_begins(gen, j);
     } else {
         r->text = rd_strdup("");
@@ -228,13 +231,10 @@ static int64_t blocks_of(int64_t n)
 static int reserve(rd_generator *gen)
 {
     int rc = RD_OK;
-    int64_t longest = 0, live = gen->n_waiting > gen->expected ? gen->n_waiting : gen->expected;
+    int64_t live = gen->n_waiting > gen->expected ? gen->n_waiting : gen->expected;
     if (live > gen->o.slots) live = gen->o.slots;
-    for (int k = 0; k < PRIORITIES; k++)
-        for (const job *j = gen->waiting[k].first; j; j = j->after)
-            if (j->p->n + limit_of(gen, j) > longest) longest = j->p->n + limit_of(gen, j);
     int64_t cols = gen->model->grid->cols, each = (live + cols - 1) / cols;
-    int64_t room = BLOCK * blocks_of(longest) * (each > 2 ? (each + 1) / 2 : 1);
+    int64_t room = BLOCK * blocks_of(gen->longest) * (each > 2 ? (each + 1) / 2 : 1);
     if (live <= gen->max_live && room <= gen->room) return RD_OK;
     if (live < gen->max_live) live = gen->max_live;
     if (room < gen->room) room = gen->room;
@@ -439,19 +439,18 @@ static int start(rd_generator *gen, job *j, int64_t *budget)
 static void refill(rd_generator *gen)
 {
     int64_t budget = gen->max_T - gen->n_live, passed = 0;
-    for (int k = 0; k < PRIORITIES; k++)
-        for (job *j = gen->waiting[k].first; j; j = j->after) j->p->waits = false;
+    gen->searches++;
     for (int k = 0; k < PRIORITIES; k++)
         for (job *j = gen->waiting[k].first, *after; j; j = after) {
             after = j->after;
-            if (j->p->waits) continue;
+            if (j->p->waits == gen->searches) continue;
             int what = start(gen, j, &budget);
             if (what == FULL) return;
             if (what == STARTED) {
                 wait_ends(gen, j);
                 continue;
             }
-            j->p->waits = true;
+            j->p->waits = gen->searches;
             if (++passed == LOOK_AHEAD) return;
         }
 }
