@@ -1,9 +1,9 @@
 /* bench */
 /* Generation on one core with a student of 0.35 M parameters: tokens decoded per second when the
- * proposals of a problem share their prompt, and when every prompt is another one.  Then with a
- * model of SmolLM2-135M's shape and random weights, f32 and bf16, as hypothesis search uses it,
- * with the shares of attention, head and sampling.  Seconds are of this process' CPU time, best of
- * some: the machine may be shared. */
+ * proposals of a problem share their prompt, when every prompt is another one, and of votes when
+ * few and when many wait, which should be equal.  Then with a model of SmolLM2-135M's shape and
+ * random weights, f32 and bf16, as hypothesis search uses it, with the shares of attention, head
+ * and sampling.  Seconds are of this process' CPU time, best of some: the machine may be shared. */
 #include "bench_shapes.h"
 #include "rd_test.h"
 #include "text_model.h"
@@ -12,7 +12,7 @@
 #include <inttypes.h>
 #include <time.h>
 
-enum { N = 1024, NEW = 40 };
+enum { N = 1024 };
 
 static double cpu_time(void)
 {
@@ -21,35 +21,36 @@ static double cpu_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void bench(rd_generator *gen, const char *name, char *const *prompts, int64_t per_prompt,
-                  double temperature)
+/* n responses of at most max_new tokens, per_prompt of them to the same prompt. */
+static void bench(rd_generator *gen, const char *name, char *const *prompts, int64_t n,
+                  int64_t per_prompt, int64_t max_new, double temperature)
 {
-    rd_gen_request *r = rd_new(rd_gen_request, N);
+    rd_gen_request *r = rd_new(rd_gen_request, n);
     double best = 0, per_response = 0;
     int64_t in = 0, out = 0;
     for (uint64_t repeat = 0; repeat < 4; repeat++) {
-        for (int64_t i = 0; i < N; i++)
-            r[i] = (rd_gen_request){.prompt = prompts[(i + 7 * (int64_t)repeat) % N / per_prompt],
+        for (int64_t i = 0; i < n; i++)
+            r[i] = (rd_gen_request){.prompt = prompts[(i + 7 * (int64_t)repeat) % n / per_prompt],
                                     .key = (uint64_t)i + 10000 * repeat,
                                     .temperature = temperature,
-                                    .max_new = NEW};
+                                    .max_new = max_new};
         double start = cpu_time();
-        if (rd_generate(gen, N, r) != RD_OK) rd_die("%s", rd_error_get()->message);
+        if (rd_generate(gen, n, r) != RD_OK) rd_die("%s", rd_error_get()->message);
         double seconds = cpu_time() - start;
         in = out = 0;
-        for (int64_t i = 0; i < N; i++) {
+        for (int64_t i = 0; i < n; i++) {
             in += r[i].tokens_in;
             out += r[i].tokens_out;
             rd_free(r[i].text);
         }
         if ((double)out / seconds > best) {
             best = (double)out / seconds;
-            per_response = seconds / N;
+            per_response = seconds / (double)n;
         }
     }
-    printf("%-28s %6.1f k tokens/s decoded, prompts of %" PRId64 ", responses of %" PRId64
+    printf("%-30s %6.1f k tokens/s decoded, prompts of %" PRId64 ", responses of %" PRId64
            ", %.0f us each\n",
-           name, best / 1000, in / N, out / N, 1e6 * per_response);
+           name, best / 1000, in / n, out / n, 1e6 * per_response);
     rd_free(r);
 }
 
@@ -118,9 +119,11 @@ int main(int argc, char **argv)
     rd_chat *chat = text_chat(tok);
     rd_model *model = text_model(g, &cfg, false, 1);
     if (rd_generator_create(model, chat, &go, &gen) != RD_OK) rd_die("%s", rd_error_get()->message);
-    bench(gen, "shared prompts, sampled", prompts, 64, 1.0);
-    bench(gen, "other prompts, sampled", prompts, 1, 1.0);
-    bench(gen, "other prompts, greedy", prompts, 1, 0);
+    bench(gen, "shared prompts, sampled", prompts, N, 64, 40, 1.0);
+    bench(gen, "other prompts, sampled", prompts, N, 1, 40, 1.0);
+    bench(gen, "other prompts, greedy", prompts, N, 1, 40, 0);
+    bench(gen, "short votes", prompts, N, 64, 8, 1.0);
+    bench(gen, "short votes, 32 times as many", prompts, 32 * N, 64, 8, 1.0);
     rd_generator_free(&gen);
     rd_model_free(&model);
     bench_smollm2(g, false, chat, prompts);
